@@ -1,0 +1,29 @@
+#!/usr/bin/env node
+/**
+ * Starts the command line in ../dist. CommonJS on purpose (bin/package.json says so): Node reads ES modules through
+ * libuv's thread pool, whose size is fixed at its first use, so an ES module here would set UV_THREADPOOL_SIZE too
+ * late. The syntax is old on purpose too, so that an old Node gets as far as the message about its version.
+ */
+'use strict';
+
+const { existsSync } = require('node:fs');
+const { join } = require('node:path');
+
+const NODE_MIN = [20, 19];
+
+const [major, minor] = process.versions.node.split('.').map(Number);
+const entry = join(__dirname, '..', 'dist', 'cli', 'main.js');
+
+if (major < NODE_MIN[0] || (major === NODE_MIN[0] && minor < NODE_MIN[1])) {
+  process.stderr.write(
+    `error: ringkeep needs Node.js ${NODE_MIN.join('.')} or newer; this is ${process.versions.node}\n`,
+  );
+  process.exitCode = 1;
+} else if (!existsSync(entry)) {
+  process.stderr.write('error: ringkeep is not built yet; run `npm run build` first\n');
+  process.exitCode = 1;
+} else {
+  // Each fdatasync and each LevelDB call holds a thread while it waits for the disk; libuv's default is four.
+  process.env.UV_THREADPOOL_SIZE = process.env.UV_THREADPOOL_SIZE || '8';
+  import('../dist/cli/main.js').then(({ main }) => main(process.argv));
+}

@@ -1,0 +1,71 @@
+/**
+ * What an event of a history means to the checker: when it can have taken effect, whether it must have, and what of its
+ * answer has to be explained. docs/HISTORIES.md has the same as a table.
+ * INVARIANT: nothing is demanded that the project does not promise (docs/GUARANTEES.md, G2 to G5), and nothing that it
+ * promises is let go: a write that was told `not_applied` has no effect, so a read that shows it is illegal.
+ */
+import { assert } from '../common/errors.ts';
+import type { HistoryCondition, HistoryEvent } from '../common/history.ts';
+import { toJson } from '../common/text.ts';
+import type { Action, Condition } from './model.ts';
+
+/** An action with the time in which it takes effect. */
+export interface TimedAction extends Action {
+  readonly call: number;
+  /** Infinity: any time after the call. */
+  readonly end: number;
+  /** It may have taken effect once, or never. Else it has. */
+  readonly open: boolean;
+}
+
+/** An event with its meaning. */
+export interface Judged {
+  readonly event: HistoryEvent;
+  readonly action: TimedAction;
+}
+
+function conditionOf(condition: HistoryCondition | undefined): Condition | null {
+  if (condition === undefined) return null;
+  if (condition.ifVersion !== undefined) return { kind: 'version', version: condition.ifVersion };
+  return { kind: condition.ifAbsent ? 'absent' : 'exists' };
+}
+
+function meaningOfRead(event: HistoryEvent): TimedAction | null {
+  const { output, call } = event;
+  // A failed read has shown nothing, and weaker levels promise no order.
+  if (output === null || output.result !== 'ok') return null;
+  if (event.level === 'session' || event.level === 'stale') return null;
+  assert(event.return !== null, 'an operation with an output has returned');
+  const found = output.found === true;
+  const text = found ? toJson(output.value) : null;
+  const version = found ? (output.version ?? null) : null;
+  const rest = { delta: 0, sum: null, condition: null, refused: false, open: false };
+  return { kind: 'get', text, version, call, end: event.return, ...rest };
+}
+
+/**
+ * Returns what an event means, or null if it explains nothing and need not be explained: failed reads, reads at weaker
+ * levels, and writes that were told `not_applied`, of which nothing may ever be seen.
+ */
+export function interpret(event: HistoryEvent): TimedAction | null {
+  if (event.op === 'get') return meaningOfRead(event);
+  const { output, call, op } = event;
+  if (output?.result === 'not_applied') return null;
+  const asked = {
+    kind: op,
+    text: op === 'put' ? toJson(event.input) : null,
+    delta: op === 'increment' ? (event.input as number) : 0,
+    condition: conditionOf(event.condition),
+    call,
+  };
+  // A `leader` acknowledgement is an unknown outcome (G2). Its version is not demanded either: if the entry is lost, a late
+  // attempt of the same request may still be appended, at another index.
+  const open = output === null || output.result === 'unknown' || output.durability === 'leader';
+  if (open)
+    return { ...asked, sum: null, refused: false, version: null, end: Number.POSITIVE_INFINITY, open };
+  assert(event.return !== null, 'an operation with an output has returned');
+  // Outcome `applied` with an error says that it is in effect, and no more.
+  const sum = op === 'increment' && output.value !== undefined ? (output.value as number) : null;
+  const refused = output.applied === false;
+  return { ...asked, sum, refused, version: output.version ?? null, end: event.return, open };
+}

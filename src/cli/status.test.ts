@@ -1,0 +1,76 @@
+import { describe, expect, it } from 'vitest';
+import type { ReplicaReport, StatusReply } from '../common/wire/messages.ts';
+import { formatBytes, showStatus } from './status.ts';
+
+function report(partition: number, replica: string, commitIndex: number): ReplicaReport {
+  return {
+    ...{ partition, replica, state: 'leader', promiseEpoch: 2, reservationId: 'r', configuration: 1 },
+    ...{ voters: [], previousVoters: [], lastEpoch: 2, lastIndex: commitIndex + 3, commitIndex },
+    ...{ appliedIndex: commitIndex, ledEpoch: 2, established: true, paused: false },
+    ...{ levelTarget: '', levelLearners: [] },
+  };
+}
+
+const REPLY: StatusReply = {
+  topology: {
+    ...{ clusterId: 'c1', revision: 9, partitions: 2, replicationFactor: 2, full: true },
+    nodes: ['n10', 'n2'].map((id, index) => ({
+      ...{ id, incarnation: id, boot: 3, address: `${id}:1`, clientAddress: `${id}:2`, zone: 'a' },
+      ...{ alive: index === 1, reason: index === 1 ? '' : 'silent for 900 ms', pid: 100 + index },
+    })),
+    records: [1, 0].map((partition) => ({
+      ...{ partition, revision: 1, epoch: 2, reservationId: 'r', configuration: 1 },
+      voters: ['n2', 'n10'].map((node) => ({ id: `${node}.${partition}`, node })),
+      ...{ previousVoters: [], learners: [], led: true, established: partition === 0 },
+      leader: partition === 0 ? { replica: 'n2.0', node: 'n2', boot: 3 } : null,
+    })),
+  },
+  nodes: [{ id: 'n2', diskBytes: 2_048, diskFull: false, draining: false }],
+  replicas: [report(0, 'n2.0', 41), report(0, 'n10.0', 7)],
+  json: JSON.stringify({
+    waitingFor: '',
+    unavailable: [{ partition: 1, phase: 'sealing', reason: 'fenced: waiting for n10' }],
+  }),
+};
+
+describe('showStatus', () => {
+  it('names nodes by id, in order, with what they lead and why they are thought dead', () => {
+    const { nodes } = showStatus(REPLY);
+    expect(nodes.map(({ id, alive, leads, votes }) => ({ id, alive, leads, votes }))).toEqual([
+      { id: 'n2', alive: true, leads: 1, votes: 2 },
+      { id: 'n10', alive: false, leads: 0, votes: 2 },
+    ]);
+    expect(nodes[0]).toMatchObject({ address: 'n2:1', pid: 101, reason: '', diskBytes: 2_048 });
+    expect(nodes[1]).toMatchObject({ reason: 'silent for 900 ms', diskBytes: 0 });
+  });
+
+  it('gives each partition its leader and the commit index that this leader told', () => {
+    expect(showStatus(REPLY).partitions).toEqual([
+      {
+        ...{ partition: 0, epoch: 2, leader: 'n2', established: true, voters: ['n2', 'n10'] },
+        ...{ previousVoters: [], learners: [], commitIndex: 41, reason: '' },
+      },
+      {
+        ...{ partition: 1, epoch: 2, leader: null, established: false, voters: ['n2', 'n10'] },
+        ...{ previousVoters: [], learners: [], commitIndex: 0, reason: 'fenced: waiting for n10' },
+      },
+    ]);
+  });
+
+  it('shows an empty cluster before there is one', () => {
+    const empty = showStatus({ topology: null, nodes: [], replicas: [], json: '' });
+    expect(empty).toEqual({ clusterId: '', replicationFactor: 0, waitingFor: '', nodes: [], partitions: [] });
+  });
+});
+
+describe('formatBytes', () => {
+  it('uses binary units', () => {
+    expect([0, 1_023, 1_024, 1_572_864, 5 * 1024 ** 4].map(formatBytes)).toEqual([
+      '0 B',
+      '1023 B',
+      '1.0 KiB',
+      '1.5 MiB',
+      '5.0 TiB',
+    ]);
+  });
+});

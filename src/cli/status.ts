@@ -1,0 +1,205 @@
+/**
+ * The command `status`: nodes and partitions as the router sees them, as a table or as JSON.
+ * The JSON is a contract for scripts (test/e2e/cli.test.ts): fields are added, never renamed or removed. It shows what
+ * was last reported; it decides nothing.
+ */
+import type { Command } from 'commander';
+import type { NodeRecord, PartitionRecord, Topology } from '../common/topology.ts';
+import type { ReplicaReport, StatusReply } from '../common/wire/messages.ts';
+import type { RouterFigures } from '../router/index.ts';
+import { type ClusterOptions, clusterStatus, withCluster } from './common-options.ts';
+import { EXIT, print, printJson } from './output.ts';
+
+interface StatusFlags extends ClusterOptions {
+  readonly partitions: boolean;
+}
+
+/** A node in the output of `status --json`. */
+export interface ShownNode {
+  readonly id: string;
+  readonly address: string;
+  readonly clientAddress: string;
+  readonly zone: string;
+  readonly pid: number;
+  readonly boot: number;
+  readonly alive: boolean;
+  /** Why it is thought dead; empty while it is alive. */
+  readonly reason: string;
+  readonly diskBytes: number;
+  readonly diskFull: boolean;
+  readonly draining: boolean;
+  /** Partitions that it leads, and those it votes on. */
+  readonly leads: number;
+  readonly votes: number;
+}
+
+/** A partition in the output of `status --json`. Nodes are named by id. */
+export interface ShownPartition {
+  readonly partition: number;
+  readonly epoch: number;
+  /** Null while there is none. */
+  readonly leader: string | null;
+  /** The leader has shown that it can commit. */
+  readonly established: boolean;
+  readonly voters: readonly string[];
+  readonly previousVoters: readonly string[];
+  readonly learners: readonly string[];
+  /** As the leader told last; 0 if it has told nothing yet. */
+  readonly commitIndex: number;
+  /** Why it is not served; empty while it is, and if the router did not say. */
+  readonly reason: string;
+}
+
+export interface ShownStatus {
+  readonly clusterId: string;
+  readonly replicationFactor: number;
+  /** What the controller waits for; empty when it waits for nothing. */
+  readonly waitingFor: string;
+  readonly nodes: readonly ShownNode[];
+  readonly partitions: readonly ShownPartition[];
+}
+
+function showNode(node: NodeRecord, status: StatusReply, records: readonly PartitionRecord[]): ShownNode {
+  const figures = status.nodes.find(({ id }) => id === node.id);
+  const { id, address, clientAddress, zone, pid, boot, alive, reason } = node;
+  return {
+    ...{ id, address, clientAddress, zone, pid, boot, alive, reason },
+    diskBytes: figures?.diskBytes ?? 0,
+    diskFull: figures?.diskFull ?? false,
+    draining: figures?.draining ?? false,
+    leads: records.filter(({ leader }) => leader?.node === id).length,
+    votes: records.filter(({ voters }) => voters.some((voter) => voter.node === id)).length,
+  };
+}
+
+/** What a router says of partitions that are not served, and of what its controller waits for. */
+export interface Obstacles {
+  readonly waitingFor: string;
+  /** By partition. */
+  readonly reasons: ReadonlyMap<number, string>;
+}
+
+/** Returns what stands in the figures of a status; nothing of one that is not a router's. */
+export function obstaclesIn(status: StatusReply): Obstacles {
+  const reasons = new Map<number, string>();
+  if (status.json === '') return { waitingFor: '', reasons };
+  const figures = JSON.parse(status.json) as Partial<RouterFigures>;
+  for (const { partition, reason } of figures.unavailable ?? []) reasons.set(partition, reason);
+  return { waitingFor: figures.waitingFor ?? '', reasons };
+}
+
+function showPartition(
+  record: PartitionRecord,
+  reports: ReadonlyMap<string, ReplicaReport>,
+  reasons: ReadonlyMap<number, string>,
+): ShownPartition {
+  const { partition, epoch, leader, established, voters, previousVoters, learners } = record;
+  const nodes = (replicas: PartitionRecord['voters']) => replicas.map(({ node }) => node);
+  return {
+    partition,
+    epoch,
+    leader: leader?.node ?? null,
+    established,
+    voters: nodes(voters),
+    previousVoters: nodes(previousVoters),
+    learners: nodes(learners),
+    commitIndex: leader === null ? 0 : (reports.get(`${partition}/${leader.replica}`)?.commitIndex ?? 0),
+    reason: reasons.get(partition) ?? '',
+  };
+}
+
+const NO_TOPOLOGY: Topology = {
+  clusterId: '',
+  revision: 0,
+  partitions: 0,
+  replicationFactor: 0,
+  full: true,
+  nodes: [],
+  records: [],
+};
+
+/** Returns what is shown of a status. */
+export function showStatus(status: StatusReply): ShownStatus {
+  const { clusterId, replicationFactor, nodes, records } = status.topology ?? NO_TOPOLOGY;
+  const { waitingFor, reasons } = obstaclesIn(status);
+  const reports = new Map(status.replicas.map((report) => [`${report.partition}/${report.replica}`, report]));
+  return {
+    clusterId,
+    replicationFactor,
+    waitingFor,
+    nodes: nodes
+      .map((node) => showNode(node, status, records))
+      .sort((a, b) => a.id.localeCompare(b.id, 'en', { numeric: true })),
+    partitions: records
+      .map((record) => showPartition(record, reports, reasons))
+      .sort((a, b) => a.partition - b.partition),
+  };
+}
+
+function table(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
+  const line = (row: readonly string[]) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0));
+  return rows.map((row) => line(row).join('  ').trimEnd()).join('\n');
+}
+
+/** Returns a number of bytes for people, in binary units. */
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  let unit = 0;
+  let size = bytes;
+  while (size >= 1024 && unit < units.length - 1) {
+    size /= 1024;
+    unit++;
+  }
+  return `${unit === 0 ? size : size.toFixed(1)} ${units[unit]}`;
+}
+
+function nodeState(node: ShownNode): string {
+  if (!node.alive) return node.reason === '' ? 'down' : `down: ${node.reason}`;
+  const states = [...(node.draining ? ['draining'] : []), ...(node.diskFull ? ['disk full'] : [])];
+  return states.length === 0 ? 'up' : states.join(', ');
+}
+
+function nodeTable(nodes: readonly ShownNode[]): string {
+  const rows = nodes.map((node) => [
+    ...[node.id, node.address, `${node.pid}`, `${node.leads}`, `${node.votes}`, formatBytes(node.diskBytes)],
+    nodeState(node),
+  ]);
+  return table([['NODE', 'ADDRESS', 'PID', 'LEADS', 'VOTES', 'DISK', 'STATE'], ...rows]);
+}
+
+function partitionTable(partitions: readonly ShownPartition[]): string {
+  const rows = partitions.map(({ partition, epoch, leader, voters, commitIndex, established, reason }) => [
+    ...[`${partition}`, `${epoch}`, leader ?? '-', voters.join(' '), `${commitIndex}`],
+    established && reason === '' ? 'ok' : reason === '' ? 'no leader yet' : reason,
+  ]);
+  return table([['PARTITION', 'EPOCH', 'LEADER', 'VOTERS', 'COMMIT', 'STATE'], ...rows]);
+}
+
+function text(status: ShownStatus, withPartitions: boolean): string {
+  const { clusterId, replicationFactor, waitingFor, nodes, partitions } = status;
+  const waits = waitingFor === '' ? '' : ` It waits for ${waitingFor}.`;
+  if (clusterId === '') return `The cluster is not formed yet.${waits}`;
+  const ready = partitions.filter(({ established }) => established).length;
+  const summary = `Cluster ${clusterId}: ${ready} of ${partitions.length} partitions take writes, each on ${replicationFactor} nodes.${waits}`;
+  const shown = withPartitions ? partitions : partitions.filter(({ established }) => !established);
+  const parts = [summary, nodeTable(nodes)];
+  if (shown.length > 0) parts.push(partitionTable(shown));
+  return parts.join('\n\n');
+}
+
+/** Adds the command `status`. `done` is told its exit status. */
+export function addStatusCommand(program: Command, done: (status: number) => void): void {
+  withCluster(program.command('status').description('show nodes and partitions'))
+    .option('--partitions', 'list every partition, not only those without a leader', false)
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ringkeep status --partitions\n  ringkeep status --json | jq .nodes\n',
+    )
+    .action(async (flags: StatusFlags) => {
+      const status = showStatus(await clusterStatus(flags));
+      if (flags.json) await printJson(status);
+      else await print(text(status, flags.partitions));
+      done(EXIT.OK);
+    });
+}

@@ -1,0 +1,405 @@
+/**
+ * Moves operations from their call to their end: admission, route, sequence, attempt, retry, deadline, abort.
+ * One coarse sweep serves every time limit; it runs only while something is open, so an idle client keeps no
+ * process alive. The rules of retries and outcomes are attempts.ts, the ways to the cluster are routed.ts and
+ * direct.ts.
+ * INVARIANT: every submitted operation ends exactly once, at the latest one sweep after its deadline.
+ * INVARIANT: open operations and their bytes are bounded; what is beyond is refused before anything is sent
+ * (G9).
+ */
+import { assert, RingkeepError } from '../common/errors.ts';
+import { describe, fromFailure } from '../common/failure.ts';
+import { partitionOf } from '../common/hash.ts';
+import { OVERLOADED_RETRY_AFTER_MS } from '../common/limits.ts';
+import { makeHello } from '../common/wire/handshake.ts';
+import type { Reply } from '../common/wire/messages.ts';
+import { cancelledError, deadlineError, judge, restate, sessionLostError } from './attempts.ts';
+import { ClusterFacts } from './cluster-facts.ts';
+import type { ClientReporter } from './events.ts';
+import type { HistoryRecorder } from './history.ts';
+import { Link, type LinkOwner, type LinkSink, type Transport } from './link.ts';
+import { collectRows, Operation, type OperationSpec, resultOf } from './operation.ts';
+import { ReadyWaiters } from './ready-waiters.ts';
+import { attemptTimeMs, RetryBudget, type RetryOptions } from './retry-policy.ts';
+import type { Routes, RoutesHost } from './routes.ts';
+import { SequenceWindows } from './sequence-windows.ts';
+
+/** Granularity of all time limits, in ms. */
+const SWEEP_MS = 20;
+/** A waiting operation looks for a route again after this, in ms, if nothing woke it. */
+const ROUTE_POLL_MS = 200;
+/**
+ * Part of an attempt's time that is kept back, so that the server's own answer arrives first; at most this,
+ * in ms.
+ */
+const ANSWER_MARGIN_MS = 50;
+
+/** What the engine is given. */
+export interface EngineOptions {
+  readonly transport: Transport;
+  readonly reporter: ClientReporter;
+  readonly recorder: HistoryRecorder | null;
+  readonly retry: RetryOptions;
+  readonly clientId: Uint8Array;
+  /** Names the deduplication sessions of writes that wait for every voter (sequence-windows.ts). */
+  readonly wholeClientId: Uint8Array;
+  readonly connectTimeoutMs: number;
+  readonly operationsMax: number;
+  readonly operationBytesMax: number;
+  readonly valueBytesMax: number;
+}
+
+/** The operations of one client. */
+export class Engine implements RoutesHost, LinkSink {
+  readonly transport: Transport;
+  readonly reporter: ClientReporter;
+  readonly clientId: Uint8Array;
+  readonly connectTimeoutMs: number;
+  readonly cluster: ClusterFacts;
+  readonly random = Math.random;
+  readonly now = (): number => performance.now();
+  readonly #options: EngineOptions;
+  readonly #routes: Routes;
+  readonly #budget: RetryBudget;
+  readonly #windows: SequenceWindows;
+  readonly #open = new Set<Operation>();
+  readonly #parked = new Set<Operation>();
+  readonly #links = new Set<Link>();
+  #bytes = 0;
+  #sweeper: NodeJS.Timeout | null = null;
+  readonly #ready = new ReadyWaiters();
+  #closing = false;
+  #destroyed = false;
+  #closed: (() => void)[] = [];
+
+  constructor(options: EngineOptions, routes: (host: RoutesHost) => Routes) {
+    this.#options = options;
+    this.transport = options.transport;
+    this.reporter = options.reporter;
+    this.clientId = options.clientId;
+    this.#windows = new SequenceWindows(options.wholeClientId);
+    this.connectTimeoutMs = options.connectTimeoutMs;
+    this.cluster = new ClusterFacts(options.valueBytesMax);
+    this.#budget = new RetryBudget(options.retry);
+    this.#routes = routes(this);
+  }
+
+  /** Operations that have not ended. */
+  get openCount(): number {
+    return this.#open.size;
+  }
+
+  // ------------------------------------------------------------ from the caller
+
+  /**
+   * Starts an operation; the promise settles with the result of its shape, or a RingkeepError with code and
+   * outcome.
+   */
+  submit<T>(spec: OperationSpec): Promise<T> {
+    const operation = new Operation(spec);
+    const promise = new Promise<T>((resolve, reject) => {
+      operation.resolve = resolve as (result: unknown) => void;
+      operation.reject = reject;
+    });
+    const refusal = this.#refusal(operation);
+    if (refusal !== null) {
+      operation.state = 'ended';
+      operation.reject(refusal);
+      return promise;
+    }
+    if (this.#options.recorder !== null) operation.calledAt = this.#options.recorder.clock();
+    this.#open.add(operation);
+    this.#bytes += operation.bytes;
+    this.#budget.earn();
+    if (spec.signal !== null) this.#listen(operation, spec.signal);
+    this.#startSweep();
+    this.#dispatch(operation, this.now());
+    return promise;
+  }
+
+  #refusal(operation: Operation): RingkeepError | null {
+    if (this.#closing) return new RingkeepError('CLOSED', 'the client is closed');
+    if (operation.spec.signal?.aborted) return cancelledError(operation);
+    const { operationsMax, operationBytesMax } = this.#options;
+    const fits = this.#open.size < operationsMax && this.#bytes + operation.bytes <= operationBytesMax;
+    if (fits || this.#open.size === 0) return null;
+    const text = `${this.#open.size} operations with ${this.#bytes} bytes are open in this client`;
+    return new RingkeepError('OVERLOADED', text, 'not_applied', { retryAfterMs: OVERLOADED_RETRY_AFTER_MS });
+  }
+
+  #listen(operation: Operation, signal: AbortSignal): void {
+    operation.onAbort = () => {
+      this.#withdraw(operation);
+      this.#fail(operation, cancelledError(operation));
+    };
+    signal.addEventListener('abort', operation.onAbort, { once: true });
+  }
+
+  /** Resolves when operations can be sent; rejects with what prevents it, at the latest at `deadline`. */
+  async ready(deadline: number): Promise<void> {
+    if (this.#closing) throw new RingkeepError('CLOSED', 'the client is closed');
+    if (this.#routes.ready(this.now())) return;
+    this.#startSweep();
+    await this.#ready.wait(deadline);
+  }
+
+  /** Takes no new operations, waits for the open ones to end, then ends all connections. Never rejects. */
+  close(): Promise<void> {
+    this.#closing = true;
+    if (this.#open.size === 0) this.destroy();
+    return new Promise((resolve) => {
+      if (this.#destroyed && this.#links.size === 0) resolve();
+      else this.#closed.push(resolve);
+    });
+  }
+
+  /** Ends everything now: open operations get CLOSED, writes that were sent with outcome unknown. */
+  destroy(): void {
+    if (this.#destroyed) return;
+    this.#closing = true;
+    this.#destroyed = true;
+    for (const operation of this.#open) {
+      this.#withdraw(operation);
+      this.#fail(operation, restate(operation, 'CLOSED', 'the client was closed', operation.lastError));
+    }
+    this.#ready.rejectAll(new RingkeepError('CLOSED', 'the client is closed'));
+    this.#stopSweep();
+    this.#routes.close();
+    for (const link of this.#links) link.close();
+    this.#finishClose();
+  }
+
+  #finishClose(): void {
+    if (!this.#destroyed || this.#links.size > 0) return;
+    for (const resolve of this.#closed) resolve();
+    this.#closed = [];
+  }
+
+  // ------------------------------------------------------------ from the routes
+
+  openLink(address: string, expectedNode: string, owner: LinkOwner): Link {
+    const hello = makeHello({
+      role: 'client',
+      clusterId: this.cluster.clusterId,
+      clientId: this.clientId,
+      expectedNode,
+    });
+    const tracked: LinkOwner = {
+      linkOpened: (link, welcome) => owner.linkOpened(link, welcome),
+      linkDraining: (link) => owner.linkDraining(link),
+      linkEnded: (link, error) => {
+        this.#links.delete(link);
+        owner.linkEnded(link, error);
+        this.#finishClose();
+      },
+    };
+    const link = new Link(this.transport, address, hello, this.connectTimeoutMs, tracked, this);
+    this.#links.add(link);
+    return link;
+  }
+
+  wake(partition?: number): void {
+    const now = this.now();
+    if (this.#ready.size > 0 && this.#routes.ready(now)) this.#ready.resolveAll();
+    for (const operation of [...this.#parked]) {
+      if (!operation.wakeable || operation.state !== 'parked') continue;
+      if (partition !== undefined && operation.partition !== partition) continue;
+      this.#dispatch(operation, now);
+    }
+  }
+
+  fatal(error: RingkeepError): void {
+    this.#ready.rejectAll(error);
+    for (const operation of [...this.#parked]) {
+      if (operation.state !== 'parked') continue;
+      this.#fail(operation, restate(operation, error.code, describe(error), error));
+    }
+  }
+
+  // ------------------------------------------------------------ from the links
+
+  sending(operation: Operation): number {
+    const now = this.now();
+    const remainingMs = operation.spec.deadline - now;
+    const whole = operation.spec.ack === 'ACK_ALL' || operation.spec.kind === 'scan';
+    const attemptMs = attemptTimeMs(this.#options.retry, remainingMs, whole);
+    operation.attemptDeadline = now + attemptMs;
+    return Math.max(1, Math.floor(attemptMs - Math.min(ANSWER_MARGIN_MS, attemptMs / 10)));
+  }
+
+  answered(operation: Operation, reply: Reply): void {
+    if (reply.rows) collectRows(operation, reply);
+    if (!reply.end) return;
+    if (reply.failure) {
+      this.failed(operation, fromFailure(reply.failure));
+      return;
+    }
+    if (reply.receipt) operation.sequences?.observe(reply.receipt.logTime);
+    let result: unknown;
+    try {
+      result = resultOf(operation, reply);
+    } catch (error) {
+      assert(error instanceof RingkeepError, `reading an answer threw ${String(error)}`);
+      this.#fail(operation, restate(operation, error.code, describe(error), error, error.outcome));
+      return;
+    }
+    this.#end(operation);
+    this.#options.recorder?.succeeded(operation, result, reply);
+    operation.resolve(result);
+  }
+
+  failed(operation: Operation, error: RingkeepError): void {
+    const now = this.now();
+    operation.rows = null;
+    const redirect = error.code === 'NOT_LEADER' && this.#routes.reroute(operation, error);
+    operation.link = null;
+    const verdict = judge(operation, error, {
+      retry: this.#options.retry,
+      budget: this.#budget,
+      random: this.random,
+      now,
+      redirect,
+    });
+    switch (verdict.kind) {
+      case 'end':
+        this.#fail(operation, verdict.error);
+        break;
+      case 'renew':
+        this.#windows.renew(operation);
+        this.#dispatch(operation, now);
+        break;
+      case 'resend':
+        this.#dispatch(operation, now);
+        break;
+      case 'later':
+        this.#park(operation, now + verdict.delayMs, verdict.wakeable);
+        break;
+    }
+  }
+
+  returned(operation: Operation): void {
+    this.#dispatch(operation, this.now());
+  }
+
+  // ------------------------------------------------------------ moving along
+
+  #dispatch(operation: Operation, now: number): void {
+    if (operation.partition < 0 && this.cluster.partitions > 0 && !this.#locate(operation)) return;
+    const link = this.#routes.route(operation, now);
+    if (link === null) {
+      this.#park(operation, now + ROUTE_POLL_MS, true);
+      return;
+    }
+    this.#parked.delete(operation);
+    if (operation.partition < 0 && !this.#locate(operation)) return;
+    if (operation.isWrite) {
+      if (!this.#windows.admit(operation)) return;
+      if (!operation.sequences!.pin(operation)) {
+        this.#fail(operation, sessionLostError(operation));
+        return;
+      }
+    }
+    link.enqueue(operation);
+  }
+
+  /** Computes the partition; returns false if the operation names one that does not exist. */
+  #locate(operation: Operation): boolean {
+    const { scan, key } = operation.spec;
+    operation.partition = scan === null ? partitionOf(key, this.cluster.partitions) : scan.partition;
+    if (operation.partition < this.cluster.partitions) return true;
+    const text = `partition ${operation.partition} is not below ${this.cluster.partitions}`;
+    this.#fail(operation, restate(operation, 'INVALID_ARGUMENT', text, null));
+    return false;
+  }
+
+  #park(operation: Operation, wakeAt: number, wakeable: boolean): void {
+    operation.state = 'parked';
+    operation.wakeAt = wakeAt;
+    operation.wakeable = wakeable;
+    this.#parked.add(operation);
+  }
+
+  /** Takes the operation back from wherever it is. What was sent is lost, its answer no longer wanted. */
+  #withdraw(operation: Operation): void {
+    if (operation.state === 'sent') operation.noteLost();
+    operation.link?.abandon(operation);
+  }
+
+  #fail(operation: Operation, error: RingkeepError): void {
+    this.#end(operation);
+    this.#options.recorder?.failed(operation, error);
+    operation.reject(error);
+  }
+
+  #end(operation: Operation): void {
+    assert(operation.state !== 'ended', 'an operation ends once');
+    operation.state = 'ended';
+    operation.link = null;
+    this.#open.delete(operation);
+    this.#parked.delete(operation);
+    this.#bytes -= operation.bytes;
+    if (operation.onAbort !== null) {
+      operation.spec.signal!.removeEventListener('abort', operation.onAbort);
+      operation.onAbort = null;
+    }
+    if (operation.isWrite) this.#releaseSequence(operation);
+    if (this.#closing && this.#open.size === 0) setImmediate(() => this.destroy());
+  }
+
+  #releaseSequence(operation: Operation): void {
+    if (!this.#windows.release(operation) || this.#destroyed) return;
+    const now = this.now();
+    for (;;) {
+      const waiting = this.#windows.next(operation);
+      if (waiting === null) return;
+      this.#dispatch(waiting, now);
+    }
+  }
+
+  // ------------------------------------------------------------ time
+
+  #startSweep(): void {
+    this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS);
+  }
+
+  #stopSweep(): void {
+    if (this.#sweeper !== null) clearInterval(this.#sweeper);
+    this.#sweeper = null;
+  }
+
+  #sweep(): void {
+    const now = this.now();
+    for (const operation of this.#open) {
+      if (now >= operation.spec.deadline) this.#expire(operation);
+      else if (operation.state === 'sent' && now >= operation.attemptDeadline)
+        this.#abandonAttempt(operation);
+      else if (operation.state === 'parked' && now >= operation.wakeAt) this.#dispatch(operation, now);
+    }
+    this.#routes.pump();
+    if (this.#ready.size > 0) {
+      this.#routes.ready(now);
+      this.#ready.expire(now, this.#routes.trouble());
+    }
+    if (this.#open.size === 0 && this.#ready.size === 0) this.#stopSweep();
+  }
+
+  #expire(operation: Operation): void {
+    this.#withdraw(operation);
+    const trouble = operation.attempt === 0 ? this.#unreached() : null;
+    this.#fail(operation, deadlineError(operation, trouble, this.#routes.obstacle(operation)));
+  }
+
+  /** What keeps the client from sending anything: also that nobody has answered at all yet. */
+  #unreached(): RingkeepError | null {
+    const trouble = this.#routes.trouble();
+    if (trouble !== null || this.#routes.ready(this.now())) return trouble;
+    return new RingkeepError('UNAVAILABLE', 'no address of the cluster has answered yet');
+  }
+
+  /** Gives an unanswered attempt up and sends another one with the same request id. */
+  #abandonAttempt(operation: Operation): void {
+    this.#withdraw(operation);
+    const outcome = operation.isWrite ? 'unknown' : 'not_applied';
+    this.failed(operation, new RingkeepError('DEADLINE_EXCEEDED', 'no answer to this attempt', outcome));
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * The record of what callers asked and were told, for the linearizability checker. Off unless a recorder is
+ * given; it sees keys and values, so it is for tests and chaos runs. What an event says is common/history.ts.
+ * INVARIANT: `call` is taken before anything is sent and `return` after the answer was received, on the
+ * system's one monotonic clock, so that histories of several processes of one machine can be merged.
+ * INVARIANT: every write that was taken is recorded, at the latest when its client is destroyed; only what was
+ * refused before anything was sent is not.
+ */
+import type { RingkeepError } from '../common/errors.ts';
+import type { HistoryEvent, HistoryOutput } from '../common/history.ts';
+import { keyText } from '../common/text.ts';
+import type { PutOperation, Reply } from '../common/wire/messages.ts';
+import { decodeValue } from './codec.ts';
+import type { Operation } from './operation.ts';
+
+const ACKS = { ACK_LEADER: 'leader', ACK_QUORUM: 'quorum', ACK_ALL: 'all' } as const;
+
+/**
+ * Returns what a reader will get. Not the caller's value: it may be changed after the call, and a codec may not give back
+ * what it was given (a Map, a field that is undefined).
+ */
+function readable({ codec, value }: PutOperation): unknown {
+  try {
+    return decodeValue(codec, value);
+  } catch {
+    return value;
+  }
+}
+
+/** Turns ended operations into history events. Page reads are not recorded. */
+export class HistoryRecorder {
+  readonly #client: string;
+  readonly #record: (event: HistoryEvent) => void;
+
+  constructor(clientId: Uint8Array, record: (event: HistoryEvent) => void) {
+    this.#client = Buffer.from(clientId).toString('hex');
+    this.#record = record;
+  }
+
+  /** Returns microseconds of the system's monotonic clock. */
+  clock(): number {
+    return Number(process.hrtime.bigint() / 1_000n);
+  }
+
+  /** Records an operation that ended well; `result` is what its caller gets, `reply` the answer it was made of. */
+  succeeded(operation: Operation, result: unknown, reply: Reply): void {
+    const { shape } = operation.spec;
+    if (reply.value) {
+      if (!reply.value.found) return this.#add(operation, { result: 'ok', found: false });
+      const value = shape === 'entry' ? (result as { value: unknown }).value : result;
+      this.#add(operation, { result: 'ok', found: true, value, version: reply.value.version });
+    } else if (reply.receipt) {
+      const { version, durability, counter } = reply.receipt;
+      const value = shape === 'counter' ? { value: counter } : {};
+      this.#add(operation, { result: 'ok', version, durability, ...value });
+    }
+  }
+
+  /** Records an operation that ended with an error. */
+  failed(operation: Operation, error: RingkeepError): void {
+    this.#add(operation, { result: error.outcome, code: error.code });
+  }
+
+  #add(operation: Operation, output: HistoryOutput): void {
+    const { kind, keyspace, key, put, delta, ack } = operation.spec;
+    if (kind === 'scan') return;
+    const input = put !== null ? { input: readable(put) } : kind === 'increment' ? { input: delta } : {};
+    this.#record({
+      client: this.#client,
+      keyspace,
+      key: keyText(key),
+      op: kind,
+      ...input,
+      ...(kind === 'get' ? {} : { ack: ACKS[ack] }),
+      call: operation.calledAt,
+      return: this.clock(),
+      output,
+    });
+  }
+}

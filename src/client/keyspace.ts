@@ -1,0 +1,322 @@
+/**
+ * The operations on one keyspace: arguments checked and encoded, then handed to the engine. It holds no state
+ * but its name and defaults. `db.put` and its like are the same operations on the default keyspace.
+ */
+import { assert, RingkeepError } from '../common/errors.ts';
+import type { PutOperation } from '../common/wire/messages.ts';
+import { CODEC_TAGS, type CodecName, encodeValue } from './codec.ts';
+import type { Engine } from './engine.ts';
+import type { CounterReceipt, Entry, OperationSpec, Receipt, Shape } from './operation.ts';
+import {
+  type Ack,
+  ackName,
+  checkAck,
+  checkNames,
+  checkTimeout,
+  encodeKey,
+  READ_NAMES,
+  type ReadOptions,
+  WRITE_NAMES,
+  type WriteOptions,
+} from './options.ts';
+
+/** A key as its caller writes it; text is UTF-8. */
+export type Key = string | Uint8Array;
+
+/** What became of one entry of `putMany`. */
+export type PutResult =
+  | { readonly key: Key; readonly ok: true; readonly receipt: Receipt }
+  | { readonly key: Key; readonly ok: false; readonly error: RingkeepError };
+
+/** What the operations of one keyspace share. */
+export interface KeyspaceContext {
+  readonly engine: Engine;
+  /** Empty: the default keyspace. */
+  readonly name: string;
+  readonly codec: CodecName;
+  readonly ack: Ack;
+  readonly requestTimeoutMs: number;
+}
+
+/** Operations of one `getMany` or `putMany` that are open at once. */
+const MANY_OPEN_MAX = 1_024;
+
+/** Codec tags have one byte; 0 is no tag. */
+const CODEC_TAG_MAX = 255;
+
+const NO_OPTIONS: WriteOptions = {};
+
+/**
+ * A named part of the key space with its own codec. Keys of different keyspaces never meet: key `1` of
+ * keyspace `sessions` is another one than key `s1` of keyspace `session`.
+ *
+ * @example
+ * const sessions = db.keyspace<Session>('sessions', { codec: 'json' });
+ * await sessions.put('1', { user: 'ada' });
+ */
+export class Keyspace<T = unknown> {
+  readonly #context: KeyspaceContext;
+
+  /** @internal Use `db.keyspace(name)`. */
+  constructor(context: KeyspaceContext) {
+    this.#context = context;
+  }
+
+  /** Name of the keyspace; empty for the default one. */
+  get name(): string {
+    return this.#context.name;
+  }
+
+  /**
+   * Writes a value and resolves with a receipt once it is acknowledged at the wanted level. Takes effect at
+   * most once, whatever had to be retried.
+   *
+   * Rejects with RingkeepError. `error.outcome` tells whether the write is in effect: `not_applied`,
+   * `unknown` (it may be), or `applied` (ACK_NOT_REACHED: it is, but fewer voters than asked for had it in
+   * time).
+   *
+   * @example
+   * const receipt = await db.put('user:1', { name: 'Ada' }, { ack: 'all' });
+   */
+  put(key: Key, value: T, options: WriteOptions = NO_OPTIONS): Promise<Receipt> {
+    try {
+      return this.#context.engine.submit(this.#put(key, value, options));
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  /**
+   * Reads a value, linearizably: at or above every write that was acknowledged before the call. Resolves with
+   * `undefined` for an absent key. The value is decoded by the codec it was stored with.
+   *
+   * @example
+   * const user = await db.get('user:1');
+   */
+  get(key: Key, options: ReadOptions = NO_OPTIONS): Promise<T | undefined> {
+    try {
+      return this.#context.engine.submit(this.#read(key, 'value', options));
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  /**
+   * Reads a value with its version. Resolves with `undefined` for an absent key.
+   *
+   * @example
+   * const entry = await db.getEntry('user:1');
+   * if (entry !== undefined) console.log(entry.version, entry.value);
+   */
+  getEntry(key: Key, options: ReadOptions = NO_OPTIONS): Promise<Entry<T> | undefined> {
+    try {
+      return this.#context.engine.submit(this.#read(key, 'entry', options));
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  /**
+   * Deletes a key and resolves with a receipt, also if it was absent. Errors as with `put`.
+   *
+   * @example
+   * await db.delete('user:1');
+   */
+  delete(key: Key, options: WriteOptions = NO_OPTIONS): Promise<Receipt> {
+    try {
+      return this.#context.engine.submit(this.#write('delete', 'receipt', key, options, null, 0));
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  /**
+   * Reads many keys; resolves with their values in the order of the keys. Every read is linearizable, all of
+   * them together are no snapshot. Rejects with the first error.
+   *
+   * @example
+   * const [ada, alan] = await db.getMany(['user:1', 'user:2']);
+   */
+  async getMany(keys: Iterable<Key>, options: ReadOptions = NO_OPTIONS): Promise<(T | undefined)[]> {
+    const list = [...keys];
+    const fixed = this.#fixedTime('getMany', options, READ_NAMES);
+    const values = new Array<T | undefined>(list.length);
+    await inTurn(list.length, async (index) => {
+      values[index] = await this.get(list[index]!, fixed());
+    });
+    return values;
+  }
+
+  /**
+   * Writes many entries and resolves with one result per entry, in their order. A failed entry is a result,
+   * never a rejection; each entry is a write of its own, there is no transaction around them. Of a key that
+   * is given twice, either value may win.
+   *
+   * @example
+   * const results = await db.putMany([['user:1', ada], ['user:2', alan]]);
+   * const failed = results.filter((result) => !result.ok);
+   */
+  async putMany(
+    entries: Iterable<readonly [Key, T]>,
+    options: WriteOptions = NO_OPTIONS,
+  ): Promise<PutResult[]> {
+    const list = [...entries];
+    const fixed = this.#fixedTime('putMany', options, WRITE_NAMES);
+    const results = new Array<PutResult>(list.length);
+    await inTurn(list.length, async (index) => {
+      const [key, value] = list[index]!;
+      try {
+        results[index] = { key, ok: true, receipt: await this.put(key, value, fixed()) };
+      } catch (error) {
+        if (!(error instanceof RingkeepError)) throw error;
+        results[index] = { key, ok: false, error };
+      }
+    });
+    return results;
+  }
+
+  /**
+   * Adds `delta` to a counter, which starts at 0, and resolves with its value after. Takes effect at most
+   * once. Rejects with NOT_A_COUNTER, COUNTER_OVERFLOW or as `put`.
+   *
+   * @internal Its place among the public operations is not settled.
+   */
+  increment(key: Key, delta = 1, options: WriteOptions = NO_OPTIONS): Promise<CounterReceipt> {
+    try {
+      if (!Number.isSafeInteger(delta))
+        throw new RingkeepError('INVALID_ARGUMENT', 'delta must be a safe integer');
+      const spec = this.#write('increment', 'counter', key, options, null, delta);
+      if (spec.ack !== 'ACK_LEADER') return this.#context.engine.submit(spec);
+      const text = 'an increment is acknowledged at quorum or all, when its result is known';
+      throw new RingkeepError('CONDITION_UNSUPPORTED', text);
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  /**
+   * Writes bytes under the tag of their codec, as a page read has delivered them.
+   *
+   * @internal For `ringkeep import`.
+   */
+  putEncoded(
+    key: Key,
+    value: Uint8Array,
+    codec: number,
+    options: WriteOptions = NO_OPTIONS,
+  ): Promise<Receipt> {
+    try {
+      if (!Number.isInteger(codec) || codec < 1 || codec > CODEC_TAG_MAX) {
+        throw new RingkeepError('INVALID_ARGUMENT', `codec tags are from 1 to ${CODEC_TAG_MAX}`);
+      }
+      return this.#context.engine.submit(
+        this.#encoded(key, Uint8Array.prototype.slice.call(value), codec, options),
+      );
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  #put(key: Key, value: T, options: WriteOptions): OperationSpec {
+    const { codec } = this.#context;
+    return this.#encoded(key, encodeValue(codec, value), CODEC_TAGS[codec], options);
+  }
+
+  #encoded(key: Key, value: Uint8Array, codec: number, options: WriteOptions): OperationSpec {
+    const { valueBytesMax } = this.#context.engine.cluster;
+    if (value.length > valueBytesMax) {
+      throw new RingkeepError(
+        'VALUE_TOO_LARGE',
+        `the value has ${value.length} bytes; at most ${valueBytesMax}`,
+      );
+    }
+    return this.#write('put', 'receipt', key, options, { value, codec }, 0);
+  }
+
+  #write(
+    kind: 'put' | 'delete' | 'increment',
+    shape: Shape,
+    key: Key,
+    options: WriteOptions,
+    put: PutOperation | null,
+    delta: number,
+  ): OperationSpec {
+    if (options !== NO_OPTIONS) checkNames(kind, options, WRITE_NAMES);
+    const { name, ack } = this.#context;
+    return {
+      kind,
+      shape,
+      keyspace: name,
+      key: encodeKey(key),
+      deadline: this.#deadline(options),
+      ack: ackName(checkAck(options.ack, ack)),
+      put,
+      delta,
+      scan: null,
+      signal: checkSignal(options.signal),
+    };
+  }
+
+  #read(key: Key, shape: Shape, options: ReadOptions): OperationSpec {
+    if (options !== NO_OPTIONS) checkNames('get', options, READ_NAMES);
+    return {
+      kind: 'get',
+      shape,
+      keyspace: this.#context.name,
+      key: encodeKey(key),
+      deadline: this.#deadline(options),
+      ack: 'ACK_QUORUM',
+      put: null,
+      delta: 0,
+      scan: null,
+      signal: checkSignal(options.signal),
+    };
+  }
+
+  #deadline(options: ReadOptions): number {
+    return performance.now() + checkTimeout('timeoutMs', options.timeoutMs, this.#context.requestTimeoutMs);
+  }
+
+  /**
+   * Checks options of a call for many and returns what gives each of its operations the time that is left.
+   */
+  #fixedTime(what: string, options: WriteOptions, names: ReadonlySet<string>): () => WriteOptions {
+    checkNames(what, options, names);
+    const deadline = this.#deadline(options);
+    return () => ({ ...options, timeoutMs: Math.max(1, deadline - performance.now()) });
+  }
+}
+
+/** Turns what a check threw into a rejection, so that callers have one way to hear of errors. */
+function refused(error: unknown): Promise<never> {
+  assert(error instanceof RingkeepError, `checking arguments threw ${String(error)}`);
+  return Promise.reject(error);
+}
+
+function checkSignal(signal: AbortSignal | undefined): AbortSignal | null {
+  if (signal === undefined) return null;
+  if (signal instanceof AbortSignal) return signal;
+  throw new RingkeepError('INVALID_ARGUMENT', 'signal must be an AbortSignal');
+}
+
+/**
+ * Runs `count` jobs, at most MANY_OPEN_MAX at once. Rejects with the first error and then starts no further
+ * job.
+ */
+async function inTurn(count: number, job: (index: number) => Promise<void>): Promise<void> {
+  let next = 0;
+  let failed = false;
+  const worker = async (): Promise<void> => {
+    while (next < count && !failed) {
+      const index = next;
+      next += 1;
+      try {
+        await job(index);
+      } catch (error) {
+        failed = true;
+        throw error;
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(count, MANY_OPEN_MAX) }, worker));
+}

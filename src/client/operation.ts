@@ -1,0 +1,236 @@
+/**
+ * One operation from the caller's call to its end: what is asked, how far it has come, and how its answer
+ * looks. Plain data with the two functions of its promise; who moves it along is the engine. Kept free of
+ * per-operation timers and closures: this is the hot path.
+ * INVARIANT: `maybeApplied` never goes back to false; a write ends as not_applied only while it is false
+ * (G5).
+ */
+import { type Outcome, RingkeepError } from '../common/errors.ts';
+import type { AckName, PutOperation, Reply, Request, ScanOperation } from '../common/wire/messages.ts';
+import { decodeValue } from './codec.ts';
+import type { Link } from './link.ts';
+import type { PartitionSequences, SessionPin } from './sequences.ts';
+
+/** What a successful write returns. */
+export interface Receipt {
+  readonly partition: number;
+  /** Epoch of the write; 0 if it was applied by an earlier attempt so far back that its leader has forgotten it. */
+  readonly epoch: number;
+  /** Index of the write in its partition's log; grows with every write of the partition. */
+  readonly version: number;
+  /** What held the write when it was acknowledged. */
+  readonly durability: 'leader' | 'quorum' | 'all';
+  /** An earlier attempt of this very call had been applied; its effect was kept, not repeated. */
+  readonly duplicate: boolean;
+}
+
+/** A value with what is known of it. */
+export interface Entry<T = unknown> {
+  readonly value: T;
+  /** Version of the write that produced the value. */
+  readonly version: number;
+  readonly epoch: number;
+  readonly partition: number;
+}
+
+/** What an increment returns: its receipt and the counter after it. */
+export interface CounterReceipt extends Receipt {
+  readonly value: number;
+}
+
+/** One stored row as bytes, with the tag of its codec. */
+export interface ScanRow {
+  readonly keyspace: string;
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+  readonly codec: number;
+  readonly version: number;
+}
+
+/** Rows in key order and where the next page starts; an empty cursor is the end. */
+export interface ScanPage {
+  readonly rows: ScanRow[];
+  readonly cursor: Uint8Array;
+}
+
+/** How the answer is handed to the caller. */
+export type Shape = 'value' | 'entry' | 'receipt' | 'counter' | 'page';
+
+/**
+ * Where an operation is: `parked` waits for a route or for `wakeAt`, `window` for a sequence, `queued` for
+ * credit on a link, `sent` for its answer.
+ */
+export type OperationState = 'parked' | 'window' | 'queued' | 'sent' | 'ended';
+
+const NO_BYTES = new Uint8Array(0);
+
+/**
+ * What the caller asked for. All fields are always there, so that every operation has one shape for the
+ * engine.
+ */
+export interface OperationSpec {
+  readonly kind: Request['operation'];
+  readonly shape: Shape;
+  readonly keyspace: string;
+  readonly key: Uint8Array;
+  /** Monotonic time in ms at which the caller gets an error. */
+  readonly deadline: number;
+  readonly ack: AckName;
+  readonly put: PutOperation | null;
+  /** Of increments, else 0. */
+  readonly delta: number;
+  readonly scan: ScanOperation | null;
+  readonly signal: AbortSignal | null;
+}
+
+/** An operation in progress. */
+export class Operation implements SessionPin {
+  readonly spec: OperationSpec;
+  readonly isWrite: boolean;
+  /** Bytes that it holds while it is open. */
+  readonly bytes: number;
+  partition = -1;
+
+  sequence = 0;
+  sessionTime = 0;
+  sessionGeneration = 0;
+  maybeApplied = false;
+  /** An attempt was answered: in effect, but not acknowledged at the level asked for. */
+  applied = false;
+  sequences: PartitionSequences | null = null;
+
+  state: OperationState = 'parked';
+  wakeAt = 0;
+  /** A new leader or connection ends the wait before `wakeAt`. */
+  wakeable = true;
+  link: Link | null = null;
+  requestId = 0;
+  attemptDeadline = 0;
+  /** Attempts sent under the current sequence. */
+  attempt = 0;
+  /** Failed attempts that count for the backoff. */
+  failures = 0;
+  /** Times a fresh sequence was taken after SESSION_EXPIRED. */
+  renewals = 0;
+  /** The last attempt was already sent on to a named leader without a pause. */
+  redirected = false;
+  lastError: RingkeepError | null = null;
+  rows: ScanRow[] | null = null;
+
+  resolve: (result: unknown) => void = unset;
+  reject: (error: RingkeepError) => void = unset;
+  onAbort: (() => void) | null = null;
+  /** Microseconds of the system's monotonic clock, when a history is recorded. */
+  calledAt = 0;
+
+  constructor(spec: OperationSpec) {
+    this.spec = spec;
+    this.isWrite = spec.kind === 'put' || spec.kind === 'delete' || spec.kind === 'increment';
+    this.bytes = spec.key.length + (spec.put === null ? 0 : spec.put.value.length);
+  }
+
+  /** Notes that an attempt may have reached a server and will not be heard of. */
+  noteLost(): void {
+    if (this.isWrite) this.maybeApplied = true;
+  }
+
+  /** What is known of the effect if it ends now, with nothing in flight. */
+  get outcome(): Outcome {
+    if (this.applied) return 'applied';
+    return this.maybeApplied ? 'unknown' : 'not_applied';
+  }
+}
+
+function unset(): never {
+  throw new Error('the operation was not submitted');
+}
+
+/**
+ * Builds the wire request of the attempt that is about to be sent. `timeLeftMs` is what the server may take.
+ */
+export function buildRequest(operation: Operation, id: number, timeLeftMs: number): Request {
+  const { spec } = operation;
+  const request: Request = {
+    id,
+    timeLeftMs,
+    keyspace: spec.keyspace,
+    key: spec.key,
+    clientId: operation.sequences?.clientId ?? NO_BYTES,
+    sequence: operation.sequence,
+    lowWater: operation.sequences === null ? 0 : operation.sequences.lowWater,
+    sessionTime: operation.sessionTime,
+    attempt: operation.attempt,
+    ack: spec.ack,
+    traceParent: '',
+    operation: spec.kind,
+  };
+  switch (spec.kind) {
+    case 'get':
+      request.get = {};
+      break;
+    case 'put':
+      request.put = spec.put;
+      break;
+    case 'delete':
+      request.delete = {};
+      break;
+    case 'increment':
+      request.increment = { delta: spec.delta };
+      break;
+    case 'scan':
+      request.scan = spec.scan;
+      break;
+  }
+  return request;
+}
+
+/** Keeps the rows of one reply; their bytes are views of the message and are copied. */
+export function collectRows(operation: Operation, reply: Reply): void {
+  operation.rows ??= [];
+  for (const row of reply.rows?.rows ?? []) {
+    operation.rows.push({ ...row, key: copy(row.key), value: copy(row.value) });
+  }
+}
+
+function copy(bytes: Uint8Array): Uint8Array {
+  return Uint8Array.prototype.slice.call(bytes);
+}
+
+/**
+ * Returns what the caller gets for a last reply without a failure.
+ * @throws RingkeepError INTERNAL if the reply does not fit the request, INVALID_ARGUMENT if the value cannot
+ * be decoded
+ */
+export function resultOf(operation: Operation, reply: Reply): unknown {
+  switch (operation.spec.shape) {
+    case 'value':
+      if (!reply.value) break;
+      return reply.value.found ? decodeValue(reply.value.codec, reply.value.value) : undefined;
+    case 'entry': {
+      if (!reply.value) break;
+      if (!reply.value.found) return undefined;
+      const { version, epoch, partition } = reply.value;
+      const entry: Entry = {
+        value: decodeValue(reply.value.codec, reply.value.value),
+        version,
+        epoch,
+        partition,
+      };
+      return entry;
+    }
+    case 'receipt':
+    case 'counter': {
+      if (!reply.receipt) break;
+      const { partition, epoch, version, durability, duplicate, counter } = reply.receipt;
+      const receipt: Receipt = { partition, epoch, version, durability, duplicate };
+      return operation.spec.shape === 'counter' ? { ...receipt, value: counter } : receipt;
+    }
+    case 'page': {
+      if (!reply.rows) break;
+      const page: ScanPage = { rows: operation.rows ?? [], cursor: copy(reply.rows.cursor) };
+      return page;
+    }
+  }
+  const outcome = operation.isWrite ? 'unknown' : 'not_applied';
+  throw new RingkeepError('INTERNAL', `a ${operation.spec.kind} was answered by a ${reply.result}`, outcome);
+}

@@ -1,0 +1,241 @@
+/**
+ * What a caller may set, checked: connection options and options of one call. Unknown names are refused, so
+ * that a misspelt option is not a silent default. Addresses are parsed by common/wire/address.ts.
+ */
+import { RingkeepError } from '../common/errors.ts';
+import type { HistoryEvent } from '../common/history.ts';
+import {
+  CONNECT_TIMEOUT_MS,
+  KEY_BYTES_MAX,
+  KEY_BYTES_MIN,
+  KEYSPACE_BYTES_MAX,
+  REQUEST_TIMEOUT_MS,
+  REQUEST_TIMEOUT_MS_MAX,
+} from '../common/limits.ts';
+import { formatAddress, parseClusterUrl } from '../common/wire/address.ts';
+import type { AckName } from '../common/wire/messages.ts';
+import { type CodecName, isCodecName } from './codec.ts';
+import type { ClientLogger } from './events.ts';
+import { RETRY_DEFAULTS, type RetryOptions } from './retry-policy.ts';
+
+/** When a write is acknowledged: on the leader's disk, on a quorum's (default), or on every voter's. */
+export type Ack = 'leader' | 'quorum' | 'all';
+
+/** Options of `connect`. */
+export interface ConnectOptions {
+  /** HOST:PORT of routers, or with mode `direct` of routers or nodes; at least one. */
+  readonly endpoints: readonly string[];
+  /** `routed` (default): through a router. `direct`: one hop to each partition's leader. */
+  readonly mode?: 'routed' | 'direct';
+  /** Time of an operation with all its retries, in ms; default 10,000. */
+  readonly requestTimeoutMs?: number;
+  /** Time to open one connection, in ms. */
+  readonly connectTimeoutMs?: number;
+  /** Codec of the default keyspace; default `msgpack`. */
+  readonly codec?: CodecName;
+  /** Acknowledgement of writes that do not say; default `quorum`. */
+  readonly ack?: Ack;
+  /** Numbers of the retry loop. */
+  readonly retry?: Partial<RetryOptions>;
+  /** Operations that may be open at once, waiting ones included; default 32,768. */
+  readonly operationsMax?: number;
+  /** Their keys and values in bytes; default 64 MiB. */
+  readonly operationBytesMax?: number;
+  /** Receives connection events; a pino logger fits. */
+  readonly logger?: ClientLogger;
+  /** Receives every operation with its answer, for tests. */
+  readonly recorder?: (event: HistoryEvent) => void;
+}
+
+/** Options of a read. */
+export interface ReadOptions {
+  /** Time of this call with all its retries, in ms. */
+  readonly timeoutMs?: number;
+  /** Ends the wait with CANCELLED. */
+  readonly signal?: AbortSignal;
+}
+
+/** Options of a write. */
+export interface WriteOptions extends ReadOptions {
+  /** When this write is acknowledged. */
+  readonly ack?: Ack;
+}
+
+/** Options of a keyspace. */
+export interface KeyspaceOptions {
+  readonly codec?: CodecName;
+  readonly ack?: Ack;
+}
+
+/** Connection options with every default filled in. */
+export interface ResolvedOptions {
+  readonly endpoints: readonly string[];
+  readonly mode: 'routed' | 'direct';
+  readonly requestTimeoutMs: number;
+  readonly connectTimeoutMs: number;
+  readonly codec: CodecName;
+  readonly ack: Ack;
+  readonly retry: RetryOptions;
+  readonly operationsMax: number;
+  readonly operationBytesMax: number;
+  readonly logger: ClientLogger | undefined;
+  readonly recorder: ((event: HistoryEvent) => void) | undefined;
+}
+
+const OPERATIONS_MAX = 32_768;
+const OPERATION_BYTES_MAX = 64 * 1024 * 1024;
+
+const ACKS: Readonly<Record<Ack, AckName>> = { leader: 'ACK_LEADER', quorum: 'ACK_QUORUM', all: 'ACK_ALL' };
+
+const CONNECT_NAMES: ReadonlySet<string> = new Set([
+  'endpoints',
+  'mode',
+  'requestTimeoutMs',
+  'connectTimeoutMs',
+  'codec',
+  'ack',
+  'retry',
+  'operationsMax',
+  'operationBytesMax',
+  'logger',
+  'recorder',
+]);
+const RETRY_NAMES: ReadonlySet<string> = new Set(Object.keys(RETRY_DEFAULTS));
+
+/** Names of the options of a read. */
+export const READ_NAMES: ReadonlySet<string> = new Set(['timeoutMs', 'signal']);
+/** Names of the options of a write. */
+export const WRITE_NAMES: ReadonlySet<string> = new Set(['timeoutMs', 'signal', 'ack']);
+/** Names of the options of a keyspace. */
+export const KEYSPACE_NAMES: ReadonlySet<string> = new Set(['codec', 'ack']);
+
+function invalid(text: string): RingkeepError {
+  return new RingkeepError('INVALID_ARGUMENT', text);
+}
+
+/** Refuses options that are no object or have other names than `names`. */
+export function checkNames(what: string, options: unknown, names: ReadonlySet<string>): void {
+  if (options === null || typeof options !== 'object')
+    throw invalid(`${what}: the options must be an object`);
+  for (const name of Object.keys(options)) {
+    if (!names.has(name)) throw invalid(`${what}: there is no option "${name}"`);
+  }
+}
+
+function number(name: string, value: number | undefined, fallback: number, min: number, max: number): number {
+  if (value === undefined) return fallback;
+  if (typeof value !== 'number' || !(value >= min && value <= max)) {
+    throw invalid(`${name} must be a number from ${min} to ${max}`);
+  }
+  return value;
+}
+
+/** Returns a time for a request in ms, in [1, REQUEST_TIMEOUT_MS_MAX]. */
+export function checkTimeout(name: string, value: number | undefined, fallback: number): number {
+  return number(name, value, fallback, 1, REQUEST_TIMEOUT_MS_MAX);
+}
+
+/** Returns the codec, or the fallback if none is given. */
+export function checkCodec(codec: CodecName | undefined, fallback: CodecName): CodecName {
+  if (codec === undefined) return fallback;
+  if (!isCodecName(codec)) throw invalid('codec must be msgpack, json, string or bytes');
+  return codec;
+}
+
+/** Returns the acknowledgement level, or the fallback if none is given. */
+export function checkAck(ack: Ack | undefined, fallback: Ack): Ack {
+  if (ack === undefined) return fallback;
+  if (typeof ack !== 'string' || !Object.hasOwn(ACKS, ack))
+    throw invalid('ack must be leader, quorum or all');
+  return ack;
+}
+
+/** Returns the wire name of an acknowledgement level. */
+export function ackName(ack: Ack): AckName {
+  return ACKS[ack];
+}
+
+function resolveRetry(retry: Partial<RetryOptions> | undefined): RetryOptions {
+  if (retry === undefined) return RETRY_DEFAULTS;
+  checkNames('retry', retry, RETRY_NAMES);
+  const one = (name: keyof RetryOptions, min: number, max: number): number =>
+    number(`retry.${name}`, retry[name], RETRY_DEFAULTS[name], min, max);
+  return {
+    backoffMs: one('backoffMs', 1, 60_000),
+    backoffMsMax: one('backoffMsMax', 1, 60_000),
+    budgetBurst: one('budgetBurst', 1, 1e6),
+    budgetPerSecond: one('budgetPerSecond', 1, 1e6),
+    budgetRatio: one('budgetRatio', 0, 1),
+    attemptMsMin: one('attemptMsMin', 1, REQUEST_TIMEOUT_MS_MAX),
+  };
+}
+
+function resolveEndpoints(endpoints: unknown): string[] {
+  const listed = Array.isArray(endpoints) && endpoints.length > 0;
+  if (!listed || !endpoints.every((address) => typeof address === 'string')) {
+    throw invalid('endpoints must be an array of at least one HOST:PORT');
+  }
+  return parseClusterUrl(endpoints.join(',')).map(formatAddress);
+}
+
+/**
+ * Checks the arguments of `connect` and fills in the defaults.
+ * @throws RingkeepError INVALID_ARGUMENT with the name of what is wrong
+ */
+export function resolveOptions(
+  target: string | ConnectOptions,
+  more: Partial<ConnectOptions> = {},
+): ResolvedOptions {
+  checkNames('connect', more, CONNECT_NAMES);
+  const isUrl = typeof target === 'string';
+  if (!isUrl) checkNames('connect', target, CONNECT_NAMES);
+  const given: Partial<ConnectOptions> = isUrl ? more : { ...target, ...more };
+  if (isUrl && given.endpoints !== undefined) throw invalid('endpoints are given by the URL already');
+  const { mode = 'routed' } = given;
+  if (mode !== 'routed' && mode !== 'direct') throw invalid('mode must be routed or direct');
+  if (given.recorder !== undefined && typeof given.recorder !== 'function') {
+    throw invalid('recorder must be a function');
+  }
+  return {
+    endpoints: isUrl ? parseClusterUrl(target).map(formatAddress) : resolveEndpoints(given.endpoints),
+    mode,
+    requestTimeoutMs: checkTimeout('requestTimeoutMs', given.requestTimeoutMs, REQUEST_TIMEOUT_MS),
+    connectTimeoutMs: number('connectTimeoutMs', given.connectTimeoutMs, CONNECT_TIMEOUT_MS, 1, 60_000),
+    codec: checkCodec(given.codec, 'msgpack'),
+    ack: checkAck(given.ack, 'quorum'),
+    retry: resolveRetry(given.retry),
+    operationsMax: number('operationsMax', given.operationsMax, OPERATIONS_MAX, 1, 1e7),
+    operationBytesMax: number('operationBytesMax', given.operationBytesMax, OPERATION_BYTES_MAX, 1, 2 ** 40),
+    logger: given.logger,
+    recorder: given.recorder,
+  };
+}
+
+/** With the u flag, only surrogates without their partner match. */
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
+/** Returns the bytes of a key, a copy if it was given as bytes. */
+export function encodeKey(key: string | Uint8Array): Uint8Array {
+  let bytes: Uint8Array;
+  if (typeof key === 'string') {
+    // UTF-8 has no form for these: different keys would become the same one.
+    if (LONE_SURROGATE.test(key)) throw invalid('the key is not well-formed text');
+    bytes = Buffer.from(key, 'utf8');
+  } else if (key instanceof Uint8Array) bytes = Uint8Array.prototype.slice.call(key);
+  else throw invalid('a key must be a string or a Uint8Array');
+  if (bytes.length < KEY_BYTES_MIN || bytes.length > KEY_BYTES_MAX) {
+    const text = `the key has ${bytes.length} bytes; ${KEY_BYTES_MIN} to ${KEY_BYTES_MAX} are allowed`;
+    throw new RingkeepError('KEY_TOO_LARGE', text);
+  }
+  return bytes;
+}
+
+/** Checks the name of a keyspace: 1 to KEYSPACE_BYTES_MAX bytes of UTF-8. */
+export function checkKeyspaceName(name: unknown): asserts name is string {
+  if (typeof name !== 'string') throw invalid('the name of a keyspace must be a string');
+  if (LONE_SURROGATE.test(name)) throw invalid('the name of a keyspace is not well-formed text');
+  const length = Buffer.byteLength(name, 'utf8');
+  if (length < 1 || length > KEYSPACE_BYTES_MAX) {
+    throw invalid(`the name of a keyspace has ${length} bytes; 1 to ${KEYSPACE_BYTES_MAX} are allowed`);
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * Every limit and default in one place, with unit, range and reason. Numbers that a test or an operator may want to
+ * change travel in the option objects that name these as defaults; the rest are protocol constants.
+ */
+
+/** Protocol versions this build speaks, inclusive. */
+export const PROTOCOL_MIN = 1;
+export const PROTOCOL_MAX = 1;
+
+/** Key length in bytes, inclusive. */
+export const KEY_BYTES_MIN = 1;
+export const KEY_BYTES_MAX = 4 * 1024;
+/** Keyspace name in UTF-8 bytes; a length byte precedes it in store keys. */
+export const KEYSPACE_BYTES_MAX = 64;
+/** Value length in bytes, inclusive: default and the most that can be configured. */
+export const VALUE_BYTES_MAX = 1024 * 1024;
+export const VALUE_BYTES_CEILING = 8 * 1024 * 1024;
+/** Longest gRPC message, either way: a value at the ceiling plus a batch around it. */
+export const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
+/** A sender closes a coalesced message at about this size. */
+export const MESSAGE_BYTES_TARGET = 256 * 1024;
+
+/** Partitions of a new cluster: 1 to 4096. 48 spreads evenly over 3, 4, 6, 8, 12, 16 nodes. */
+export const PARTITIONS_DEFAULT = 48;
+export const PARTITIONS_MAX = 4096;
+export const REPLICATION_FACTOR_DEFAULT = 3;
+export const REPLICATION_FACTOR_MAX = 7;
+
+/** Requests of one stream that may wait for their end mark (credit told in Welcome). */
+export const STREAM_IN_FLIGHT_MAX = 2048;
+/** Unread reply bytes of one stream before its requests are no longer read. */
+export const STREAM_REPLY_BYTES_MAX = 4 * 1024 * 1024;
+/** Period over which what connections have open is averaged, ms (wire/fair-share.ts); what a router counts for. */
+export const SHARE_PERIOD_MS = 125;
+export const ROUTER_SHARE_WEIGHT = 8;
+/** Bytes of one stream's requests that wait for its share before it is no longer read. */
+export const STREAM_WAITING_BYTES_MAX = 4 * 1024 * 1024;
+/** The same over all streams of a server, before requests are refused with OVERLOADED. */
+export const SERVER_WAITING_BYTES_MAX = 64 * 1024 * 1024;
+/** Requests and their bytes that one node holds unanswered over all streams, else OVERLOADED. */
+export const NODE_REQUESTS_MAX = 16_384;
+export const NODE_REQUEST_BYTES_MAX = 64 * 1024 * 1024;
+/** Values that a node reads from its store at a time: enough to keep LevelDB's threads busy. */
+export const STORE_READS_MAX = 64;
+/** The same for a router, and per node behind it. */
+export const ROUTER_REQUESTS_MAX = 16_384;
+export const ROUTER_REQUEST_BYTES_MAX = 64 * 1024 * 1024;
+export const ROUTER_NODE_REQUESTS_MAX = 8_192;
+/** Told with OVERLOADED, in ms, before jitter. */
+export const OVERLOADED_RETRY_AFTER_MS = 50;
+
+/** Default and longest time of a request. */
+export const REQUEST_TIMEOUT_MS = 10_000;
+export const REQUEST_TIMEOUT_MS_MAX = 300_000;
+
+/** Deduplication: how long a session is remembered after its last write, in log time; the stated window of G4. */
+export const SESSION_WINDOW_MS = 10 * 60_000;
+/** Sequences that one client may have unfinished per partition; the other half of the window. */
+export const SESSION_SEQUENCES_MAX = 4096;
+/** Sessions per partition; a new client beyond gets OVERLOADED. */
+export const SESSIONS_MAX = 20_000;
+
+/** Node heartbeats to the controller. */
+export const HEARTBEAT_MS = 100;
+/** Node timer granularity. */
+export const TICK_MS = 20;
+/** A leader sends an empty append to a silent follower after this. */
+export const APPEND_IDLE_MS = 150;
+/** A leader without quorum contact for this long stops acknowledging `leader` writes. */
+export const LEADER_ACK_LEASE_MS = 1_000;
+/** ... and for this long refuses new writes and reads with NO_QUORUM before appending them. */
+export const QUORUM_LOST_MS = 2_000;
+/**
+ * Bytes sent to one follower of one partition without an answer. Many partitions catch up at once when a node returns:
+ * together they should fit into PEER_SEND_BYTES_MAX, beyond which messages are dropped and sent again.
+ */
+export const APPEND_IN_FLIGHT_BYTES_MAX = 2 * 1024 * 1024;
+/** Bytes of applied entries kept in memory per node for followers, shared by its replicas; older ones are in the WAL. */
+export const LOG_CACHE_BYTES = 32 * 1024 * 1024;
+/** WAL bytes per partition kept for followers that come back, else they get a snapshot. */
+export const WAL_RETENTION_BYTES = 256 * 1024 * 1024;
+export const WAL_SEGMENT_BYTES = 32 * 1024 * 1024;
+/**
+ * Entries that hold the WAL's head back and are copied to its end, per checkpoint: an eighth of the growth
+ * between two. One partition's alone may be more, since they are copied at once or not: what a leader takes
+ * on unapplied, and some.
+ */
+export const WAL_COPY_BYTES = 8 * 1024 * 1024;
+export const WAL_COPY_RUN_BYTES = 40 * 1024 * 1024;
+/** WAL growth between two checkpoints (store sync, deduplication checkpoint, truncateHead). */
+export const CHECKPOINT_BYTES = 64 * 1024 * 1024;
+/** Time between two comparisons of a partition's replicas by hash. */
+export const SCRUB_INTERVAL_MS = 6 * 3_600_000;
+/** Snapshot chunk, and bytes/s per node sent to receivers. */
+export const SNAPSHOT_CHUNK_BYTES = 256 * 1024;
+export const SNAPSHOT_BYTES_PER_SECOND = 64 * 1024 * 1024;
+
+/** Failure detector: phi threshold and the shortest silence that can count, against event-loop stalls. */
+export const PHI_THRESHOLD = 8;
+export const SUSPECT_FLOOR_MS = 700;
+/** After a quorum has answered a Seal, how long the others are waited for (G3's grace). */
+export const SEAL_GRACE_MS = 150;
+
+/** Graceful stop of a process, in ms, after which it exits anyway. */
+export const DRAIN_MS = 5_000;
+
+/** Wire: a stream must be welcomed this long after it was opened (client), its hello must have come (server). */
+export const CONNECT_TIMEOUT_MS = 3_000;
+export const HELLO_TIMEOUT_MS = 5_000;
+/** HTTP/2 pings. The timeout is two intervals: one late pong is an event-loop stall, two are a dead process. */
+export const KEEPALIVE_MS = 500;
+export const KEEPALIVE_TIMEOUT_MS = 1_000;
+/** The same from servers to clients, slower: only so that a vanished client does not hold its streams for ever. */
+export const SERVER_KEEPALIVE_MS = 5_000;
+/** HTTP/2 receive window of a client, per stream and connection. Servers keep 64 KiB, so bulk is pulled. */
+export const CLIENT_WINDOW_BYTES = 8 * 1024 * 1024;
+/** Reconnecting: first and longest pause, before jitter. */
+export const RECONNECT_MS_MIN = 100;
+export const RECONNECT_MS_MAX = 1_000;
+/** Streams of one connection, and long-lived streams of one server. */
+export const CONNECTION_STREAMS_MAX = 256;
+export const SERVER_STREAMS_MAX = 1_024;
+/** Unary calls that one server answers at a time. */
+export const UNARY_IN_FLIGHT_MAX = 1_024;
+/** HTTP/2 session memory of a server, in MB (frames and headers, not message bytes). */
+export const SERVER_SESSION_MEMORY_MB = 64;
+/** Unsent bytes of one stream before its sender is told no: requests, replication, topology and control. */
+export const SESSION_SEND_BYTES_MAX = 64 * 1024 * 1024;
+export const PEER_SEND_BYTES_MAX = 64 * 1024 * 1024;
+export const PUSH_SEND_BYTES_MAX = 32 * 1024 * 1024;
+/** Unsent reply bytes over all sessions of one server; near it, values are answered with OVERLOADED. */
+export const SERVER_REPLY_BYTES_MAX = 128 * 1024 * 1024;
+/**
+ * A stream's expected and unsent reply bytes before its reads wait, and its unsent ones before values are answered with
+ * OVERLOADED: so many times STREAM_REPLY_BYTES_MAX, and for a router, which carries many clients, so many times that.
+ */
+export const STREAM_REPLY_ROOM = 2;
+export const STREAM_REPLY_OVERRUN = 4;
+export const ROUTER_REPLY_FACTOR = 3;
+/** Items that a sender puts into one message, and the most that a receiver takes. */
+export const MESSAGE_ITEMS_TARGET = 2_048;
+export const MESSAGE_ITEMS_MAX = 16_384;
+
+/** Free disk space below which a node refuses writes, so that neither WAL nor store meets a full disk unprepared. */
+export const DISK_RESERVE_BYTES = 192 * 1024 * 1024;

@@ -1,0 +1,70 @@
+/**
+ * The topology: which replicas vote on a partition, who leads it in which epoch, and where the nodes are.
+ * It is written by the controller alone, by compare-and-swap on a record's revision, and pushed to everybody.
+ * INVARIANT: `leader` is written once per epoch and never cleared within it (DESIGN section 5).
+ * These shapes are also the wire messages of proto/ringkeep.proto (`Topology`, `PartitionRecord`, `NodeRecord`).
+ */
+
+/** A replica: `id` is fresh for every join, wipe or damage and never reused; `node` is where it lives. */
+export interface Replica {
+  readonly id: string;
+  readonly node: string;
+}
+
+/** The process run that leads: a restarted process (another `boot`) is another leader. */
+export interface Leader {
+  readonly replica: string;
+  readonly node: string;
+  readonly boot: number;
+}
+
+/** The configuration record of one partition. `configuration` names `voters`; see DESIGN.md section 5 for the rules. */
+export interface PartitionRecord {
+  readonly partition: number;
+  /** Compare-and-swap version, from 1. */
+  readonly revision: number;
+  readonly epoch: number;
+  readonly reservationId: string;
+  readonly configuration: number;
+  readonly voters: readonly Replica[];
+  /** Empty when there are none. */
+  readonly previousVoters: readonly Replica[];
+  /** Whether a leader was ever recorded for `voters`. */
+  readonly led: boolean;
+  readonly learners: readonly Replica[];
+  readonly leader: Leader | null;
+  /** The recorded leader has committed an entry of `epoch`. */
+  readonly established: boolean;
+}
+
+/** A storage node as the controller knows it. `boot` counts process starts on one data directory (`incarnation`). */
+export interface NodeRecord {
+  readonly id: string;
+  readonly incarnation: string;
+  readonly boot: number;
+  /** HOST:PORT for other nodes and routers. */
+  readonly address: string;
+  /** HOST:PORT for clients. */
+  readonly clientAddress: string;
+  readonly zone: string;
+  readonly alive: boolean;
+  /** Why the failure detector thinks so; empty while alive. */
+  readonly reason: string;
+  readonly pid: number;
+}
+
+/** A whole topology (`full`) or the records that changed. `revision` grows with every change of any record. */
+export interface Topology {
+  readonly clusterId: string;
+  readonly revision: number;
+  readonly partitions: number;
+  readonly replicationFactor: number;
+  readonly full: boolean;
+  readonly nodes: readonly NodeRecord[];
+  readonly records: readonly PartitionRecord[];
+}
+
+/** Returns the number of replicas that make a quorum of `voters` voters. */
+export function quorumSize(voters: number): number {
+  return Math.floor(voters / 2) + 1;
+}

@@ -1,0 +1,335 @@
+/**
+ * TypeScript shapes of proto/ringkeep.proto, exactly as proto-loader delivers them (camelCase, numbers for 64-bit
+ * integers, enum names, defaults filled in, absent messages null). The pure cores speak these shapes directly: there
+ * is no second model to translate into. A test compares them with the schema.
+ */
+import type { Outcome } from '../errors.ts';
+import type { Replica, Topology } from '../topology.ts';
+
+export interface Hello {
+  protocolMin: number;
+  protocolMax: number;
+  clusterId: string;
+  role: 'client' | 'router' | 'node';
+  nodeId: string;
+  incarnation: string;
+  boot: number;
+  clientId: Uint8Array;
+  auth: Uint8Array;
+  expectedNode: string;
+  storeId: string;
+}
+
+export interface Welcome {
+  protocol: number;
+  clusterId: string;
+  role: 'router' | 'node';
+  nodeId: string;
+  boot: number;
+  partitions: number;
+  maxInFlight: number;
+  keyBytesMax: number;
+  valueBytesMax: number;
+  storeId: string;
+}
+
+export interface Failure {
+  code: string;
+  outcome: Outcome;
+  message: string;
+  retryAfterMs: number;
+  leader: string;
+  partition: number;
+  epoch: number;
+  logTime: number;
+}
+
+// ------------------------------------------------------------ client data path
+
+export type AckName = 'ACK_QUORUM' | 'ACK_LEADER' | 'ACK_ALL';
+
+export interface PutOperation {
+  value: Uint8Array;
+  codec: number;
+}
+export interface IncrementOperation {
+  delta: number;
+}
+export interface ScanOperation {
+  partition: number;
+  cursor: Uint8Array;
+  bytesMax: number;
+  allKeyspaces: boolean;
+}
+
+/** `operation` names the field that is set. */
+export interface Request {
+  id: number;
+  timeLeftMs: number;
+  keyspace: string;
+  key: Uint8Array;
+  clientId: Uint8Array;
+  sequence: number;
+  lowWater: number;
+  sessionTime: number;
+  attempt: number;
+  ack: AckName;
+  traceParent: string;
+  operation: 'get' | 'put' | 'delete' | 'increment' | 'scan';
+  get?: Record<string, never> | null;
+  put?: PutOperation | null;
+  delete?: Record<string, never> | null;
+  increment?: IncrementOperation | null;
+  scan?: ScanOperation | null;
+}
+
+export interface Value {
+  found: boolean;
+  value: Uint8Array;
+  codec: number;
+  version: number;
+  epoch: number;
+  partition: number;
+}
+
+export interface Receipt {
+  partition: number;
+  epoch: number;
+  version: number;
+  durability: 'leader' | 'quorum' | 'all';
+  logTime: number;
+  duplicate: boolean;
+  counter: number;
+}
+
+export interface Row {
+  keyspace: string;
+  key: Uint8Array;
+  value: Uint8Array;
+  codec: number;
+  version: number;
+}
+export interface Rows {
+  rows: Row[];
+  cursor: Uint8Array;
+}
+
+export interface Reply {
+  id: number;
+  end: boolean;
+  result: 'value' | 'receipt' | 'failure' | 'rows';
+  value?: Value | null;
+  receipt?: Receipt | null;
+  failure?: Failure | null;
+  rows?: Rows | null;
+}
+
+export interface Credit {
+  id: number;
+  replies: number;
+}
+export interface ClientMessage {
+  hello: Hello | null;
+  requests: Request[];
+  cancels: number[];
+  credits: Credit[];
+}
+export interface ServerMessage {
+  welcome: Welcome | null;
+  replies: Reply[];
+  goaway: boolean;
+  failure: Failure | null;
+}
+export interface UnaryRequest {
+  hello: Hello | null;
+  request: Request | null;
+}
+
+export interface TopologyMessage {
+  topology: Topology | null;
+  failure: Failure | null;
+}
+
+// ------------------------------------------------------------ control
+
+export interface Register {
+  address: string;
+  clientAddress: string;
+  zone: string;
+  pid: number;
+}
+export interface Heartbeat {
+  sequence: number;
+  draining: boolean;
+  diskBytes: number;
+  diskFull: boolean;
+}
+export type ReplicaState = 'follower' | 'leader' | 'learner' | 'installing' | 'damaged' | 'removed';
+export interface ReplicaReport {
+  partition: number;
+  replica: string;
+  state: ReplicaState;
+  promiseEpoch: number;
+  reservationId: string;
+  configuration: number;
+  voters: readonly Replica[];
+  previousVoters: readonly Replica[];
+  lastEpoch: number;
+  lastIndex: number;
+  commitIndex: number;
+  appliedIndex: number;
+  ledEpoch: number;
+  established: boolean;
+  paused: boolean;
+  levelTarget: string;
+  levelLearners: readonly string[];
+}
+export interface Seal {
+  partition: number;
+  replica: string;
+  epoch: number;
+  reservationId: string;
+  configuration: number;
+  voters: readonly Replica[];
+  previousVoters: readonly Replica[];
+}
+export interface SealReply {
+  partition: number;
+  replica: string;
+  boot: number;
+  epoch: number;
+  reservationId: string;
+  accepted: boolean;
+  promiseEpoch: number;
+  lastEpoch: number;
+  lastIndex: number;
+}
+export interface Prepare {
+  partition: number;
+  epoch: number;
+  target: string;
+}
+export interface NodeMessage {
+  hello: Hello | null;
+  register: Register | null;
+  heartbeat: Heartbeat | null;
+  sealReplies: SealReply[];
+  reports: ReplicaReport[];
+  topology: Topology | null;
+}
+export interface ControllerMessage {
+  welcome: Welcome | null;
+  failure: Failure | null;
+  topology: Topology | null;
+  seals: Seal[];
+  prepares: Prepare[];
+}
+
+// ------------------------------------------------------------ replication
+
+export interface Append {
+  configuration: number;
+  prevIndex: number;
+  prevEpoch: number;
+  entries: Uint8Array[];
+  commitIndex: number;
+  voters: readonly Replica[];
+  previousVoters: readonly Replica[];
+  sentAt: number;
+}
+export interface AppendReply {
+  success: boolean;
+  matchIndex: number;
+  promiseEpoch: number;
+  hintIndex: number;
+  sentAt: number;
+  appliedIndex: number;
+  diskFull: boolean;
+}
+export interface Confirm {
+  round: number;
+  commitIndex: number;
+}
+export interface ConfirmReply {
+  round: number;
+  granted: boolean;
+  promiseEpoch: number;
+}
+export interface SnapshotOffer {
+  snapshot: string;
+  index: number;
+  indexEpoch: number;
+  configuration: number;
+}
+export interface SnapshotPull {
+  snapshot: string;
+  cursor: Uint8Array;
+}
+export interface SnapshotChunk {
+  snapshot: string;
+  cursor: Uint8Array;
+  keys: Uint8Array[];
+  values: Uint8Array[];
+  next: Uint8Array;
+  done: boolean;
+  checksum: number;
+  gone: boolean;
+}
+export interface Scrub {
+  index: number;
+  hash: string;
+  damaged: boolean;
+}
+export interface PeerMessage {
+  partition: number;
+  from: string;
+  to: string;
+  epoch: number;
+  body:
+    | 'append'
+    | 'appendReply'
+    | 'confirm'
+    | 'confirmReply'
+    | 'snapshotOffer'
+    | 'snapshotPull'
+    | 'snapshotChunk'
+    | 'scrub';
+  append?: Append | null;
+  appendReply?: AppendReply | null;
+  confirm?: Confirm | null;
+  confirmReply?: ConfirmReply | null;
+  snapshotOffer?: SnapshotOffer | null;
+  snapshotPull?: SnapshotPull | null;
+  snapshotChunk?: SnapshotChunk | null;
+  scrub?: Scrub | null;
+}
+export interface PeerBatch {
+  welcome: Welcome | null;
+  failure: Failure | null;
+  messages: PeerMessage[];
+}
+
+// ------------------------------------------------------------ administration
+
+export interface NodeStatus {
+  id: string;
+  diskBytes: number;
+  diskFull: boolean;
+  draining: boolean;
+}
+export interface StatusReply {
+  topology: Topology | null;
+  nodes: NodeStatus[];
+  replicas: ReplicaReport[];
+  json: string;
+}
+export interface HashRequest {
+  hello: Hello | null;
+  partition: number;
+}
+export interface HashReply {
+  replica: string;
+  appliedIndex: number;
+  hash: string;
+  rows: number;
+}

@@ -1,0 +1,273 @@
+/**
+ * Codec of ClientMessage, what clients send in KeyValue.Session, by hand (see protobuf.ts for why). Rare parts are
+ * left to the generic codec as nested bytes. Field numbers are those of proto/ringkeep.proto; a property test compares
+ * both codecs in both directions.
+ * INVARIANT: a decoded message has at most MESSAGE_ITEMS_MAX requests, cancels and credits together, so that 16 MiB of
+ * empty ones do not become gigabytes of objects.
+ */
+import { MESSAGE_ITEMS_MAX } from '../limits.ts';
+import type {
+  AckName,
+  ClientMessage,
+  Credit,
+  Failure,
+  Hello,
+  PutOperation,
+  Request,
+  ScanOperation,
+  Welcome,
+} from './messages.ts';
+import { broken, EMPTY_BYTES, ProtoReader, ProtoWriter, tooMany } from './protobuf.ts';
+import { sizeOfRequest } from './sizes.ts';
+
+/** Codec of a message that is not worth writing by hand. */
+export interface GenericCodec<T> {
+  serialize(value: T): Buffer;
+  deserialize(bytes: Buffer): T;
+}
+
+export interface RareCodecs {
+  readonly hello: GenericCodec<Hello>;
+  readonly welcome: GenericCodec<Welcome>;
+  readonly failure: GenericCodec<Failure>;
+}
+
+const ACKS: readonly AckName[] = ['ACK_QUORUM', 'ACK_LEADER', 'ACK_ALL'];
+
+/** Returns the same bytes as a Buffer, not a copy. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function writeRequest(writer: ProtoWriter, request: Request): void {
+  const mark = writer.begin(2, sizeOfRequest(request));
+  writer.uint(1, request.id);
+  writer.uint(2, request.timeLeftMs);
+  writer.text(3, request.keyspace);
+  writer.bytes(4, request.key);
+  writer.bytes(5, request.clientId);
+  writer.uint(6, request.sequence);
+  writer.uint(7, request.lowWater);
+  writer.uint(8, request.sessionTime);
+  writer.uint(9, request.attempt);
+  writer.uint(10, ACKS.indexOf(request.ack));
+  writer.text(11, request.traceParent);
+  if (request.get) writer.element(12, EMPTY_BYTES);
+  if (request.put) {
+    const put = writer.begin(13, request.put.value.length + 32);
+    writer.bytes(1, request.put.value);
+    writer.uint(2, request.put.codec);
+    writer.end(put);
+  }
+  if (request.delete) writer.element(14, EMPTY_BYTES);
+  if (request.increment) {
+    const increment = writer.begin(15, 12);
+    writer.sint(1, request.increment.delta);
+    writer.end(increment);
+  }
+  if (request.scan) {
+    const { partition, cursor, bytesMax, allKeyspaces } = request.scan;
+    const scan = writer.begin(16, cursor.length + 48);
+    writer.uint(1, partition);
+    writer.bytes(2, cursor);
+    writer.uint(3, bytesMax);
+    writer.bool(4, allKeyspaces);
+    writer.end(scan);
+  }
+  writer.end(mark);
+}
+
+function readPut(reader: ProtoReader): PutOperation {
+  const put: PutOperation = { value: EMPTY_BYTES, codec: 0 };
+  const outer = reader.enter();
+  for (let field = reader.next(); field !== 0; field = reader.next()) {
+    if (field === 1) put.value = reader.bytes();
+    else if (field === 2) put.codec = reader.uint();
+    else reader.skip();
+  }
+  reader.leave(outer);
+  return put;
+}
+
+function readScan(reader: ProtoReader): ScanOperation {
+  const scan: ScanOperation = { partition: 0, cursor: EMPTY_BYTES, bytesMax: 0, allKeyspaces: false };
+  const outer = reader.enter();
+  for (let field = reader.next(); field !== 0; field = reader.next()) {
+    if (field === 1) scan.partition = reader.uint();
+    else if (field === 2) scan.cursor = reader.bytes();
+    else if (field === 3) scan.bytesMax = reader.uint();
+    else if (field === 4) scan.allKeyspaces = reader.bool();
+    else reader.skip();
+  }
+  reader.leave(outer);
+  return scan;
+}
+
+function readDelta(reader: ProtoReader): number {
+  let delta = 0;
+  const outer = reader.enter();
+  for (let field = reader.next(); field !== 0; field = reader.next()) {
+    if (field === 1) delta = reader.sint();
+    else reader.skip();
+  }
+  reader.leave(outer);
+  return delta;
+}
+
+function readNothing(reader: ProtoReader): Record<string, never> {
+  const outer = reader.enter();
+  while (reader.next() !== 0) reader.skip();
+  reader.leave(outer);
+  return {};
+}
+
+/** A Request while it is read: the operation may never come. */
+type PartialRequest = Omit<Request, 'operation'> & { operation: Request['operation'] | undefined };
+
+function readOperation(reader: ProtoReader, field: number, request: PartialRequest): void {
+  // A later operation replaces an earlier one, as in any oneof.
+  request.get = null;
+  request.put = null;
+  request.delete = null;
+  request.increment = null;
+  request.scan = null;
+  if (field === 12) {
+    request.get = readNothing(reader);
+    request.operation = 'get';
+  } else if (field === 13) {
+    request.put = readPut(reader);
+    request.operation = 'put';
+  } else if (field === 14) {
+    request.delete = readNothing(reader);
+    request.operation = 'delete';
+  } else if (field === 15) {
+    request.increment = { delta: readDelta(reader) };
+    request.operation = 'increment';
+  } else {
+    request.scan = readScan(reader);
+    request.operation = 'scan';
+  }
+}
+
+function readAck(reader: ProtoReader): AckName {
+  const ack = ACKS[reader.uint()];
+  // A level of a newer version cannot be promised, and must not silently become a weaker one.
+  if (ack === undefined) throw broken('an unknown acknowledgement level');
+  return ack;
+}
+
+/** `keyspace`: that of the request before, most likely the same. */
+function readRequest(reader: ProtoReader, keyspace: string): Request {
+  const request: PartialRequest = {
+    id: 0,
+    timeLeftMs: 0,
+    keyspace: '',
+    key: EMPTY_BYTES,
+    clientId: EMPTY_BYTES,
+    sequence: 0,
+    lowWater: 0,
+    sessionTime: 0,
+    attempt: 0,
+    ack: 'ACK_QUORUM',
+    traceParent: '',
+    operation: undefined,
+    get: null,
+    put: null,
+    delete: null,
+    increment: null,
+    scan: null,
+  };
+  const outer = reader.enter();
+  for (let field = reader.next(); field !== 0; field = reader.next()) {
+    switch (field) {
+      case 1:
+        request.id = reader.uint();
+        break;
+      case 2:
+        request.timeLeftMs = reader.uint();
+        break;
+      case 3:
+        request.keyspace = reader.text(keyspace);
+        break;
+      case 4:
+        request.key = reader.bytes();
+        break;
+      case 5:
+        request.clientId = reader.bytes();
+        break;
+      case 6:
+        request.sequence = reader.uint();
+        break;
+      case 7:
+        request.lowWater = reader.uint();
+        break;
+      case 8:
+        request.sessionTime = reader.uint();
+        break;
+      case 9:
+        request.attempt = reader.uint();
+        break;
+      case 10:
+        request.ack = readAck(reader);
+        break;
+      case 11:
+        request.traceParent = reader.text();
+        break;
+      default:
+        if (field >= 12 && field <= 16) readOperation(reader, field, request);
+        else reader.skip();
+    }
+  }
+  reader.leave(outer);
+  // An absent operation is answered with INVALID_ARGUMENT by whoever validates requests.
+  return request as Request;
+}
+
+function readCredit(reader: ProtoReader): Credit {
+  const credit: Credit = { id: 0, replies: 0 };
+  const outer = reader.enter();
+  for (let field = reader.next(); field !== 0; field = reader.next()) {
+    if (field === 1) credit.id = reader.uint();
+    else if (field === 2) credit.replies = reader.uint();
+    else reader.skip();
+  }
+  reader.leave(outer);
+  return credit;
+}
+
+/** Builds the codec of what clients send. */
+export function clientMessageCodec(rare: RareCodecs): GenericCodec<ClientMessage> {
+  return {
+    serialize: (message) => {
+      const writer = new ProtoWriter(64 + message.requests.length * 256);
+      if (message.hello) writer.element(1, rare.hello.serialize(message.hello));
+      for (const request of message.requests) writeRequest(writer, request);
+      writer.packed(3, message.cancels);
+      for (const credit of message.credits) {
+        const mark = writer.begin(4, 24);
+        writer.uint(1, credit.id);
+        writer.uint(2, credit.replies);
+        writer.end(mark);
+      }
+      return writer.finish();
+    },
+    deserialize: (bytes) => {
+      const message: ClientMessage = { hello: null, requests: [], cancels: [], credits: [] };
+      const reader = new ProtoReader(bytes);
+      let keyspace = '';
+      for (let field = reader.next(); field !== 0; field = reader.next()) {
+        if (field === 2) {
+          const request = readRequest(reader, keyspace);
+          keyspace = request.keyspace;
+          message.requests.push(request);
+        } else if (field === 1) message.hello = rare.hello.deserialize(asBuffer(reader.bytes()));
+        else if (field === 3) reader.uints(message.cancels, MESSAGE_ITEMS_MAX);
+        else if (field === 4) message.credits.push(readCredit(reader));
+        else reader.skip();
+        const items = message.requests.length + message.cancels.length + message.credits.length;
+        if (items > MESSAGE_ITEMS_MAX) throw tooMany(MESSAGE_ITEMS_MAX);
+      }
+      return message;
+    },
+  };
+}

@@ -1,0 +1,221 @@
+import { Client, credentials, Metadata, type ServiceError, status as Status } from '@grpc/grpc-js';
+import { afterEach, describe, expect, it } from 'vitest';
+import { listen, putRequest, receiptReply, recorder, until, valueReply } from '../../../test/support/wire.ts';
+import { RingkeepError } from '../errors.ts';
+import { fromFailure, toFailure } from '../failure.ts';
+import { FAILURE_TRAILER } from './channel.ts';
+import { grpcConnector } from './connections.ts';
+import { makeHello } from './handshake.ts';
+import type { Hello, Reply, Request } from './messages.ts';
+import { failureCodec, type Method, methods } from './schema.ts';
+import { ClientIdPool } from './server-unary.ts';
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** A plain gRPC client, as in any other language. */
+function plainClient(address: string) {
+  const client = new Client(`dns:${address}`, credentials.createInsecure());
+  cleanups.push(() => client.close());
+  return <Q, S>(method: Method<Q, S>, request: Q, deadlineMs = 5000) =>
+    new Promise<{ response: S } | { error: ServiceError }>((resolve) => {
+      client.makeUnaryRequest(
+        method.path,
+        method.requestSerialize,
+        method.responseDeserialize,
+        request,
+        new Metadata(),
+        { deadline: Date.now() + deadlineMs },
+        (error, response) => resolve(error === null ? { response: response as S } : { error }),
+      );
+    });
+}
+
+async function serve(answer: (request: Request) => Reply | undefined, hello: Hello | null = null) {
+  const handler = recorder(answer);
+  const server = await listen({ keyValue: handler });
+  cleanups.push(() => server.stop(0));
+  const call = plainClient(server.address);
+  const put = (request: Partial<Request> = {}) =>
+    call(methods.put, {
+      hello,
+      request: { ...putRequest(0), sequence: 0, lowWater: 0, attempt: 0, ...request },
+    });
+  return { handler, server, call, put };
+}
+
+function failureOf(error: ServiceError): RingkeepError {
+  return fromFailure(failureCodec.deserialize(error.metadata.get(FAILURE_TRAILER)[0] as Buffer));
+}
+
+function failed(request: Request, error: RingkeepError): Reply {
+  return { id: request.id, end: true, result: 'failure', failure: toFailure(error) };
+}
+
+describe('unary calls', () => {
+  it('answer Get, Put and Delete without a hello, an operation or an id', async () => {
+    const { handler, call, put } = await serve((request) =>
+      request.operation === 'get' ? valueReply(request.id, Buffer.from('v')) : receiptReply(request),
+    );
+    const bare = { ...putRequest(0), put: null, sequence: 0, attempt: 0 };
+    const { operation: _dropped, ...without } = bare;
+    const got = await call(methods.get, { hello: null, request: without as Request });
+    expect(got).toMatchObject({ response: { found: true, value: Buffer.from('v') } });
+    expect(await put()).toMatchObject({ response: { durability: 'quorum', version: 1 } });
+    const deleted = await call(methods.delete, { hello: null, request: without as Request });
+    expect(deleted).toMatchObject({ response: { durability: 'quorum' } });
+    expect(handler.sessions.map((session) => session.requests[0]?.operation)).toEqual([
+      'get',
+      'put',
+      'delete',
+    ]);
+    await until(() => handler.sessions.every((session) => session.ends === 1), 'every session to end');
+  });
+
+  it('bring a deduplication id with a sequence of its own for every write', async () => {
+    const { handler, put } = await serve(receiptReply);
+    await put();
+    await put();
+    const [first, second] = handler.sessions.map((session) => session.requests[0]!);
+    expect(first!.clientId).toHaveLength(16);
+    expect(Buffer.from(second!.clientId).equals(first!.clientId)).toBe(true);
+    expect([first!.sequence, second!.sequence]).toEqual([1, 2]);
+    expect(second!.lowWater).toBe(2);
+    expect(second!.attempt).toBe(1);
+    expect(second!.timeLeftMs).toBeGreaterThan(0);
+  });
+
+  it('keep the id and sequence of callers that have them', async () => {
+    const clientId = Buffer.alloc(16, 9);
+    const { handler, put } = await serve(receiptReply, makeHello({ role: 'client', clientId }));
+    await put({ sequence: 17, lowWater: 12 });
+    const session = handler.sessions[0]!;
+    expect(session.requests[0]).toMatchObject({ sequence: 17, lowWater: 12 });
+    expect(Buffer.from(session.peer.hello.clientId).equals(clientId)).toBe(true);
+  });
+
+  it('repeat a write with the log time that the leader tells, the same id and sequence', async () => {
+    const { handler, put } = await serve((request) =>
+      request.sessionTime === 5_000
+        ? receiptReply(request)
+        : failed(request, new RingkeepError('SESSION_TIME', 'resend', 'not_applied', { logTime: 5_000 })),
+    );
+    expect(await put({ sessionTime: 0 })).toMatchObject({ response: { version: 1 } });
+    const requests = handler.sessions.map((session) => session.requests[0]!);
+    expect(requests.map((request) => request.attempt)).toEqual([1, 2]);
+    expect(requests[1]!.sequence).toBe(requests[0]!.sequence);
+    expect(Buffer.from(requests[1]!.clientId).equals(requests[0]!.clientId)).toBe(true);
+  });
+
+  it.each([
+    ['NOT_LEADER', Status.FAILED_PRECONDITION],
+    ['NO_QUORUM', Status.UNAVAILABLE],
+    ['OVERLOADED', Status.RESOURCE_EXHAUSTED],
+    ['DEADLINE_EXCEEDED', Status.DEADLINE_EXCEEDED],
+    ['VALUE_TOO_LARGE', Status.INVALID_ARGUMENT],
+    ['INTERNAL', Status.INTERNAL],
+  ] as const)('tell %s as a status with the whole failure in the trailer', async (code, status) => {
+    const { put } = await serve((request) =>
+      failed(
+        request,
+        new RingkeepError(code, 'ключ ☃', 'unknown', { retryAfterMs: 70, leader: 'node-3', epoch: 4 }),
+      ),
+    );
+    const result = await put();
+    if (!('error' in result)) throw new Error('it succeeded');
+    expect(result.error.code).toBe(status);
+    expect(failureOf(result.error)).toMatchObject({
+      code,
+      outcome: 'unknown',
+      retryAfterMs: 70,
+      leader: 'node-3',
+    });
+    expect(failureOf(result.error).message).toContain('ключ ☃');
+  });
+
+  it("refuse another operation than the method's, and a missing request or value", async () => {
+    const { call, handler } = await serve(receiptReply);
+    const results = [
+      await call(methods.get, { hello: null, request: putRequest(1) }),
+      await call(methods.put, { hello: null, request: null }),
+      await call(methods.put, {
+        hello: makeHello({ role: 'client', clusterId: 'x' }),
+        request: putRequest(1),
+      }),
+    ];
+    const codes = results.map((result) => ('error' in result ? failureOf(result.error).code : 'none'));
+    expect(codes).toEqual(['INVALID_ARGUMENT', 'INVALID_ARGUMENT', 'WRONG_CLUSTER']);
+    expect(handler.sessions).toHaveLength(0);
+  });
+
+  it('cancel the request when the caller has gone', async () => {
+    const { handler, call, server } = await serve(() => undefined);
+    const result = await call(methods.put, { hello: null, request: putRequest(1) }, 100);
+    expect('error' in result && result.error.code).toBe(Status.DEADLINE_EXCEEDED);
+    await until(() => handler.sessions[0]?.ends === 1, 'the end');
+    expect(handler.sessions[0]?.cancels).toEqual([1]);
+    expect(server.stats().unary).toBe(0);
+  });
+
+  it('are bounded in number', async () => {
+    const handler = recorder();
+    const server = await listen({ keyValue: handler }, { limits: { unaryMax: 1 } });
+    cleanups.push(() => server.stop(0));
+    const call = plainClient(server.address);
+    const first = call(methods.put, { hello: null, request: putRequest(1) }, 3000);
+    await until(() => server.stats().unary === 1, 'the first');
+    const second = await call(methods.put, { hello: null, request: putRequest(1) });
+    expect('error' in second && failureOf(second.error).code).toBe('OVERLOADED');
+    const { connection, requests } = handler.sessions[0]!;
+    connection.reply([receiptReply(requests[0]!)]);
+    expect(await first).toHaveProperty('response');
+  });
+});
+
+describe('administration', () => {
+  it('answers, and rejects with the error that the handler told', async () => {
+    const server = await listen({
+      admin: {
+        status: async (peer) => ({
+          topology: null,
+          nodes: [],
+          replicas: [],
+          json: JSON.stringify(peer.hello.role),
+        }),
+        hashPartition: async (_peer, partition) => {
+          if (partition === 9) throw new RingkeepError('NOT_READY', 'not here');
+          return { replica: 'r', appliedIndex: 5, hash: 'ab', rows: partition };
+        },
+      },
+    });
+    cleanups.push(() => server.stop(0));
+    const hello = makeHello({ role: 'client' });
+    expect(await grpcConnector.adminStatus(server.address, hello, 2000)).toMatchObject({ json: '"client"' });
+    expect(await grpcConnector.hashPartition(server.address, hello, 3, 2000)).toMatchObject({ rows: 3 });
+    await expect(grpcConnector.hashPartition(server.address, hello, 9, 2000)).rejects.toMatchObject({
+      code: 'NOT_READY',
+    });
+    const elsewhere = makeHello({ role: 'client', expectedNode: 'node-9' });
+    await expect(grpcConnector.adminStatus(server.address, elsewhere, 2000)).rejects.toMatchObject({
+      code: 'WRONG_NODE',
+    });
+    await expect(grpcConnector.adminStatus('127.0.0.1:1', hello, 2000)).rejects.toMatchObject({
+      code: 'UNAVAILABLE',
+    });
+  });
+});
+
+describe('ClientIdPool', () => {
+  it('lends an id to one write at a time and never repeats a sequence', () => {
+    const pool = new ClientIdPool();
+    const first = { ...pool.take() };
+    const second = pool.take();
+    expect(Buffer.from(first.clientId).equals(second.clientId)).toBe(false);
+    pool.giveBack(second);
+    const third = pool.take();
+    expect(Buffer.from(third.clientId).equals(second.clientId)).toBe(true);
+    expect(third.sequence).toBe(2);
+  });
+});

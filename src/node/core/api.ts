@@ -1,0 +1,73 @@
+/**
+ * The contract of the node core with its shell: options, events in, effects out. `NodeCore` (node-core.ts) is the one
+ * production implementation; the simulator drives the same class.
+ */
+import type { Topology } from '../../common/topology.ts';
+import type { PeerMessage, Prepare, ReplicaReport, Request, Seal } from '../../common/wire/messages.ts';
+import type { Store } from '../store.ts';
+import type { RecoveredReplica, WalEntry } from '../wal/types.ts';
+import type { Effects } from './effects.ts';
+
+/** Identity and bounds of a node; sizes in bytes, times in ms. */
+export interface NodeCoreOptions {
+  readonly nodeId: string;
+  readonly incarnation: string;
+  readonly boot: number;
+  readonly valueBytesMax: number;
+  /** Seeded by the shell; used for ids and jitter only. */
+  readonly random: () => number;
+  readonly checkpointBytes: number;
+  readonly walRetentionBytes: number;
+  readonly sessionWindowMs: number;
+  readonly logCacheBytes: number;
+  readonly snapshotChunkBytes: number;
+  readonly snapshotBytesPerSecond: number;
+  /** Time between two scrubs of a partition. */
+  readonly scrubIntervalMs: number;
+  readonly requestsMax: number;
+  readonly requestBytesMax: number;
+}
+
+/** What recovery found: the WAL's replicas, its reader, and the store opened for blocking reads. */
+export interface RestoreInput {
+  readonly replicas: readonly RecoveredReplica[];
+  /** Entries of a partition from `from` on, in order. */
+  readonly entries: (partition: number, from: number) => Iterable<WalEntry>;
+  readonly store: Pick<Store, 'getSync'>;
+  /** lsn of the last record in the WAL: the next append gets this plus 1. */
+  readonly lastLsn: number;
+  /** The last topology this node had persisted, or null. */
+  readonly topology: Topology | null;
+}
+
+/** Events in. Every call may add effects; `advance` precedes each event with the current times. */
+export interface NodeCoreEvents {
+  /** Sets monotonic and wall time in ms. Wall time feeds log timestamps only. */
+  advance(now: number, wall: number): void;
+  restore(input: RestoreInput): void;
+  tick(): void;
+  /** A peer link to `node` came up anew: messages sent before may be lost. */
+  peerConnected(node: string): void;
+  peerMessages(node: string, messages: readonly PeerMessage[]): void;
+  /** A full topology or changed records, pushed by a router. */
+  topologyPushed(topology: Topology): void;
+  seal(seal: Seal): void;
+  prepare(prepare: Prepare): void;
+  /** A validated stream's request; the reply comes with the same connection and request id. */
+  request(connection: number, request: Request, clientId: Uint8Array): void;
+  cancel(connection: number, id: number): void;
+  connectionClosed(connection: number): void;
+  /** The WAL has fsynced everything up to `lsn`. */
+  durable(lsn: number): void;
+  diskFullChanged(full: boolean): void;
+  /** The WAL's size, told now and then: drives checkpoints. */
+  walSize(bytes: number): void;
+  /** Graceful stop: refusals say so; what is led here is served until the controller has handed it over. */
+  drain(): void;
+  take(): Effects;
+  topology(): Topology | null;
+  /** Reports of all replicas, for a new controller connection. */
+  reportAll(): ReplicaReport[];
+  /** Partitions that this node leads at present. */
+  leaderCount(): number;
+}

@@ -1,0 +1,66 @@
+/**
+ * What a replica needs from its node: time, the WAL's and the store's queues, a way out for messages and replies. The
+ * node core implements it; replicas know nothing else of each other.
+ */
+import type { RingkeepError } from '../../common/errors.ts';
+import type { Replica as ReplicaName } from '../../common/topology.ts';
+import type { PeerMessage, Receipt, Reply, SealReply } from '../../common/wire/messages.ts';
+import type { WalAppend } from '../wal/types.ts';
+import type { NodeCoreOptions } from './api.ts';
+import type { CoreEvent, StoreEffect, WalReadEffect } from './effects.ts';
+import type { StoreRead } from './store-reads.ts';
+
+/** An open client request on this node; its identity is that of the object. */
+export interface RequestHandle {
+  readonly connection: number;
+  readonly id: number;
+  /** What it may make this node hold until it is answered, bytes. */
+  readonly bytes: number;
+  /** On the core's monotonic clock, ms. */
+  readonly deadline: number;
+}
+
+/** The body of a peer message: what `Host.send` puts into its envelope. */
+export type PeerBody = Omit<PeerMessage, 'partition' | 'from' | 'to' | 'epoch'>;
+
+export interface Host {
+  readonly options: NodeCoreOptions;
+  /** Monotonic and wall time of the current event, ms. */
+  readonly now: number;
+  readonly wall: number;
+  /** Every record up to this lsn is fsynced. */
+  readonly durableLsn: number;
+  /** The disk takes no further entries; promises still go through. */
+  readonly diskFull: boolean;
+  /** What is led here and not applied yet holds as much memory as it may: no more writes are taken from clients. */
+  readonly overloaded: boolean;
+  /** The deduplication tables hold as much memory as they may: no further client gets a session. */
+  readonly sessionsFull: boolean;
+  /** What is committed and not applied here yet holds as much memory as it may: followers take no more writes. */
+  readonly applyBehind: boolean;
+  /** Bytes of applied entries that one replica may keep in memory for followers. */
+  readonly logCacheBytes: number;
+  appendWal(record: WalAppend): number;
+  readWal(effect: WalReadEffect): void;
+  store(effect: StoreEffect): void;
+  /** Reads a value in its turn, if it is still `wanted` then; without `wanted`, before those (store-reads.ts). */
+  read(read: StoreRead, wanted?: () => boolean): void;
+  send(partition: number, epoch: number, from: string, to: ReplicaName, body: PeerBody): void;
+  sealReply(reply: SealReply): void;
+  /** Asks for `flush` of a replica before the effects are taken. */
+  touch(partition: number): void;
+  event(event: CoreEvent): void;
+  /** A generation number that no copy of a partition on this node ever had. */
+  nextGeneration(): number;
+  /** A fresh id, unique with overwhelming probability. */
+  uniqueId(): string;
+  /** Takes `bytes` of the snapshot budget; false when it is spent for now. */
+  takeSnapshotBudget(bytes: number): boolean;
+
+  /** Whether anybody still waits for the answer. */
+  isOpen(handle: RequestHandle): boolean;
+  /** Ends a request. A request that was cancelled meanwhile is skipped silently. */
+  reply(handle: RequestHandle, result: Omit<Reply, 'id' | 'end'>): void;
+  succeed(handle: RequestHandle, receipt: Receipt): void;
+  fail(handle: RequestHandle, error: RingkeepError): void;
+}

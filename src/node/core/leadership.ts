@@ -1,0 +1,427 @@
+/**
+ * One replica's time as leader of one epoch: what the others hold, the commit rule, the pause before a planned change,
+ * snapshots for those whose log is too far back. Writes and reads of clients are in write-path.ts and read-path.ts.
+ * The log protocol is that of Raft figure 2; the configuration comes with the record that named this leader.
+ * INVARIANT: an index is committed once a quorum of `voters` has it durable and its entry is of this epoch; earlier
+ * entries commit with it. A learner, a previous voter and a leader outside `voters` never count.
+ */
+import { assert } from '../../common/errors.ts';
+import {
+  APPEND_IDLE_MS,
+  APPEND_IN_FLIGHT_BYTES_MAX,
+  MESSAGE_BYTES_TARGET,
+  QUORUM_LOST_MS,
+} from '../../common/limits.ts';
+import { type PartitionRecord, quorumSize, type Replica as ReplicaName } from '../../common/topology.ts';
+import type { AppendReply, ConfirmReply, Prepare, SnapshotPull } from '../../common/wire/messages.ts';
+import type { WalEntry } from '../wal/types.ts';
+import type { Host, PeerBody } from './host.ts';
+import { Progress } from './progress.ts';
+import { ReadPath } from './read-path.ts';
+import type { Replica } from './replica.ts';
+import { ScrubRound } from './scrub.ts';
+import { SnapshotSender } from './snapshot-sender.ts';
+import { WritePath } from './write-path.ts';
+
+const ENTRIES_PER_APPEND_MAX = 2048;
+/** A learner this close to the commit index, and heard of lately, is level. */
+const LEVEL_ENTRIES = 512;
+const LEVEL_HEARD_MS = 2_000;
+/** The controller is told the indexes this often when nothing else happens. */
+const REPORT_MS = 1_000;
+
+/** Leads one partition in one epoch; ends with `end`. */
+export class Leadership {
+  readonly replica: Replica;
+  readonly host: Host;
+  readonly epoch: number;
+  readonly voters: readonly ReplicaName[];
+  readonly quorum: number;
+  readonly selfVotes: boolean;
+  readonly progress = new Map<string, Progress>();
+  readonly writes: WritePath;
+  readonly reads: ReadPath;
+  readonly scrubs: ScrubRound;
+  /** Index of the first entry of this epoch. */
+  readonly establishIndex: number;
+  private readonly senders = new Map<string, SnapshotSender>();
+  private readonly startedAt: number;
+  private nextExpiryAt = 0;
+  private nextReportAt = 0;
+  /** An entry of this epoch is committed: reads are served. */
+  serving = false;
+  /** Replica id to bring level, once a planned change was asked for: no writes are taken any more. */
+  pauseTarget = '';
+
+  constructor(replica: Replica, host: Host, record: PartitionRecord) {
+    this.replica = replica;
+    this.host = host;
+    this.epoch = record.epoch;
+    this.voters = record.voters;
+    this.quorum = quorumSize(record.voters.length);
+    this.selfVotes = record.voters.some((voter) => voter.id === replica.meta.replica);
+    this.startedAt = host.now;
+    this.updateMembers(record);
+    this.writes = new WritePath(this);
+    this.reads = new ReadPath(this);
+    this.scrubs = new ScrubRound(this);
+    this.establishIndex = this.writes.append('quorum', null, { kind: 'establish' });
+  }
+
+  /** Follows the record's learners; voters are fixed within an epoch. */
+  updateMembers(record: PartitionRecord): void {
+    const next = this.replica.log.lastIndex + 1;
+    const self = this.replica.meta.replica;
+    const names = new Map<string, boolean>();
+    for (const voter of this.voters) if (voter.id !== self) names.set(voter.id, true);
+    for (const learner of record.learners) if (!names.has(learner.id)) names.set(learner.id, false);
+    for (const name of [...this.voters, ...record.learners]) {
+      const votes = names.get(name.id);
+      if (votes === undefined || this.progress.has(name.id)) continue;
+      this.progress.set(name.id, new Progress(name, votes, next, this.host.now));
+    }
+    for (const [id, progress] of this.progress) {
+      if (names.has(id)) continue;
+      this.progress.delete(id);
+      this.closeSender(progress);
+    }
+  }
+
+  send(to: ReplicaName, body: PeerBody): void {
+    this.host.send(this.replica.partition, this.epoch, this.replica.meta.replica, to, body);
+  }
+
+  /** When a quorum was last known to accept this leader: the sending time of what it answered, ms. */
+  quorumContactAt(): number {
+    const times: number[] = this.selfVotes ? [this.host.now] : [];
+    for (const progress of this.progress.values()) if (progress.votes) times.push(progress.contactAt);
+    times.sort((a, b) => b - a);
+    return times[this.quorum - 1] ?? Number.NEGATIVE_INFINITY;
+  }
+
+  /** False once a quorum has been silent for QUORUM_LOST_MS: requests are then refused before they are appended. */
+  hasQuorumContact(): boolean {
+    return this.host.now - Math.max(this.quorumContactAt(), this.startedAt) <= QUORUM_LOST_MS;
+  }
+
+  /** The highest index that every voter has durable. */
+  matchOfAll(): number {
+    let match = this.selfVotes ? this.replica.log.durableIndex : Number.POSITIVE_INFINITY;
+    for (const progress of this.progress.values())
+      if (progress.votes) match = Math.min(match, progress.match);
+    return match;
+  }
+
+  /** How many voters have `index` durable. */
+  ackCount(index: number): { match: number; voters: number } {
+    let match = this.selfVotes && this.replica.log.durableIndex >= index ? 1 : 0;
+    for (const progress of this.progress.values()) if (progress.votes && progress.match >= index) match++;
+    return { match, voters: this.voters.length };
+  }
+
+  /** The highest index that a quorum has durable, committed if its entry is of this epoch. */
+  private advanceCommit(): void {
+    const { log } = this.replica;
+    const matches: number[] = this.selfVotes ? [log.durableIndex] : [];
+    for (const progress of this.progress.values()) if (progress.votes) matches.push(progress.match);
+    matches.sort((a, b) => b - a);
+    const index = matches[this.quorum - 1] ?? 0;
+    if (index <= log.commitIndex || index < this.establishIndex) return;
+    assert(log.epochAt(index) === this.epoch, 'only entries of the own epoch are committed by counting');
+    log.commitIndex = index;
+    if (!this.serving) {
+      this.serving = true;
+      this.host.event({
+        level: 'info',
+        event: 'leader_established',
+        partition: this.replica.partition,
+        epoch: this.epoch,
+      });
+    }
+    this.host.touch(this.replica.partition);
+  }
+
+  /** The own log is durable further. */
+  durable(): void {
+    this.advanceCommit();
+    this.writes.durable();
+    this.writes.matched();
+  }
+
+  /** A planned change: no more writes; `target` is brought level with everything. Not resumed before the next epoch. */
+  prepare(prepare: Prepare): void {
+    if (prepare.epoch !== this.epoch) return;
+    this.pauseTarget = prepare.target;
+    this.host.touch(this.replica.partition);
+  }
+
+  /** The process stops and nobody has taken over: no more writes here, so that what was acknowledged can commit. */
+  pause(): void {
+    if (this.pauseTarget === '') this.pauseTarget = this.replica.meta.replica;
+    this.host.touch(this.replica.partition);
+  }
+
+  /** The pause target once it holds everything of this log, durable. */
+  levelTarget(): string {
+    if (this.pauseTarget === '') return '';
+    const { log, meta } = this.replica;
+    if (log.durableIndex < log.lastIndex) return '';
+    if (this.pauseTarget === meta.replica) return this.pauseTarget;
+    const progress = this.progress.get(this.pauseTarget);
+    return progress !== undefined && progress.match === log.lastIndex ? this.pauseTarget : '';
+  }
+
+  /** Learners that could become voters now. */
+  levelLearners(): string[] {
+    const result: string[] = [];
+    for (const progress of this.progress.values()) {
+      if (progress.votes || progress.match + LEVEL_ENTRIES < this.replica.log.commitIndex) continue;
+      if (progress.match === 0 || this.host.now - progress.lastHeardAt > LEVEL_HEARD_MS) continue;
+      result.push(progress.replica.id);
+    }
+    return result.sort();
+  }
+
+  onAppendReply(from: string, reply: AppendReply): void {
+    const progress = this.progress.get(from);
+    if (progress === undefined) return;
+    progress.lastHeardAt = this.host.now;
+    if (reply.promiseEpoch > this.epoch) return this.refused(progress, reply.promiseEpoch);
+    progress.contactAt = Math.max(progress.contactAt, reply.sentAt / 1_000);
+    if (reply.promiseEpoch === this.epoch) progress.confirmed = true;
+    progress.appliedIndex = reply.appliedIndex;
+    progress.full = reply.diskFull;
+    if (!reply.success) return this.mismatched(progress, reply);
+    const news = progress.acknowledge(reply.matchIndex);
+    assert(progress.match <= this.replica.log.lastIndex, 'nobody holds more than its leader');
+    // What is not taken is offered again with the next heartbeat: at once, the two would spin while there is no room.
+    if (progress.full) progress.holdBack();
+    else if (progress.state === 'probe' && (news || reply.matchIndex + 1 >= progress.next))
+      progress.replicate();
+    // A snapshot may turn out to be no news: an answer to an earlier append was overtaken by one to a later probe.
+    if (progress.state === 'snapshot' && (news || this.hasSnapshot(progress))) {
+      this.closeSender(progress);
+      progress.replicate();
+    }
+    this.writes.durable();
+    if (news) {
+      this.advanceCommit();
+      this.writes.matched();
+    }
+    this.host.touch(this.replica.partition);
+  }
+
+  /** The receiver holds all of the snapshot that it is sent. */
+  private hasSnapshot(progress: Progress): boolean {
+    const index = this.senders.get(progress.snapshot)?.index;
+    return index !== undefined && progress.match >= index;
+  }
+
+  private refused(progress: Progress, promise: number): void {
+    progress.refused = true;
+    let possible = this.selfVotes ? 1 : 0;
+    for (const other of this.progress.values()) if (other.votes && !other.refused) possible++;
+    if (possible < this.quorum) this.replica.stepDown(`a quorum has promised an epoch such as ${promise}`);
+  }
+
+  private mismatched(progress: Progress, reply: AppendReply): void {
+    if (progress.state === 'snapshot' || progress.state === 'reading') return;
+    // A real mismatch hints below what was asked; anything else answers an append from before the last correction.
+    if (progress.state === 'probe' && reply.hintIndex + 1 >= progress.next) return;
+    progress.probe(reply.hintIndex + 1);
+    this.host.touch(this.replica.partition);
+  }
+
+  onConfirmReply(from: string, reply: ConfirmReply): void {
+    const progress = this.progress.get(from);
+    if (progress === undefined || !progress.votes) return;
+    progress.lastHeardAt = this.host.now;
+    if (reply.granted)
+      progress.contactAt = Math.max(progress.contactAt, this.reads.granted(from, reply.round));
+    else if (reply.promiseEpoch > this.epoch) this.refused(progress, reply.promiseEpoch);
+  }
+
+  onSnapshotPull(from: string, pull: SnapshotPull): void {
+    const progress = this.progress.get(from);
+    if (progress === undefined) return;
+    progress.lastHeardAt = this.host.now;
+    const sender = this.senders.get(pull.snapshot);
+    if (sender === undefined) SnapshotSender.refuse(this, progress.replica, pull);
+    else sender.pull(pull);
+  }
+
+  /** The link to a node came up anew: what was sent may be lost. */
+  reconnected(node: string): void {
+    for (const progress of this.progress.values()) {
+      if (progress.replica.node !== node) continue;
+      if (progress.state === 'replicate' || progress.state === 'probe') progress.probe();
+      else this.senders.get(progress.snapshot)?.offerAgain();
+      progress.lastSentAt = Number.NEGATIVE_INFINITY;
+    }
+    this.host.touch(this.replica.partition);
+  }
+
+  /** Sends what is new. */
+  flush(): void {
+    for (const progress of this.progress.values()) this.replicate(progress);
+    this.reads.flush();
+  }
+
+  private replicate(progress: Progress): void {
+    const { log } = this.replica;
+    while (progress.next <= log.lastIndex && progress.inFlightBytes < APPEND_IN_FLIGHT_BYTES_MAX) {
+      if (progress.state === 'snapshot' || progress.state === 'reading') return;
+      if (progress.state === 'probe' && progress.probeOutstanding) return;
+      if (log.epochAt(progress.next - 1) === undefined) return this.startSnapshot(progress);
+      if (progress.next < log.firstInMemory) return this.readFor(progress);
+      const countMax = progress.full ? 1 : ENTRIES_PER_APPEND_MAX;
+      const entries = log.slice(progress.next, countMax, MESSAGE_BYTES_TARGET);
+      this.sendAppend(progress, entries);
+    }
+  }
+
+  private sendAppend(progress: Progress, entries: Uint8Array[], prevIndex: number = progress.next - 1): void {
+    const { log, meta } = this.replica;
+    const prevEpoch = log.epochAt(prevIndex);
+    assert(prevEpoch !== undefined, 'the epoch of the previous entry is known');
+    const sentAt = Math.floor(this.host.now * 1_000);
+    this.send(progress.replica, {
+      body: 'append',
+      append: {
+        configuration: meta.configuration,
+        prevIndex,
+        prevEpoch,
+        entries,
+        commitIndex: log.commitIndex,
+        voters: progress.confirmed ? [] : meta.voters,
+        previousVoters: progress.confirmed ? [] : meta.previousVoters,
+        sentAt,
+      },
+    });
+    progress.lastSentAt = this.host.now;
+    if (progress.state === 'probe') progress.probeOutstanding = true;
+    if (entries.length === 0) return;
+    let bytes = 0;
+    for (const entry of entries) bytes += entry.byteLength;
+    progress.sent(prevIndex + entries.length, bytes);
+  }
+
+  private readFor(progress: Progress): void {
+    const from = progress.next;
+    const before = progress.state;
+    progress.state = 'reading';
+    this.host.readWal({
+      partition: this.replica.partition,
+      from,
+      countMax: progress.full ? 1 : ENTRIES_PER_APPEND_MAX,
+      bytesMax: MESSAGE_BYTES_TARGET * 4,
+      done: (error, result) => {
+        if (this.replica.leadership !== this || progress.state !== 'reading') return;
+        progress.state = before;
+        if (error !== null) return this.replica.readFailed('the WAL', error);
+        assert(result !== undefined, 'a read gives a result or an error');
+        // An answer that came meanwhile may have moved the place to go on from: then nothing is known of it.
+        if (progress.next !== from) progress.probeOutstanding = false;
+        else if (result.gone) this.startSnapshot(progress);
+        else this.sendRead(progress, result.entries);
+        this.host.touch(this.replica.partition);
+      },
+    });
+  }
+
+  private sendRead(progress: Progress, entries: WalEntry[]): void {
+    const { log } = this.replica;
+    const known = entries.filter((entry) => entry.index <= log.lastIndex);
+    for (const entry of known) {
+      assert(log.epochAt(entry.index) === entry.epoch, 'the WAL holds the entries of this log');
+    }
+    this.sendAppend(
+      progress,
+      known.map((entry) => entry.payload),
+    );
+  }
+
+  private startSnapshot(progress: Progress): void {
+    progress.probe();
+    progress.state = 'snapshot';
+    this.closeSender(progress);
+    const sender = new SnapshotSender(this, progress.replica);
+    progress.snapshot = sender.id;
+    this.senders.set(sender.id, sender);
+    sender.start();
+  }
+
+  private closeSender(progress: Progress): void {
+    const sender = this.senders.get(progress.snapshot);
+    if (sender === undefined) return;
+    this.senders.delete(progress.snapshot);
+    progress.snapshot = '';
+    sender.close();
+  }
+
+  /** Heartbeats and deadlines. A heartbeat asks about the newest entry sent, so it also finds what was lost. */
+  tick(): void {
+    const { now } = this.host;
+    for (const progress of this.progress.values()) {
+      if (progress.state === 'snapshot') {
+        const sender = this.senders.get(progress.snapshot);
+        if (sender === undefined || sender.tick()) {
+          this.closeSender(progress);
+          progress.probe();
+          this.host.touch(this.replica.partition);
+        }
+      }
+      if (now - progress.lastSentAt >= APPEND_IDLE_MS) this.sendIdle(progress);
+    }
+    this.writes.expire();
+    this.reads.tick();
+    this.expireSessions();
+    this.scrubs.tick();
+    if (now < this.nextReportAt) return;
+    this.nextReportAt = now + REPORT_MS;
+    this.host.touch(this.replica.partition);
+  }
+
+  private sendIdle(progress: Progress): void {
+    const next = progress.next;
+    // All of it was sent, so the receiver may hold it, and the answer that said so be lost.
+    const held = progress.state === 'snapshot' ? this.senders.get(progress.snapshot)?.sentIndex : undefined;
+    if (held !== undefined) return this.sendAppend(progress, [], held);
+    const known = this.replica.log.epochAt(next - 1) !== undefined;
+    // While a snapshot or a WAL read is under way, the heartbeat must not ask about entries the receiver lacks.
+    if (!known || progress.state === 'snapshot' || progress.state === 'reading') {
+      // Except of one that has not answered in this epoch: only an append brings it the epoch and its sets, and without
+      // them it takes neither an offer nor a question. That it does not match is known here already.
+      if (progress.confirmed) this.reads.probe(progress.replica);
+      else this.sendAppend(progress, [], this.replica.log.lastIndex);
+      progress.probeOutstanding = false;
+      progress.lastSentAt = this.host.now;
+      // What the log does not reach back to, a snapshot brings.
+      return this.host.touch(this.replica.partition);
+    }
+    if (progress.full && progress.state === 'probe' && next <= this.replica.log.lastIndex) {
+      progress.probeOutstanding = false;
+      return this.host.touch(this.replica.partition);
+    }
+    this.sendAppend(progress, []);
+  }
+
+  /** Proposes to drop idle deduplication sessions, now and then. */
+  private expireSessions(): void {
+    const { machine, log } = this.replica;
+    const { sessionWindowMs } = this.host.options;
+    if (!this.serving || this.pauseTarget !== '' || this.host.diskFull) return;
+    if (this.host.now < this.nextExpiryAt) return;
+    this.nextExpiryAt = this.host.now + sessionWindowMs / 16;
+    const before = Math.max(this.host.wall, log.lastTimestamp) - sessionWindowMs - 1;
+    if (before > 0 && machine.sessions.hasIdle(before))
+      this.writes.append('quorum', null, { kind: 'expire', before });
+  }
+
+  /** Ends the leadership; everything that waits is answered. */
+  end(): void {
+    this.writes.end();
+    this.reads.end();
+    for (const progress of this.progress.values()) this.closeSender(progress);
+  }
+}

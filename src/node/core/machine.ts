@@ -1,0 +1,440 @@
+/**
+ * The replicated state machine of one copy of a partition: decides entries in log order (conditions, counters,
+ * deduplication) and writes the effects to the store behind the decision. Decisions depend on the log and the store
+ * alone, so every replica takes the same ones.
+ * INVARIANT: only entries that are committed and durable here are decided; decidedIndex >= appliedIndex; `overlay`
+ * holds exactly the decided writes that the store has not finished, so a value is read from it first.
+ * It knows nothing of leaders and clients: results go to the `decided` hook.
+ */
+import { NO_BYTES, toLatin1 } from '../../common/bytes.ts';
+import { DiskError } from '../../common/disk.ts';
+import { assert, type ErrorCode } from '../../common/errors.ts';
+import type { StoreView, StoreWrite } from '../store.ts';
+import type { StoreEffect } from './effects.ts';
+import type { Command, Entry, RequestId } from './entry.ts';
+import {
+  type AppliedMark,
+  DamagedRowError,
+  decodeValue,
+  encodeApplied,
+  encodeValue,
+  resultRow,
+  type StoredValue,
+  sealRow,
+  storeKey,
+  TABLE_META,
+  TABLE_RESULTS,
+  TABLE_SESSIONS,
+  TABLE_VALUES,
+} from './layout.ts';
+import { entryOf, type ReplicaLog } from './log.ts';
+import { decodeResult, encodeResult, type WriteResult } from './result.ts';
+import type { Sessions } from './sessions.ts';
+import type { StoreRead } from './store-reads.ts';
+
+/** What the machine asks of its replica. */
+export interface MachineHooks {
+  store(effect: StoreEffect): void;
+  /** Reads a value in its turn, if it is still `wanted` then; without `wanted`, before those (store-reads.ts). */
+  read(read: StoreRead, wanted?: () => boolean): void;
+  /** An entry was decided; `result` is null for entries without a request id. */
+  decided(entry: Entry, result: WriteResult | null): void;
+  /** The store finished everything up to `index`. */
+  applied(index: number): void;
+  /** More entries can be decided now (a value that a condition needed has arrived). */
+  resume(): void;
+  damaged(reason: string): void;
+  failed(error: DiskError): void;
+}
+
+interface Written {
+  readonly stored: StoredValue | null;
+  readonly index: number;
+}
+
+const INT64_MAX = 2n ** 63n - 1n;
+const INT64_MIN = -(2n ** 63n);
+
+/** Decides and applies the entries of one copy of a partition. */
+export class Machine {
+  readonly partition: number;
+  readonly generation: number;
+  readonly sessions: Sessions;
+  private readonly hooks: MachineHooks;
+  /** Decided writes by user key (latin1) that the store has not finished. */
+  private readonly overlay = new Map<string, Written>();
+  /** Values fetched for undecided conditional writes, without the bytes that no decision looks at; null: absent. */
+  private readonly bases = new Map<string, StoredValue | null>();
+  /** Results by row (latin1) that the store has not finished; null: released. */
+  private readonly results = new Map<
+    string,
+    { readonly result: WriteResult | null; readonly index: number }
+  >();
+  private readonly fetching = new Map<string, { stale: boolean }>();
+  /** Writes decided since the last batch was handed to the store. */
+  private dirtyValues = new Map<string, { row: Uint8Array; stored: StoredValue | null }>();
+  private dirtyRows: StoreWrite[] = [];
+  private dirtyResults: string[] = [];
+  private batchesInFlight = 0;
+  private handedIndex: number;
+  private waiting = false;
+  private closed = false;
+  /** Last decided entry. */
+  mark: AppliedMark;
+  appliedIndex: number;
+  /** The deduplication table in the store is as of this index. */
+  checkpointIndex: number;
+
+  constructor(
+    partition: number,
+    generation: number,
+    sessions: Sessions,
+    mark: AppliedMark,
+    checkpointIndex: number,
+    hooks: MachineHooks,
+  ) {
+    this.partition = partition;
+    this.generation = generation;
+    this.sessions = sessions;
+    this.mark = mark;
+    this.appliedIndex = mark.index;
+    this.handedIndex = mark.index;
+    this.checkpointIndex = checkpointIndex;
+    this.hooks = hooks;
+  }
+
+  get decidedIndex(): number {
+    return this.mark.index;
+  }
+
+  /** Stops reacting to the store; a later answer for this copy is ignored. */
+  close(): void {
+    this.closed = true;
+  }
+
+  /** Starts fetching what a freshly appended entry will need, so that its decision need not wait. */
+  prefetch(command: Command): void {
+    const key = conditionalKey(command);
+    if (key === null) return;
+    const name = toLatin1(key);
+    if (!this.overlay.has(name) && !this.bases.has(name)) this.fetch(name, key);
+  }
+
+  /** Forgets what was fetched for entries that were truncated; what is still needed is fetched again. */
+  forgetFetched(): void {
+    this.bases.clear();
+  }
+
+  /** Decides entries up to `limit` (committed and durable); stops early when a value has to be fetched first. */
+  advance(log: ReplicaLog, limit: number): void {
+    this.waiting = false;
+    while (this.mark.index < limit) {
+      const item = log.at(this.mark.index + 1);
+      assert(item !== undefined, 'an undecided entry is in memory');
+      const entry = entryOf(item);
+      const key = conditionalKey(entry.command);
+      if (key !== null && !this.known(key)) {
+        this.waiting = true;
+        return;
+      }
+      this.mark = { index: entry.index, epoch: entry.epoch, logTime: entry.timestamp };
+      const result = this.decide(entry);
+      if (key !== null) this.bases.delete(toLatin1(key));
+      this.hooks.decided(entry, result);
+      // Its bytes may stay for followers; what was decoded from them weighs more than a small entry itself.
+      item.entry = null;
+    }
+  }
+
+  private known(key: Uint8Array): boolean {
+    const name = toLatin1(key);
+    if (this.overlay.has(name) || this.bases.has(name)) return true;
+    this.fetch(name, key);
+    return false;
+  }
+
+  private fetch(name: string, key: Uint8Array): void {
+    if (this.fetching.has(name)) return;
+    const state = { stale: false };
+    this.fetching.set(name, state);
+    this.hooks.read({
+      kind: 'get',
+      key: storeKey(this.partition, this.generation, TABLE_VALUES, key),
+      done: (error, bytes) => {
+        if (this.closed) return;
+        this.fetching.delete(name);
+        if (error !== null) return this.readFailed(error);
+        if (!state.stale) {
+          const value = this.decodeChecked(key, bytes);
+          if (value === 'damaged') return;
+          this.bases.set(
+            name,
+            value === null || value.kind === 'counter' ? value : { ...value, value: NO_BYTES },
+          );
+        }
+        if (this.waiting) this.hooks.resume();
+      },
+    });
+  }
+
+  private readFailed(error: DiskError): void {
+    if (error.code === 'EIO') this.hooks.damaged(`store read: ${error.message}`);
+    else this.hooks.failed(error);
+  }
+
+  private decodeChecked(key: Uint8Array, bytes: Uint8Array | undefined): StoredValue | null | 'damaged' {
+    if (bytes === undefined) return null;
+    try {
+      return decodeValue(key, bytes);
+    } catch (error) {
+      if (!(error instanceof DamagedRowError)) throw error;
+      this.hooks.damaged(error.message);
+      return 'damaged';
+    }
+  }
+
+  private decide(entry: Entry): WriteResult | null {
+    const { command, requestId } = entry;
+    if (command.kind === 'expire') {
+      for (const { client, sequence } of this.sessions.expire(command.before)) {
+        this.writeResult(resultRow(client, sequence), null, entry.index);
+      }
+      return null;
+    }
+    if (requestId === null || command.kind === 'establish' || command.kind === 'tick') return null;
+    const found = this.sessions.lookup(requestId, entry.timestamp);
+    switch (found.kind) {
+      case 'seen':
+        return { kind: 'duplicate', index: found.index, stored: found.stored };
+      case 'full':
+        return { kind: 'refused', code: 'OVERLOADED' };
+      case 'expired':
+      case 'unknown':
+        return { kind: 'refused', code: 'SESSION_EXPIRED' };
+      case 'new':
+        return this.execute(entry, requestId);
+    }
+  }
+
+  private execute(entry: Entry, requestId: RequestId): WriteResult {
+    const { command } = entry;
+    assert(command.kind === 'put' || command.kind === 'delete' || command.kind === 'increment', 'a write');
+    const conditional = conditionalKey(command) !== null;
+    const result = this.perform(entry);
+    const released = this.sessions.record(requestId, entry.index, conditional, entry.timestamp);
+    for (const sequence of released) {
+      this.writeResult(resultRow(requestId.client, sequence), null, entry.index);
+    }
+    if (conditional) this.writeResult(resultRow(requestId.client, requestId.sequence), result, entry.index);
+    return result;
+  }
+
+  private perform(entry: Entry): WriteResult {
+    const { command, index, epoch } = entry;
+    const applied: WriteResult = { kind: 'applied', index, epoch, counter: null };
+    if (command.kind === 'put') {
+      if (!this.holds(command)) return this.conditionFailed(command.key, index);
+      const { codec, expiresAt, value } = command;
+      this.writeValue(command.key, index, { kind: 'value', codec, version: index, epoch, expiresAt, value });
+      return applied;
+    }
+    if (command.kind === 'delete') {
+      if (!this.holds(command)) return this.conditionFailed(command.key, index);
+      this.writeValue(command.key, index, null);
+      return applied;
+    }
+    assert(command.kind === 'increment', 'an increment');
+    const current = this.current(command.key);
+    if (current !== null && current.kind !== 'counter') return this.refuse('NOT_A_COUNTER');
+    const sum = (current === null ? 0n : Buffer.from(current.value).readBigInt64LE(0)) + command.delta;
+    if (sum > INT64_MAX || sum < INT64_MIN) return this.refuse('COUNTER_OVERFLOW');
+    const value = Buffer.alloc(8);
+    value.writeBigInt64LE(sum);
+    const stored: StoredValue = { kind: 'counter', codec: 0, version: index, epoch, expiresAt: 0, value };
+    this.writeValue(command.key, index, stored);
+    return { ...applied, counter: sum };
+  }
+
+  private refuse(code: ErrorCode): WriteResult {
+    return { kind: 'refused', code };
+  }
+
+  private conditionFailed(key: Uint8Array, index: number): WriteResult {
+    return { kind: 'condition', index, version: this.current(key)?.version ?? 0 };
+  }
+
+  private current(key: Uint8Array): StoredValue | null {
+    const name = toLatin1(key);
+    const written = this.overlay.get(name);
+    if (written !== undefined) return written.stored;
+    const base = this.bases.get(name);
+    assert(base !== undefined, 'a conditional write is decided with its value known');
+    return base;
+  }
+
+  private holds(command: Extract<Command, { kind: 'put' | 'delete' }>): boolean {
+    const { condition } = command;
+    if (condition.kind === 'none') return true;
+    const current = this.current(command.key);
+    if (condition.kind === 'absent') return current === null;
+    if (condition.kind === 'exists') return current !== null;
+    return current !== null && current.version === condition.version;
+  }
+
+  private writeValue(key: Uint8Array, index: number, stored: StoredValue | null): void {
+    const name = toLatin1(key);
+    this.overlay.set(name, { stored, index });
+    this.dirtyValues.set(name, { row: key, stored });
+    const fetch = this.fetching.get(name);
+    if (fetch !== undefined) fetch.stale = true;
+  }
+
+  /** Stores the result of a write that was not blind, or releases it. */
+  private writeResult(row: Uint8Array, result: WriteResult | null, index: number): void {
+    const name = toLatin1(row);
+    this.results.set(name, { result, index });
+    this.dirtyResults.push(name);
+    const key = storeKey(this.partition, this.generation, TABLE_RESULTS, row);
+    this.dirtyRows.push({ key, value: result === null ? null : sealRow(row, encodeResult(result)) });
+  }
+
+  /** Hands what was decided to the store, unless a batch is in flight already: then it goes with the next one. */
+  flush(): void {
+    if (this.batchesInFlight === 0 && this.handedIndex < this.mark.index) this.writeBatch(false);
+  }
+
+  /** Writes the deduplication table, as of the last decided entry, with everything decided so far. */
+  checkpoint(): void {
+    this.writeBatch(true);
+  }
+
+  /** Opens a view of exactly the decided state; `withSessions` puts the deduplication table as of it into the view. */
+  openView(
+    withSessions: boolean,
+    done: (error: DiskError | null, mark: AppliedMark, view?: StoreView) => void,
+  ): void {
+    const mark = this.mark;
+    if (withSessions || this.handedIndex < mark.index) this.writeBatch(withSessions);
+    this.hooks.store({ kind: 'openView', done: (error, view) => done(error, mark, view) });
+  }
+
+  private writeBatch(withSessions: boolean): void {
+    const mark = this.mark;
+    const values = this.dirtyValues;
+    const batch = this.dirtyRows;
+    const results = this.dirtyResults;
+    this.dirtyValues = new Map();
+    this.dirtyRows = [];
+    this.dirtyResults = [];
+    for (const { row, stored } of values.values()) {
+      const key = storeKey(this.partition, this.generation, TABLE_VALUES, row);
+      batch.push({ key, value: stored === null ? null : encodeValue(row, stored) });
+    }
+    const put = (table: number, bytes: Uint8Array): void => {
+      batch.push({
+        key: storeKey(this.partition, this.generation, table, NO_BYTES),
+        value: sealRow(NO_BYTES, bytes),
+      });
+    };
+    put(TABLE_META, encodeApplied(mark));
+    if (withSessions) put(TABLE_SESSIONS, this.sessions.encode(mark.index));
+    this.handedIndex = mark.index;
+    this.batchesInFlight++;
+    this.hooks.store({
+      kind: 'write',
+      batch,
+      done: (error) => this.written(error, mark.index, values.keys(), results, withSessions),
+    });
+  }
+
+  private written(
+    error: DiskError | null,
+    index: number,
+    names: Iterable<string>,
+    results: readonly string[],
+    withSessions: boolean,
+  ): void {
+    if (this.closed) return;
+    this.batchesInFlight--;
+    if (error !== null) return this.hooks.failed(error);
+    assert(index >= this.appliedIndex, 'batches finish in order');
+    this.appliedIndex = index;
+    if (withSessions) this.checkpointIndex = index;
+    for (const name of names) {
+      const written = this.overlay.get(name);
+      if (written === undefined || written.index > index) continue;
+      this.overlay.delete(name);
+      this.bases.delete(name);
+    }
+    for (const name of results) {
+      const result = this.results.get(name);
+      if (result !== undefined && result.index <= index) this.results.delete(name);
+    }
+    this.hooks.applied(index);
+    this.flush();
+  }
+
+  /**
+   * Reads a key as of the last decided entry or later. If `wanted` says no before its turn has come, it is not read and
+   * `done` is never called.
+   */
+  read(
+    key: Uint8Array,
+    wanted: () => boolean,
+    done: (error: DiskError | null, value: StoredValue | null) => void,
+  ): void {
+    const written = this.overlay.get(toLatin1(key));
+    if (written !== undefined) return done(null, written.stored);
+    const read: StoreRead = {
+      kind: 'get',
+      key: storeKey(this.partition, this.generation, TABLE_VALUES, key),
+      done: (error, bytes) => {
+        // The rows of a copy that was replaced are being cleared: their absence means nothing.
+        if (this.closed) return done(new DiskError('EOTHER', 'this copy is not in use any more'), null);
+        if (error !== null && error.code === 'EIO') this.hooks.damaged(error.message);
+        if (error !== null) return done(error, null);
+        const value = this.decodeChecked(key, bytes);
+        if (value === 'damaged') done(new DiskError('EIO', 'a value failed its checksum'), null);
+        else done(null, value);
+      },
+    };
+    this.hooks.read(read, wanted);
+  }
+
+  /** Reads the stored result of a write that was decided before; null when it is released, or cannot be read. */
+  readResult(id: RequestId, done: (result: WriteResult | null) => void): void {
+    const row = resultRow(id.client, id.sequence);
+    const written = this.results.get(toLatin1(row));
+    if (written !== undefined) return done(written.result);
+    this.hooks.read({
+      kind: 'get',
+      key: storeKey(this.partition, this.generation, TABLE_RESULTS, row),
+      done: (error, bytes) => done(this.closed ? null : this.takeResult(row, error, bytes)),
+    });
+  }
+
+  private takeResult(
+    row: Uint8Array,
+    error: DiskError | null,
+    bytes: Uint8Array | undefined,
+  ): WriteResult | null {
+    if (error !== null) {
+      this.readFailed(error);
+      return null;
+    }
+    try {
+      return bytes === undefined ? null : decodeResult(row, bytes);
+    } catch (failure) {
+      if (!(failure instanceof DamagedRowError)) throw failure;
+      this.hooks.damaged(failure.message);
+      return null;
+    }
+  }
+}
+
+/** The user key whose current value a command's decision depends on; null for a blind write. */
+export function conditionalKey(command: Command): Uint8Array | null {
+  if (command.kind === 'increment') return command.key;
+  if (command.kind !== 'put' && command.kind !== 'delete') return null;
+  return command.condition.kind === 'none' ? null : command.key;
+}

@@ -1,0 +1,425 @@
+/**
+ * A node without its I/O: all its replicas, its view of the topology, its open requests, its bounds. Events in, effects
+ * out (api.ts, effects.ts). The shell around it (src/node/shell) and the simulator carry the effects out.
+ * INVARIANT: whatever leaves was decided here or below; the shell takes no decisions.
+ */
+import { toLatin1 } from '../../common/bytes.ts';
+import { assert, RingkeepError } from '../../common/errors.ts';
+import { toFailure } from '../../common/failure.ts';
+import {
+  OVERLOADED_RETRY_AFTER_MS,
+  REQUEST_TIMEOUT_MS,
+  REQUEST_TIMEOUT_MS_MAX,
+  STORE_READS_MAX,
+} from '../../common/limits.ts';
+import type { Replica as ReplicaName, Topology } from '../../common/topology.ts';
+import type {
+  PeerMessage,
+  Prepare,
+  Receipt,
+  ReplicaReport,
+  Reply,
+  Request,
+  Seal,
+  SealReply,
+} from '../../common/wire/messages.ts';
+import type { WalAppend } from '../wal/types.ts';
+import type { NodeCoreEvents, NodeCoreOptions, RestoreInput } from './api.ts';
+import { Checkpoints } from './checkpoints.ts';
+import { type CoreEvent, type Effects, noEffects, type StoreEffect, type WalReadEffect } from './effects.ts';
+import type { Host, PeerBody, RequestHandle } from './host.ts';
+import { OpenRequests } from './open-requests.ts';
+import { ReplicaSet } from './replica-set.ts';
+import { urgentPart } from './report.ts';
+import { checkRequest, execute, notLeader, partitionFor, requestBytes } from './requests.ts';
+import { type StoreRead, StoreReads } from './store-reads.ts';
+import { TopologyCache } from './topology-cache.ts';
+
+/** Generations of one process run: boot * this + a counter, as a u32: 262,144 boots. Every snapshot attempt takes one. */
+const GENERATIONS_PER_BOOT = 16_384;
+const REPORT_MS = 1_000;
+/** Entries of led partitions that are not applied yet, bytes: what a quorum of slow followers can make a node hold. */
+const LED_UNAPPLIED_BYTES_MAX = 32 * 1024 * 1024;
+/**
+ * Committed entries that are not applied yet, bytes. Uncommitted ones do not count: only taking more lets them commit,
+ * so a bound on them could stop a cluster for good (each node full of what the others wait for). Their leaders bound
+ * them.
+ */
+const COMMITTED_UNAPPLIED_BYTES_MAX = 96 * 1024 * 1024;
+/** Deduplication tables of all replicas here, bytes: about 140,000 sessions. */
+const SESSION_BYTES_MAX = 64 * 1024 * 1024;
+
+/** All that a node decides; see `NodeCoreEvents` for its events. */
+export class NodeCore implements NodeCoreEvents, Host {
+  readonly options: NodeCoreOptions;
+  readonly replicas: ReplicaSet;
+  now = 0;
+  wall = 0;
+  durableLsn = 0;
+  diskFull = false;
+  overloaded = false;
+  applyBehind = false;
+  sessionsFull = false;
+  private effects: Effects = noEffects();
+  private lastLsn = 0;
+  private nextGenerationOffset = 1;
+  private snapshotTokens = 0;
+  private snapshotRefilledAt = 0;
+  private draining = false;
+  private readonly dirty = new Set<number>();
+  private readonly awaiting = new Set<number>();
+  private readonly requests: OpenRequests;
+  private readonly reads = new StoreReads(STORE_READS_MAX, (read) => this.store(read));
+  private readonly cache = new TopologyCache();
+  private readonly reported = new Map<number, { urgent: string; at: number }>();
+  private readonly checkpoints: Checkpoints;
+
+  constructor(options: NodeCoreOptions) {
+    assert(options.boot >= 1, 'boots count from 1');
+    this.options = options;
+    this.requests = new OpenRequests(options.requestsMax, options.requestBytesMax);
+    this.replicas = new ReplicaSet(this, options.boot * GENERATIONS_PER_BOOT);
+    this.checkpoints = new Checkpoints(this);
+    this.snapshotTokens = options.snapshotBytesPerSecond;
+  }
+
+  // ---------------------------------------------------------------- events
+
+  advance(now: number, wall: number): void {
+    this.now = Math.max(this.now, now);
+    this.wall = Math.floor(wall);
+  }
+
+  restore(input: RestoreInput): void {
+    this.lastLsn = input.lastLsn;
+    this.durableLsn = input.lastLsn;
+    for (const recovered of input.replicas) this.replicas.restore(recovered, input);
+    if (input.topology !== null) this.cache.merge(input.topology);
+    this.replicas.clearLeftovers(this.cache.partitionCount);
+    for (const replica of this.replicas.byPartition.values()) {
+      const record = this.cache.record(replica.partition);
+      if (record !== undefined) replica.onRecord(record);
+      this.touch(replica.partition);
+    }
+  }
+
+  tick(): void {
+    this.refillSnapshotBudget();
+    for (const replica of this.replicas.byPartition.values()) replica.tick();
+    this.weigh();
+    this.checkpoints.tick();
+  }
+
+  private weigh(): void {
+    let led = 0;
+    let committed = 0;
+    let remembered = 0;
+    for (const { log, machine, leadership, usable } of this.replicas.byPartition.values()) {
+      remembered += machine.sessions.weight;
+      if (!usable || machine.appliedIndex >= log.lastIndex) continue;
+      committed += log.weightBetween(machine.appliedIndex, log.commitIndex);
+      if (leadership !== null) led += log.weightBetween(machine.appliedIndex, log.lastIndex);
+    }
+    this.overloaded = led > LED_UNAPPLIED_BYTES_MAX;
+    this.sessionsFull = remembered > SESSION_BYTES_MAX;
+    this.applyBehind = committed > COMMITTED_UNAPPLIED_BYTES_MAX;
+  }
+
+  peerConnected(node: string): void {
+    for (const replica of this.replicas.byPartition.values()) replica.leadership?.reconnected(node);
+  }
+
+  peerMessages(node: string, messages: readonly PeerMessage[]): void {
+    for (const message of messages) {
+      this.replicas.byPartition.get(message.partition)?.onMessage(node, message);
+    }
+  }
+
+  topologyPushed(topology: Topology): void {
+    const known = this.cache.snapshot();
+    assert(
+      known === null || topology.clusterId === known.clusterId || topology.clusterId === '',
+      'the shell refuses the topology of another cluster',
+    );
+    const news = this.cache.merge(topology);
+    if (news.length > 0 || topology.nodes.length > 0)
+      this.noteChange({ ...topology, full: false, records: news });
+    for (const record of news) this.replicas.onRecord(record);
+  }
+
+  private noteChange(change: Topology): void {
+    const before = this.effects.topologyChanged;
+    this.effects.topologyChanged =
+      before === null
+        ? change
+        : {
+            ...change,
+            nodes: [...before.nodes, ...change.nodes],
+            records: [...before.records, ...change.records],
+          };
+  }
+
+  seal(seal: Seal): void {
+    this.replicas.byPartition.get(seal.partition)?.onSeal(seal);
+  }
+
+  prepare(prepare: Prepare): void {
+    this.replicas.byPartition.get(prepare.partition)?.leadership?.prepare(prepare);
+  }
+
+  request(connection: number, request: Request, clientId: Uint8Array): void {
+    const handle = this.handleOf(connection, request);
+    if (!this.requests.open(handle)) {
+      const details = { retryAfterMs: OVERLOADED_RETRY_AFTER_MS };
+      const error = new RingkeepError(
+        'OVERLOADED',
+        'the node holds its maximum of requests',
+        'not_applied',
+        details,
+      );
+      const reply: Reply = { id: request.id, end: true, result: 'failure', failure: toFailure(error) };
+      this.effects.replies.push({ connection, reply });
+      return;
+    }
+    const problem = checkRequest(request, this.options.valueBytesMax);
+    if (problem !== null) return this.fail(handle, problem);
+    const client = request.clientId.byteLength > 0 ? request.clientId : clientId;
+    // It names the deduplication session, which reads have none of.
+    const isRead = request.operation === 'get' || request.operation === 'scan';
+    if (!isRead && client.byteLength !== 16) {
+      return this.fail(
+        handle,
+        new RingkeepError('INVALID_ARGUMENT', 'a write needs a client id of 16 bytes'),
+      );
+    }
+    this.route(handle, request, toLatin1(client));
+  }
+
+  private handleOf(connection: number, request: Request): RequestHandle {
+    const asked = request.timeLeftMs > 0 ? request.timeLeftMs : REQUEST_TIMEOUT_MS;
+    const deadline = this.now + Math.min(asked, REQUEST_TIMEOUT_MS_MAX);
+    return { connection, id: request.id, bytes: requestBytes(request), deadline };
+  }
+
+  private route(handle: RequestHandle, request: Request, client: string): void {
+    const topology = this.cache;
+    if (!topology.known) {
+      const details = { retryAfterMs: 100 };
+      return this.fail(
+        handle,
+        new RingkeepError('NOT_READY', 'the node knows no topology yet', 'not_applied', details),
+      );
+    }
+    const partition = partitionFor(request, topology.partitionCount);
+    if (partition >= topology.partitionCount) {
+      return this.fail(handle, new RingkeepError('INVALID_ARGUMENT', `there is no partition ${partition}`));
+    }
+    const replica = this.replicas.byPartition.get(partition);
+    if (replica === undefined || replica.leadership === null) {
+      return this.fail(handle, notLeader(partition, topology.record(partition), this.draining));
+    }
+    execute(replica.leadership, handle, request, client);
+  }
+
+  cancel(connection: number, id: number): void {
+    const handle = this.requests.find(connection, id);
+    if (handle === undefined) return;
+    this.fail(handle, new RingkeepError('CANCELLED', 'cancelled by the client', 'unknown'));
+  }
+
+  connectionClosed(connection: number): void {
+    this.requests.closeConnection(connection);
+  }
+
+  durable(lsn: number): void {
+    this.durableLsn = lsn;
+    for (const partition of this.awaiting) {
+      const replica = this.replicas.byPartition.get(partition);
+      replica?.onDurable();
+      if (replica === undefined || !replica.awaitsDurable) this.awaiting.delete(partition);
+    }
+  }
+
+  diskFullChanged(full: boolean): void {
+    if (full !== this.diskFull)
+      this.event({ level: full ? 'error' : 'info', event: full ? 'disk_full' : 'disk_ok' });
+    this.diskFull = full;
+  }
+
+  walSize(bytes: number): void {
+    this.checkpoints.walSize(bytes);
+  }
+
+  drain(): void {
+    this.draining = true;
+  }
+
+  // ---------------------------------------------------------------- what the shell asks
+
+  /** Carries out what is due and hands over all effects since the last call. */
+  take(): Effects {
+    for (let round = 0; this.dirty.size > 0; round++) {
+      assert(round < 1_000, 'flushing ends');
+      const partitions = [...this.dirty];
+      this.dirty.clear();
+      for (const partition of partitions) this.flushReplica(partition);
+    }
+    const effects = this.effects;
+    this.effects = noEffects();
+    return effects;
+  }
+
+  private flushReplica(partition: number): void {
+    const replica = this.replicas.byPartition.get(partition);
+    if (replica === undefined) {
+      this.reported.delete(partition);
+      return;
+    }
+    replica.flush();
+    const report = replica.report();
+    const urgent = urgentPart(report);
+    const last = this.reported.get(partition);
+    if (last !== undefined && last.urgent === urgent && this.now - last.at < REPORT_MS) return;
+    this.reported.set(partition, { urgent, at: this.now });
+    this.effects.reports.push(report);
+  }
+
+  topology(): Topology | null {
+    return this.cache.snapshot();
+  }
+
+  reportAll(): ReplicaReport[] {
+    return [...this.replicas.byPartition.values()].map((replica) => replica.report());
+  }
+
+  leaderCount(): number {
+    let count = 0;
+    for (const replica of this.replicas.byPartition.values()) if (replica.leadership !== null) count++;
+    return count;
+  }
+
+  /** Leaderships that another voter could take over. */
+  handOverCount(): number {
+    let count = 0;
+    for (const { leadership } of this.replicas.byPartition.values()) {
+      if (leadership !== null && leadership.progress.size > 0) count++;
+    }
+    return count;
+  }
+
+  /** Stops taking writes where this node still leads; before the end of the process. */
+  pauseLeaderships(): void {
+    for (const { leadership } of this.replicas.byPartition.values()) leadership?.pause();
+  }
+
+  /** Whether nobody waits for an answer and everything that is led here is committed. */
+  get settled(): boolean {
+    for (const { leadership, log } of this.replicas.byPartition.values()) {
+      if (leadership !== null && log.commitIndex < log.lastIndex) return false;
+    }
+    return this.requests.size === 0;
+  }
+
+  /** lsn of the last record that was given out: the WAL must count the same way. */
+  get appendedLsn(): number {
+    return this.lastLsn;
+  }
+
+  /** Requests that wait for an answer. */
+  openRequests(): number {
+    return this.requests.size;
+  }
+
+  // ---------------------------------------------------------------- host of the replicas
+
+  get logCacheBytes(): number {
+    return this.options.logCacheBytes / Math.max(1, this.replicas.byPartition.size);
+  }
+
+  appendWal(record: WalAppend): number {
+    this.effects.wal.push(record);
+    this.awaiting.add(record.partition);
+    this.lastLsn++;
+    return this.lastLsn;
+  }
+
+  readWal(effect: WalReadEffect): void {
+    this.effects.walReads.push(effect);
+  }
+
+  store(effect: StoreEffect): void {
+    this.effects.store.push(effect);
+  }
+
+  read(read: StoreRead, wanted?: () => boolean): void {
+    if (wanted === undefined) this.reads.addUrgent(read);
+    else this.reads.add(read, wanted);
+  }
+
+  isOpen(handle: RequestHandle): boolean {
+    return this.requests.find(handle.connection, handle.id) === handle;
+  }
+
+  dropWalBelow(floors: Map<number, number>): void {
+    this.effects.walFloors = { floors, keepBytes: this.options.walRetentionBytes };
+  }
+
+  send(partition: number, epoch: number, from: string, to: ReplicaName, body: PeerBody): void {
+    this.effects.peers.push({ node: to.node, message: { partition, epoch, from, to: to.id, ...body } });
+  }
+
+  sealReply(reply: SealReply): void {
+    this.effects.sealReplies.push(reply);
+  }
+
+  touch(partition: number): void {
+    this.dirty.add(partition);
+  }
+
+  event(event: CoreEvent): void {
+    this.effects.events.push(event);
+  }
+
+  nextGeneration(): number {
+    assert(this.nextGenerationOffset < GENERATIONS_PER_BOOT, 'generations of this process run are used up');
+    return this.options.boot * GENERATIONS_PER_BOOT + this.nextGenerationOffset++;
+  }
+
+  uniqueId(): string {
+    const word = (): string =>
+      Math.floor(this.options.random() * 0x1_0000_0000)
+        .toString(16)
+        .padStart(8, '0');
+    return word() + word();
+  }
+
+  takeSnapshotBudget(bytes: number): boolean {
+    if (this.snapshotTokens < bytes) return false;
+    this.snapshotTokens -= bytes;
+    return true;
+  }
+
+  private refillSnapshotBudget(): void {
+    const rate = this.options.snapshotBytesPerSecond;
+    const elapsed = this.now - this.snapshotRefilledAt;
+    this.snapshotRefilledAt = this.now;
+    const most = Math.max(rate, this.options.snapshotChunkBytes);
+    this.snapshotTokens = Math.min(most, this.snapshotTokens + (rate * elapsed) / 1_000);
+  }
+
+  reply(handle: RequestHandle, result: Omit<Reply, 'id' | 'end'>): void {
+    if (!this.requests.close(handle)) return;
+    this.effects.replies.push({
+      connection: handle.connection,
+      reply: { id: handle.id, end: true, ...result },
+    });
+  }
+
+  succeed(handle: RequestHandle, receipt: Receipt): void {
+    this.reply(handle, { result: 'receipt', receipt });
+  }
+
+  fail(handle: RequestHandle, error: RingkeepError): void {
+    this.reply(handle, { result: 'failure', failure: toFailure(error) });
+  }
+}

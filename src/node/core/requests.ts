@@ -1,0 +1,251 @@
+/**
+ * From a client's request to the leader's write and read paths: validation, and the refusal of what this node does not
+ * lead. Nothing is applied before every check has passed, so a refusal here is always `not_applied`.
+ */
+
+import type { DiskError } from '../../common/disk.ts';
+import { type ErrorCode, RingkeepError } from '../../common/errors.ts';
+import { partitionOf } from '../../common/hash.ts';
+import { KEY_BYTES_MAX, KEY_BYTES_MIN, KEYSPACE_BYTES_MAX } from '../../common/limits.ts';
+import type { PartitionRecord } from '../../common/topology.ts';
+import type { Request, Row } from '../../common/wire/messages.ts';
+import { type Ack, type Command, NO_CONDITION, type RequestId } from './entry.ts';
+import type { RequestHandle } from './host.ts';
+import {
+  absoluteKey,
+  DamagedRowError,
+  decodeValue,
+  relativeKey,
+  type StoredValue,
+  splitUserKey,
+  storeRange,
+  TABLE_VALUES,
+  userKey,
+} from './layout.ts';
+import type { Leadership } from './leadership.ts';
+
+const ACKS: Record<Request['ack'], Ack> = { ACK_LEADER: 'leader', ACK_QUORUM: 'quorum', ACK_ALL: 'all' };
+/** Codec tag 3 is JSON text: how a counter is shown to any reader. */
+const CODEC_JSON = 3;
+const CODEC_MAX = 255;
+const SCAN_BYTES_MAX = 1024 * 1024;
+
+function invalid(code: ErrorCode, message: string): RingkeepError {
+  return new RingkeepError(code, message, 'not_applied');
+}
+
+/** Checks everything that can be checked without state; null when the request is well formed. */
+export function checkRequest(request: Request, valueBytesMax: number): RingkeepError | null {
+  const { key, keyspace, operation } = request;
+  if (operation === undefined) return invalid('INVALID_ARGUMENT', 'a request without an operation');
+  if (!Number.isSafeInteger(request.id) || request.id < 0)
+    return invalid('INVALID_ARGUMENT', 'id out of range');
+  if (operation === 'scan') return checkScan(request);
+  if (key.byteLength < KEY_BYTES_MIN || key.byteLength > KEY_BYTES_MAX) {
+    return invalid(
+      'KEY_TOO_LARGE',
+      `a key has ${KEY_BYTES_MIN} to ${KEY_BYTES_MAX} bytes, not ${key.byteLength}`,
+    );
+  }
+  if (Buffer.byteLength(keyspace) > KEYSPACE_BYTES_MAX) {
+    return invalid('INVALID_ARGUMENT', `a keyspace name has at most ${KEYSPACE_BYTES_MAX} bytes`);
+  }
+  if (operation === 'get') return null;
+  return checkWrite(request, valueBytesMax);
+}
+
+function checkScan(request: Request): RingkeepError | null {
+  const { scan } = request;
+  if (!scan || scan.cursor.byteLength > KEY_BYTES_MAX + 64) return invalid('INVALID_ARGUMENT', 'bad scan');
+  return null;
+}
+
+function checkWrite(request: Request, valueBytesMax: number): RingkeepError | null {
+  const { sequence, lowWater, sessionTime, put, increment } = request;
+  if (ACKS[request.ack] === undefined) return invalid('INVALID_ARGUMENT', 'unknown acknowledgement level');
+  if (!Number.isSafeInteger(sequence) || sequence < 1)
+    return invalid('INVALID_ARGUMENT', 'sequences start at 1');
+  if (!Number.isSafeInteger(lowWater) || lowWater < 0 || lowWater > sequence) {
+    return invalid('INVALID_ARGUMENT', 'the low water is above the sequence');
+  }
+  if (!Number.isSafeInteger(sessionTime) || sessionTime < 0) {
+    return invalid('INVALID_ARGUMENT', 'bad session time');
+  }
+  if (request.operation === 'put') {
+    if (!put) return invalid('INVALID_ARGUMENT', 'a put without its operation');
+    if (put.value.byteLength > valueBytesMax) {
+      return invalid(
+        'VALUE_TOO_LARGE',
+        `a value has at most ${valueBytesMax} bytes, not ${put.value.byteLength}`,
+      );
+    }
+    // 0: a client in another language that says nothing; read as bytes.
+    if (put.codec > CODEC_MAX) return invalid('INVALID_ARGUMENT', 'codec tags are 0 to 255');
+  }
+  if (request.operation === 'increment') {
+    if (!increment || !Number.isSafeInteger(increment.delta)) {
+      return invalid('INVALID_ARGUMENT', 'the delta is not a safe integer');
+    }
+  }
+  return null;
+}
+
+/** What a request may make this node hold: its own bytes, and for a scan the page that is being read for it. */
+export function requestBytes(request: Request): number {
+  const { key, put, scan } = request;
+  return 64 + key.byteLength + (put?.value.byteLength ?? 0) + (scan ? pageBytes(scan.bytesMax) : 0);
+}
+
+/** Bytes of a scan's page. */
+function pageBytes(asked: number): number {
+  return Math.min(Math.max(asked, 1), SCAN_BYTES_MAX);
+}
+
+/** The partition that a request belongs to. */
+export function partitionFor(request: Request, partitions: number): number {
+  return request.operation === 'scan' ? request.scan!.partition : partitionOf(request.key, partitions);
+}
+
+/** Says that this node does not lead, and who does as far as it knows. */
+export function notLeader(
+  partition: number,
+  record: PartitionRecord | undefined,
+  draining: boolean,
+): RingkeepError {
+  const details = { partition, retryAfterMs: 20, epoch: record?.epoch ?? 0 };
+  const leader = record?.leader?.node;
+  return new RingkeepError(
+    'NOT_LEADER',
+    `this node ${draining ? 'is stopping and ' : ''}does not lead partition ${partition}`,
+    'not_applied',
+    leader === undefined ? details : { ...details, leader },
+  );
+}
+
+function commandOf(request: Request): Command {
+  const key = userKey(request.keyspace, request.key);
+  switch (request.operation) {
+    case 'put': {
+      const { codec, value } = request.put!;
+      return { kind: 'put', key, codec, expiresAt: 0, value, condition: NO_CONDITION };
+    }
+    case 'increment':
+      return { kind: 'increment', key, delta: BigInt(request.increment!.delta) };
+    default:
+      return { kind: 'delete', key, condition: NO_CONDITION };
+  }
+}
+
+/** Hands a checked request to the leader. `client` is the session's 16 bytes as a latin1 string. */
+export function execute(
+  leadership: Leadership,
+  handle: RequestHandle,
+  request: Request,
+  client: string,
+): void {
+  const { replica, host } = leadership;
+  if (request.operation === 'get') {
+    const key = userKey(request.keyspace, request.key);
+    return leadership.reads.read(handle, () => answerGet(leadership, handle, key));
+  }
+  if (request.operation === 'scan')
+    return leadership.reads.read(handle, () => scan(leadership, handle, request));
+  if (leadership.pauseTarget !== '') {
+    const details = { partition: replica.partition, retryAfterMs: 5 };
+    const message = 'the leadership is being handed over';
+    return host.fail(handle, new RingkeepError('NOT_LEADER', message, 'not_applied', details));
+  }
+  const { sequence, lowWater, sessionTime } = request;
+  const id: RequestId = { client, sequence, lowWater, sessionTime };
+  leadership.writes.propose(handle, id, ACKS[request.ack], commandOf(request));
+}
+
+/** The bytes and codec that a reader is shown. */
+function shown(stored: StoredValue): { value: Uint8Array; codec: number } {
+  if (stored.kind === 'value') return { value: stored.value, codec: stored.codec };
+  const count = Buffer.from(stored.value).readBigInt64LE(0);
+  return { value: Buffer.from(String(count)), codec: CODEC_JSON };
+}
+
+function damagedRead(partition: number): RingkeepError {
+  return new RingkeepError('DAMAGED', 'a stored value failed its checksum', 'not_applied', { partition });
+}
+
+/** Only EIO says that bytes are bad; anything else is this node's trouble of the moment. */
+function failedRead(partition: number, error: DiskError | null): RingkeepError {
+  if (error?.code === 'EIO') return damagedRead(partition);
+  const message = 'the store cannot be read now';
+  return new RingkeepError('UNAVAILABLE', message, 'not_applied', { partition, retryAfterMs: 20 });
+}
+
+function answerGet(leadership: Leadership, handle: RequestHandle, key: Uint8Array): void {
+  const { replica, host } = leadership;
+  const { partition } = replica;
+  const wanted = (): boolean => host.isOpen(handle);
+  replica.machine.read(key, wanted, (error, stored) => {
+    if (error !== null) return host.fail(handle, failedRead(partition, error));
+    const value =
+      stored === null
+        ? { found: false, value: new Uint8Array(0), codec: 0, version: 0, epoch: 0, partition }
+        : { found: true, ...shown(stored), version: stored.version, epoch: stored.epoch, partition };
+    host.reply(handle, { result: 'value', value });
+  });
+}
+
+/** One page in key order. The view is opened behind every decided write, so the page is as linearizable as a get. */
+function scan(leadership: Leadership, handle: RequestHandle, request: Request): void {
+  const { replica, host } = leadership;
+  const { partition, machine } = replica;
+  const { cursor, bytesMax, allKeyspaces } = request.scan!;
+  const range = storeRange(partition, machine.generation, TABLE_VALUES);
+  const prefix = Buffer.from([TABLE_VALUES]);
+  const from =
+    cursor.byteLength === 0
+      ? range.from
+      : absoluteKey(partition, machine.generation, Buffer.concat([prefix, cursor]));
+  machine.openView(false, (error, _mark, view) => {
+    if (error !== null || view === undefined) return host.fail(handle, failedRead(partition, error));
+    host.store({
+      kind: 'readView',
+      view,
+      from,
+      to: range.to,
+      bytesMax: pageBytes(bytesMax),
+      done: (failure, result) => {
+        host.store({ kind: 'closeView', view });
+        if (failure !== null || result === undefined)
+          return host.fail(handle, failedRead(partition, failure));
+        const last = result.rows[result.rows.length - 1];
+        const next =
+          result.more && last !== undefined
+            ? Buffer.concat([relativeKey(last.key).subarray(1), Buffer.of(0)])
+            : new Uint8Array(0);
+        const rows = pageRows(result.rows, allKeyspaces ? null : request.keyspace);
+        if (rows !== null) return host.reply(handle, { result: 'rows', rows: { rows, cursor: next } });
+        replica.markDamaged('a value failed its checksum in a scan');
+        host.fail(handle, damagedRead(partition));
+      },
+    });
+  });
+}
+
+function pageRows(
+  rows: readonly { key: Uint8Array; value: Uint8Array }[],
+  keyspace: string | null,
+): Row[] | null {
+  const page: Row[] = [];
+  for (const { key, value } of rows) {
+    const row = relativeKey(key).subarray(1);
+    const name = splitUserKey(row);
+    let stored: StoredValue;
+    try {
+      stored = decodeValue(row, value);
+    } catch (error) {
+      if (!(error instanceof DamagedRowError)) throw error;
+      return null;
+    }
+    if (keyspace !== null && keyspace !== name.keyspace) continue;
+    page.push({ ...name, ...shown(stored), version: stored.version });
+  }
+  return page;
+}

@@ -1,0 +1,71 @@
+/**
+ * The newest topology a node has heard of: records by partition, nodes by id. Served and pushed to clients, so that the
+ * data path needs no router (G10).
+ * INVARIANT: a record is replaced only by a newer one: a higher epoch, or the same epoch and a higher revision.
+ */
+import type { NodeRecord, PartitionRecord, Topology } from '../../common/topology.ts';
+
+/** Tells whether `candidate` is newer than `known`. A rebuilt topology store starts revisions again, at a higher epoch. */
+export function isNewer(candidate: PartitionRecord, known: PartitionRecord | undefined): boolean {
+  if (known === undefined) return true;
+  if (candidate.epoch !== known.epoch) return candidate.epoch > known.epoch;
+  return candidate.revision > known.revision;
+}
+
+/** Merges pushed topologies by record. */
+export class TopologyCache {
+  private clusterId = '';
+  private revision = 0;
+  private partitions = 0;
+  private replicationFactor = 0;
+  private readonly nodes = new Map<string, NodeRecord>();
+  private readonly records = new Map<number, PartitionRecord>();
+
+  get known(): boolean {
+    return this.partitions > 0;
+  }
+
+  get partitionCount(): number {
+    return this.partitions;
+  }
+
+  record(partition: number): PartitionRecord | undefined {
+    return this.records.get(partition);
+  }
+
+  allRecords(): IterableIterator<PartitionRecord> {
+    return this.records.values();
+  }
+
+  /** Takes a full topology or a change. Returns the records that are news. */
+  merge(topology: Topology): PartitionRecord[] {
+    if (topology.partitions > 0) {
+      this.clusterId = topology.clusterId;
+      this.partitions = topology.partitions;
+      this.replicationFactor = topology.replicationFactor;
+    }
+    this.revision = Math.max(this.revision, topology.revision);
+    for (const node of topology.nodes) this.nodes.set(node.id, node);
+    const news: PartitionRecord[] = [];
+    for (const record of topology.records) {
+      if (!isNewer(record, this.records.get(record.partition))) continue;
+      this.records.set(record.partition, record);
+      news.push(record);
+    }
+    return news;
+  }
+
+  /** The whole topology, or null before there is one. */
+  snapshot(): Topology | null {
+    if (!this.known) return null;
+    return {
+      clusterId: this.clusterId,
+      revision: this.revision,
+      partitions: this.partitions,
+      replicationFactor: this.replicationFactor,
+      full: true,
+      nodes: [...this.nodes.values()],
+      records: [...this.records.values()].sort((a, b) => a.partition - b.partition),
+    };
+  }
+}

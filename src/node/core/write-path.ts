@@ -1,0 +1,363 @@
+/**
+ * The leader's writes: from a client's request to an entry in the log, and from its decision back to the reply. The
+ * acknowledgement level only decides when the reply leaves (DESIGN.md section 4).
+ * INVARIANT: a request id has at most one undecided entry in this leader's log; a `leader` acknowledgement leaves only
+ * for a blind write that is durable here, while a quorum has been heard from within the lease.
+ */
+
+import { type ErrorCode, type Outcome, RingkeepError } from '../../common/errors.ts';
+import {
+  LEADER_ACK_LEASE_MS,
+  OVERLOADED_RETRY_AFTER_MS,
+  SESSION_SEQUENCES_MAX,
+  SESSIONS_MAX,
+} from '../../common/limits.ts';
+import type { Ack, Command, Entry, RequestId } from './entry.ts';
+import type { RequestHandle } from './host.ts';
+import type { Leadership } from './leadership.ts';
+import { entryOf } from './log.ts';
+import { conditionalKey } from './machine.ts';
+import type { WriteResult } from './result.ts';
+
+interface Waiter {
+  readonly handle: RequestHandle;
+  readonly ack: Ack;
+  readonly id: RequestId;
+  /** May be answered as soon as it is durable here. */
+  readonly early: boolean;
+}
+
+/** A decided write that waits for every voter. */
+interface AllWaiter {
+  readonly handle: RequestHandle;
+  readonly id: RequestId;
+  readonly index: number;
+  readonly result: Extract<WriteResult, { kind: 'applied' | 'condition' }>;
+  readonly duplicate: boolean;
+}
+
+/** Requests that a partition may remember: a snapshot carries its deduplication table in one message. */
+const REMEMBERED_MAX = 500_000;
+const DEPOSED_BEFORE_ALL = 'deposed before every voter had acknowledged';
+
+function idKey(id: RequestId): string {
+  return `${id.client}${id.sequence}`;
+}
+
+/** Takes, tracks and answers the writes of one leadership. */
+export class WritePath {
+  private readonly leadership: Leadership;
+  /** Clients that wait for the decision of the entry at an index. */
+  private readonly waiters = new Map<number, Waiter[]>();
+  /** Undecided request ids → index. */
+  private readonly pending = new Map<string, number>();
+  /** Indexes with early waiters, ascending. */
+  private early: number[] = [];
+  private all: AllWaiter[] = [];
+  /** Requests that need a session time, until a recent entry is committed. */
+  private timeWaiters: RequestHandle[] = [];
+  private tickPending = false;
+  private ended = false;
+
+  constructor(leadership: Leadership) {
+    this.leadership = leadership;
+    const { log, machine } = leadership.replica;
+    for (let index = machine.decidedIndex + 1; index <= log.lastIndex; index++) {
+      const entry = entryOf(log.at(index)!);
+      if (entry.requestId !== null) this.pending.set(idKey(entry.requestId), index);
+    }
+  }
+
+  /** Takes a write: appends it, or answers at once. */
+  propose(handle: RequestHandle, id: RequestId, ack: Ack, command: Command): void {
+    const { replica, host } = this.leadership;
+    const blind = conditionalKey(command) === null;
+    if (ack === 'leader' && !blind) {
+      return this.refuse(handle, 'CONDITION_UNSUPPORTED', 'a conditional result is known at commit only');
+    }
+    const timestamp = Math.max(host.wall, replica.log.lastTimestamp);
+    const pendingIndex = this.pending.get(idKey(id));
+    if (pendingIndex !== undefined) {
+      return this.wait(pendingIndex, { handle, ack, id, early: false });
+    }
+    const found = replica.machine.sessions.lookup(id, timestamp);
+    if (found.kind === 'seen') {
+      return this.answerDuplicate(handle, id, ack, found.index, found.stored);
+    }
+    if (found.kind === 'unknown') return this.tellTime(handle);
+    if (found.kind === 'expired') {
+      return this.refuse(handle, 'SESSION_EXPIRED', 'the deduplication window of this request has passed');
+    }
+    if (found.kind === 'full' || this.mayLackRoom(id.client)) {
+      return this.refuse(handle, 'OVERLOADED', 'no room for further client sessions', 1_000);
+    }
+    if (id.sequence - id.lowWater >= SESSION_SEQUENCES_MAX * 2) {
+      return this.refuse(handle, 'INVALID_ARGUMENT', 'the sequence is too far above the low water');
+    }
+    if (host.diskFull) return this.refuse(handle, 'DISK_FULL', 'the leader has no disk space', 1_000);
+    if (host.overloaded) {
+      return this.refuse(
+        handle,
+        'OVERLOADED',
+        'too much is waiting to be applied',
+        OVERLOADED_RETRY_AFTER_MS,
+      );
+    }
+    if (!this.leadership.hasQuorumContact()) {
+      return this.refuse(handle, 'NO_QUORUM', 'no quorum of voters answers', 250);
+    }
+    const early =
+      ack === 'leader' && timestamp - id.sessionTime <= host.options.sessionWindowMs && id.sessionTime > 0;
+    const index = this.append(ack, id, command, timestamp);
+    this.pending.set(idKey(id), index);
+    this.wait(index, { handle, ack, id, early });
+    if (early) this.early.push(index);
+  }
+
+  /** A client without a session may find none left when its write is decided: too late for a `leader` acknowledgement. */
+  private mayLackRoom(client: string): boolean {
+    const { replica, host } = this.leadership;
+    const { sessions } = replica.machine;
+    if (sessions.requests + this.pending.size >= REMEMBERED_MAX) return true;
+    if (sessions.has(client)) return false;
+    return host.sessionsFull || sessions.size + this.pending.size >= SESSIONS_MAX;
+  }
+
+  /** Appends an entry of the current epoch and returns its index. */
+  append(ack: Ack, requestId: RequestId | null, command: Command, timestamp?: number): number {
+    const { replica, host, epoch } = this.leadership;
+    const { log } = replica;
+    const entry: Entry = {
+      epoch,
+      index: log.lastIndex + 1,
+      timestamp: timestamp ?? Math.max(host.wall, log.lastTimestamp),
+      ack,
+      requestId,
+      command,
+    };
+    replica.appendOwn(entry);
+    if (conditionalKey(command) !== null) replica.machine.prefetch(command);
+    host.touch(replica.partition);
+    return entry.index;
+  }
+
+  private wait(index: number, waiter: Waiter): void {
+    const waiters = this.waiters.get(index);
+    if (waiters === undefined) this.waiters.set(index, [waiter]);
+    else waiters.push(waiter);
+  }
+
+  private fail(
+    handle: RequestHandle,
+    code: ErrorCode,
+    outcome: Outcome,
+    message: string,
+    retryAfterMs?: number,
+  ) {
+    const { replica, host, epoch } = this.leadership;
+    const details = { partition: replica.partition, epoch };
+    host.fail(
+      handle,
+      new RingkeepError(
+        code,
+        message,
+        outcome,
+        retryAfterMs === undefined ? details : { ...details, retryAfterMs },
+      ),
+    );
+  }
+
+  private refuse(handle: RequestHandle, code: ErrorCode, message: string, retryAfterMs?: number): void {
+    this.fail(handle, code, 'not_applied', message, retryAfterMs);
+  }
+
+  /** Tells the timestamp of a committed entry; when that is old, appends one that only advances the log time first. */
+  private tellTime(handle: RequestHandle): void {
+    const { replica, host } = this.leadership;
+    const recent = host.wall - replica.machine.mark.logTime <= host.options.sessionWindowMs / 4;
+    if (recent && this.leadership.serving) return this.sendTime(handle);
+    if (!this.leadership.hasQuorumContact()) {
+      return this.refuse(handle, 'NO_QUORUM', 'no quorum of voters answers', 250);
+    }
+    if (host.diskFull) return this.refuse(handle, 'DISK_FULL', 'the leader has no disk space', 1_000);
+    this.timeWaiters.push(handle);
+    if (this.leadership.serving && !this.tickPending) {
+      this.tickPending = true;
+      this.append('quorum', null, { kind: 'tick' });
+    }
+  }
+
+  private sendTime(handle: RequestHandle): void {
+    const { replica, host, epoch } = this.leadership;
+    const { logTime } = replica.machine.mark;
+    const details = { partition: replica.partition, epoch, logTime };
+    host.fail(handle, new RingkeepError('SESSION_TIME', 'resend with this log time', 'not_applied', details));
+  }
+
+  /** An entry was decided: answers those who wait for it. */
+  decided(entry: Entry, result: WriteResult | null): void {
+    if (entry.command.kind === 'tick') this.tickPending = false;
+    if (this.leadership.serving && this.timeWaiters.length > 0) {
+      for (const handle of this.timeWaiters.splice(0)) this.sendTime(handle);
+    }
+    if (entry.requestId !== null) this.pending.delete(idKey(entry.requestId));
+    const waiters = this.waiters.get(entry.index);
+    if (waiters === undefined || result === null) return;
+    this.waiters.delete(entry.index);
+    for (const waiter of waiters) this.answer(waiter, result);
+  }
+
+  private answer(waiter: Waiter, result: WriteResult): void {
+    if (result.kind === 'duplicate') {
+      return this.answerDuplicate(waiter.handle, waiter.id, waiter.ack, result.index, result.stored);
+    }
+    this.finish(waiter.handle, waiter.id, waiter.ack, result, false);
+  }
+
+  private answerDuplicate(
+    handle: RequestHandle,
+    id: RequestId,
+    ack: Ack,
+    index: number,
+    stored: boolean,
+  ): void {
+    const { replica } = this.leadership;
+    if (!stored) {
+      const epoch = replica.log.epochAt(index) ?? 0;
+      return this.finish(handle, id, ack, { kind: 'applied', index, epoch, counter: null }, true);
+    }
+    replica.machine.readResult(id, (result) => {
+      if (result === null) {
+        this.fail(handle, 'SESSION_EXPIRED', 'unknown', 'the stored result of this request is gone');
+      } else this.finish(handle, id, ack, result, true);
+    });
+  }
+
+  private finish(
+    handle: RequestHandle,
+    id: RequestId,
+    ack: Ack,
+    result: WriteResult,
+    duplicate: boolean,
+  ): void {
+    if (result.kind === 'refused') {
+      return this.refuse(handle, result.code, 'the write was decided to have no effect');
+    }
+    if (result.kind === 'duplicate') return;
+    if (ack === 'all' && this.leadership.matchOfAll() < result.index) {
+      // A stored result may come back after the end.
+      if (this.ended) return this.fail(handle, 'ACK_NOT_REACHED', 'applied', DEPOSED_BEFORE_ALL);
+      this.all.push({ handle, id, index: result.index, result, duplicate });
+      return;
+    }
+    this.succeed(handle, result, ack === 'all' ? 'all' : 'quorum', duplicate);
+  }
+
+  private succeed(
+    handle: RequestHandle,
+    result: Extract<WriteResult, { kind: 'applied' | 'condition' }>,
+    durability: 'quorum' | 'all',
+    duplicate: boolean,
+  ): void {
+    const { replica, host } = this.leadership;
+    host.succeed(handle, {
+      partition: replica.partition,
+      epoch: result.kind === 'applied' ? result.epoch : this.leadership.epoch,
+      version: result.kind === 'applied' ? result.index : result.version,
+      durability,
+      logTime: replica.machine.mark.logTime,
+      duplicate,
+      counter: result.kind === 'applied' && result.counter !== null ? Number(result.counter) : 0,
+    });
+  }
+
+  /** Answers `leader` writes up to the durable index, if a quorum has been heard of within the lease. */
+  durable(): void {
+    if (this.early.length === 0) return;
+    const { replica, host, epoch } = this.leadership;
+    if (host.now - this.leadership.quorumContactAt() > LEADER_ACK_LEASE_MS) return;
+    let done = 0;
+    while (done < this.early.length && this.early[done]! <= replica.log.durableIndex) {
+      const index = this.early[done++]!;
+      const waiters = this.waiters.get(index);
+      if (waiters === undefined) continue;
+      const rest = waiters.filter((waiter) => !waiter.early);
+      for (const waiter of waiters) {
+        if (!waiter.early) continue;
+        const item = replica.log.at(index);
+        if (item !== undefined) item.answered = true;
+        const { partition } = replica;
+        const { logTime } = replica.machine.mark;
+        const receipt = { partition, epoch, version: index, durability: 'leader' as const, logTime };
+        host.succeed(waiter.handle, { ...receipt, duplicate: false, counter: 0 });
+      }
+      if (rest.length > 0) this.waiters.set(index, rest);
+      else this.waiters.delete(index);
+    }
+    this.early.splice(0, done);
+  }
+
+  /** Some replica has acknowledged more: answers `all` writes that every voter has now. */
+  matched(): void {
+    if (this.all.length === 0) return;
+    const match = this.leadership.matchOfAll();
+    const rest: AllWaiter[] = [];
+    for (const waiter of this.all) {
+      if (waiter.index <= match) this.succeed(waiter.handle, waiter.result, 'all', waiter.duplicate);
+      else rest.push(waiter);
+    }
+    this.all = rest;
+  }
+
+  /** Ends what is past its deadline. */
+  expire(): void {
+    const { now } = this.leadership.host;
+    const reachable = this.leadership.hasQuorumContact();
+    for (const [index, waiters] of this.waiters) {
+      if (!waiters.some((waiter) => waiter.handle.deadline <= now)) continue;
+      const rest = waiters.filter((waiter) => waiter.handle.deadline > now);
+      for (const waiter of waiters) {
+        if (waiter.handle.deadline > now) continue;
+        const code = reachable ? 'DEADLINE_EXCEEDED' : 'NO_QUORUM';
+        this.fail(waiter.handle, code, 'unknown', 'appended, but not committed in time');
+      }
+      if (rest.length > 0) this.waiters.set(index, rest);
+      else this.waiters.delete(index);
+    }
+    this.all = this.all.filter((waiter) => {
+      if (waiter.handle.deadline > now) return true;
+      const { match, voters } = this.leadership.ackCount(waiter.index);
+      const reached = `${match} of ${voters} voters have it`;
+      this.fail(waiter.handle, 'ACK_NOT_REACHED', 'applied', reached);
+      return false;
+    });
+    this.timeWaiters = this.timeWaiters.filter((handle) => {
+      if (handle.deadline > now) return true;
+      const code = reachable ? 'DEADLINE_EXCEEDED' : 'NO_QUORUM';
+      this.refuse(handle, code, 'no entry was committed in time');
+      return false;
+    });
+  }
+
+  /** Entries that somebody waits for, or that are undecided. */
+  get size(): number {
+    return this.pending.size;
+  }
+
+  /** The leadership ends: what was appended is unknown, what was decided is applied. */
+  end(): void {
+    this.ended = true;
+    for (const waiters of this.waiters.values()) {
+      for (const waiter of waiters) {
+        this.fail(waiter.handle, 'NOT_LEADER', 'unknown', 'deposed before the write was committed');
+      }
+    }
+    for (const waiter of this.all) {
+      this.fail(waiter.handle, 'ACK_NOT_REACHED', 'applied', DEPOSED_BEFORE_ALL);
+    }
+    for (const handle of this.timeWaiters) this.refuse(handle, 'NOT_LEADER', 'deposed');
+    this.waiters.clear();
+    this.all = [];
+    this.timeWaiters = [];
+  }
+}

@@ -1,0 +1,106 @@
+import { describe, expect, test } from 'vitest';
+import { RingkeepError } from '../common/errors.ts';
+import { createRandom } from '../common/random.ts';
+import { SimDisk } from '../common/sim-disk.ts';
+import { openFormat } from './format.ts';
+
+const disk = (random: () => number = () => 0.5) => new SimDisk(() => {}, random);
+const newIncarnation = () => 'inc-1';
+const never = () => {
+  throw new Error('a known directory needs no incarnation');
+};
+
+function code(call: () => unknown): string {
+  try {
+    call();
+  } catch (error) {
+    return error instanceof RingkeepError ? error.code : String(error);
+  }
+  return 'nothing thrown';
+}
+
+describe('FORMAT', () => {
+  test('is created in an empty directory and counts every start', () => {
+    const data = disk();
+    data.replaceSync('FORMAT.tmp', new Uint8Array(3));
+    data.makeDirectorySync('lock');
+    const first = openFormat(data, { nodeId: 'n1', newIncarnation });
+    expect(first).toMatchObject({
+      clusterId: '',
+      nodeId: 'n1',
+      incarnation: 'inc-1',
+      boot: 1,
+      created: true,
+    });
+    data.crash();
+    const second = openFormat(data, { nodeId: 'n1', newIncarnation: never });
+    expect(second).toMatchObject({ incarnation: 'inc-1', boot: 2, created: false });
+    expect(Buffer.from(data.readSync('FORMAT')).toString()).toMatch(
+      /^\{"format":1,.*\}\ncrc32c [0-9a-f]{8}\n$/,
+    );
+  });
+
+  test('a boot number is never given twice, wherever the power goes', () => {
+    for (let at = 0; at < 40; at++) {
+      const data = disk(createRandom(at).next);
+      const given: number[] = [];
+      let left = at % 5;
+      for (let start = 0; start < 8; start++) {
+        data.onStep = () => {
+          if (left-- === 0) throw new Error('power cut');
+        };
+        try {
+          given.push(openFormat(data, { nodeId: 'n1', newIncarnation }).boot);
+        } catch (error) {
+          if (!(error instanceof Error) || error.message !== 'power cut') throw error;
+          left = (at + start) % 7;
+        }
+        data.crash();
+      }
+      expect(new Set(given).size).toBe(given.length);
+      expect(given).toEqual([...given].sort((a, b) => a - b));
+    }
+  });
+
+  test('binds to one cluster, once', () => {
+    const data = disk();
+    const format = openFormat(data, { nodeId: 'n1', newIncarnation });
+    format.setClusterId('c1');
+    format.setClusterId('c1');
+    expect(format.clusterId).toBe('c1');
+    expect(code(() => format.setClusterId('c2'))).toBe('WRONG_CLUSTER');
+    expect(openFormat(data, { nodeId: 'n1', newIncarnation: never }).clusterId).toBe('c1');
+    expect(openFormat(data, { nodeId: 'n1', clusterId: 'c1', newIncarnation: never }).boot).toBe(3);
+    expect(code(() => openFormat(data, { nodeId: 'n1', clusterId: 'c2', newIncarnation }))).toBe(
+      'WRONG_CLUSTER',
+    );
+    // A refused start is none.
+    expect(openFormat(data, { nodeId: 'n1', newIncarnation: never }).boot).toBe(4);
+  });
+
+  test('takes the cluster it is told when it has none', () => {
+    const data = disk();
+    openFormat(data, { nodeId: 'n1', newIncarnation });
+    expect(openFormat(data, { nodeId: 'n1', clusterId: 'c1', newIncarnation: never }).clusterId).toBe('c1');
+  });
+
+  test('refuses another node, foreign files, newer formats and damage', () => {
+    const data = disk();
+    openFormat(data, { nodeId: 'n1', newIncarnation });
+    expect(code(() => openFormat(data, { nodeId: 'n2', newIncarnation }))).toBe('WRONG_NODE');
+    const foreign = disk();
+    foreign.replaceSync('holiday.jpg', new Uint8Array(1));
+    expect(code(() => openFormat(foreign, { nodeId: 'n1', newIncarnation }))).toBe('WRONG_NODE');
+    const good = data.readSync('FORMAT');
+    for (let bit = 0; bit < good.length * 8; bit++) {
+      data.flipBit('FORMAT', bit >> 3, bit & 7);
+      expect(code(() => openFormat(data, { nodeId: 'n1', newIncarnation }))).toBe('DAMAGED');
+      data.flipBit('FORMAT', bit >> 3, bit & 7);
+    }
+    data.replaceSync('FORMAT', Buffer.from(`${NEWER}\ncrc32c ${NEWER_SUM}\n`));
+    expect(code(() => openFormat(data, { nodeId: 'n1', newIncarnation }))).toBe('FORMAT_TOO_NEW');
+  });
+});
+
+const NEWER = '{"format":2,"shape":"unknown"}';
+const NEWER_SUM = '7f854c41';

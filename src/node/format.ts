@@ -1,0 +1,161 @@
+/**
+ * The FORMAT file of a node's data directory: whose directory it is and how often a process has started on
+ * it. Two lines of text, so that a person can read it:
+ *
+ *     {"format":1,"cluster":"c-7f3a","node":"n1","incarnation":"5be0…","boot":12}
+ *     crc32c 1a2b3c4d                                (of the first line without its end)
+ *
+ * INVARIANT: a boot number is durable before it is returned, so no two process starts ever share one.
+ * INVARIANT: cluster and node never change once written; the incarnation never changes at all.
+ * Does not lock the directory: take `lockDirectory` before.
+ */
+import { crc32c } from '../common/crc32c.ts';
+import { type Disk, DiskError } from '../common/disk.ts';
+import { assert, RingkeepError } from '../common/errors.ts';
+import { LOCK_NAME } from '../common/node-disk.ts';
+
+/** Version of the data directory's layout that this build writes and reads. */
+export const FORMAT_VERSION = 1;
+
+const FORMAT_NAME = 'FORMAT';
+/** What may lie in a directory that still counts as empty. */
+const IGNORED = new Set([LOCK_NAME, `${FORMAT_NAME}.tmp`, 'lost+found']);
+
+interface FormatFields {
+  readonly format: number;
+  readonly cluster: string;
+  readonly node: string;
+  readonly incarnation: string;
+  readonly boot: number;
+}
+
+/** An opened data directory's identity. */
+export interface Format {
+  /** Empty until the node has joined a cluster. */
+  readonly clusterId: string;
+  readonly nodeId: string;
+  readonly incarnation: string;
+  /** This process start, from 1. */
+  readonly boot: number;
+  /** The directory was empty before. */
+  readonly created: boolean;
+  /**
+   * Binds the directory to a cluster, durably. The same id again is fine; WRONG_CLUSTER if it has another
+   * one.
+   */
+  setClusterId(clusterId: string): void;
+}
+
+function encode(fields: FormatFields): Uint8Array {
+  const line = JSON.stringify(fields);
+  const sum = crc32c(Buffer.from(line)).toString(16).padStart(8, '0');
+  return Buffer.from(`${line}\ncrc32c ${sum}\n`);
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 1;
+}
+
+function decode(bytes: Uint8Array): FormatFields {
+  const damaged = (why: string, cause?: unknown) =>
+    new RingkeepError(
+      'DAMAGED',
+      `${FORMAT_NAME} ${why}; wipe the directory and let the node join anew`,
+      'not_applied',
+      {
+        cause,
+      },
+    );
+  const text = Buffer.from(bytes).toString('utf8');
+  const line = text.slice(0, text.indexOf('\n'));
+  const sum = crc32c(Buffer.from(line)).toString(16).padStart(8, '0');
+  if (text !== `${line}\ncrc32c ${sum}\n`) throw damaged('does not match its checksum');
+  let fields: Partial<FormatFields>;
+  try {
+    fields = JSON.parse(line) as Partial<FormatFields>;
+  } catch (cause) {
+    throw damaged('cannot be parsed', cause);
+  }
+  const { format, cluster, node, incarnation, boot } = fields;
+  if (!isCount(format)) throw damaged('names no version');
+  if (format > FORMAT_VERSION) {
+    throw new RingkeepError(
+      'FORMAT_TOO_NEW',
+      `data format ${format}, this build knows up to ${FORMAT_VERSION}`,
+    );
+  }
+  if (typeof cluster !== 'string' || typeof node !== 'string') throw damaged('lacks cluster or node');
+  if (typeof incarnation !== 'string' || !isCount(boot)) throw damaged('lacks incarnation or boot');
+  return { format, cluster, node, incarnation, boot };
+}
+
+function readFields(disk: Disk): FormatFields | null {
+  try {
+    return decode(disk.readSync(FORMAT_NAME));
+  } catch (error) {
+    if (error instanceof DiskError && error.code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+function requireCluster(found: string, wanted: string): void {
+  if (found === wanted) return;
+  throw new RingkeepError('WRONG_CLUSTER', `the directory belongs to cluster ${found}, not ${wanted}`);
+}
+
+/**
+ * Opens the directory at the root of `disk` for node `nodeId`, creating FORMAT if the directory is empty, and
+ * counts the boot durably. `clusterId` empty or absent accepts any; `newIncarnation` makes the random id of a
+ * new directory. Throws RingkeepError WRONG_NODE (also for a directory with foreign files), WRONG_CLUSTER,
+ * FORMAT_TOO_NEW, DAMAGED; DiskError when the disk refuses.
+ */
+export function openFormat(
+  disk: Disk,
+  options: { readonly nodeId: string; readonly clusterId?: string; readonly newIncarnation: () => string },
+): Format {
+  const { nodeId, clusterId = '', newIncarnation } = options;
+  assert(nodeId !== '', 'a node has an id');
+  const found = readFields(disk);
+  if (found === null) {
+    const foreign = disk.listSync('').filter((name) => !IGNORED.has(name));
+    if (foreign.length > 0) {
+      const names = foreign.slice(0, 3).join(', ');
+      throw new RingkeepError(
+        'WRONG_NODE',
+        `the directory has no ${FORMAT_NAME} but is not empty (${names})`,
+      );
+    }
+  } else {
+    if (found.node !== nodeId) {
+      throw new RingkeepError('WRONG_NODE', `the directory belongs to node ${found.node}, not ${nodeId}`);
+    }
+    if (found.cluster !== '' && clusterId !== '') requireCluster(found.cluster, clusterId);
+  }
+  let fields: FormatFields = {
+    format: FORMAT_VERSION,
+    cluster: found?.cluster || clusterId,
+    node: nodeId,
+    incarnation: found?.incarnation ?? newIncarnation(),
+    boot: (found?.boot ?? 0) + 1,
+  };
+  disk.replaceSync(FORMAT_NAME, encode(fields));
+  return {
+    nodeId,
+    incarnation: fields.incarnation,
+    boot: fields.boot,
+    created: found === null,
+    get clusterId() {
+      return fields.cluster;
+    },
+    setClusterId(wanted: string): void {
+      assert(wanted !== '', 'a cluster has an id');
+      if (fields.cluster !== '') {
+        requireCluster(fields.cluster, wanted);
+        return;
+      }
+      const bound = { ...fields, cluster: wanted };
+      disk.replaceSync(FORMAT_NAME, encode(bound));
+      fields = bound;
+    },
+  };
+}

@@ -1,0 +1,449 @@
+/**
+ * A storage node as a process part: opens the directory, recovers, listens, connects, and stops in good order. What
+ * the node does is decided in `core/`; this file only puts the parts together.
+ * INVARIANT: nothing is answered before the WAL's tail has been made durable again (`openWal` does that first).
+ */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { FailStop } from '../common/errors.ts';
+import { createHttpServer, type HttpServer } from '../common/http.ts';
+import * as limits from '../common/limits.ts';
+import { createLog, type Log, type LogLevel } from '../common/log.ts';
+import { type DirectoryLock, lockDirectory, makeDataDirectory, NodeDisk } from '../common/node-disk.ts';
+import { createRandom } from '../common/random.ts';
+import type { Topology } from '../common/topology.ts';
+import { grpcConnector } from '../common/wire/connections.ts';
+import type { Connector, ServerIdentity } from '../common/wire/contract.ts';
+import { checkListen } from '../common/wire/credentials.ts';
+import { makeHello } from '../common/wire/handshake.ts';
+import type { ControllerMessage, Heartbeat, Hello, NodeStatus, Welcome } from '../common/wire/messages.ts';
+import { createServer, type WireServer } from '../common/wire/server.ts';
+import { NodeCore } from './core/node-core.ts';
+import { type Format, openFormat } from './format.ts';
+import { type LevelStore, openLevelStore } from './level-store.ts';
+import { ControllerLinks } from './shell/controllers.ts';
+import { Engine } from './shell/engine.ts';
+import { NodeMetrics } from './shell/node-metrics.ts';
+import { PeerLinks } from './shell/peers.ts';
+import { adminService, Sessions, TopologyWatchers } from './shell/services.ts';
+import { readTopology, TopologyFile } from './shell/topology-file.ts';
+import { type OpenedWal, openWal } from './wal/wal.ts';
+
+/** How a node is started. Addresses are HOST:PORT; port 0 takes a free one. */
+export interface NodeOptions {
+  readonly id: string;
+  readonly dataDirectory: string;
+  readonly listen: string;
+  /** Address that other nodes and routers are told; default: the bound one. */
+  readonly advertise?: string;
+  /** Address that clients are told; default: `advertise`. */
+  readonly advertiseClient?: string;
+  readonly routers: readonly string[];
+  /** Address under which this process reaches a node, by node id. */
+  readonly peers?: ReadonlyMap<string, string>;
+  readonly zone?: string;
+  readonly insecure?: boolean;
+  /** Where metrics and health are served; absent: nowhere. */
+  readonly httpListen?: string;
+  readonly valueBytesMax?: number;
+  /** Free bytes below which writes are refused, so that the store below never meets a full disk. */
+  readonly diskReserveBytes?: number;
+  readonly checkpointBytes?: number;
+  readonly walRetentionBytes?: number;
+  readonly walSegmentBytes?: number;
+  readonly sessionWindowMs?: number;
+  /** Time between two scrubs of a partition. */
+  readonly scrubIntervalMs?: number;
+  readonly logLevel?: LogLevel;
+  readonly log?: Log;
+}
+
+/** A running node. */
+export interface RunningNode {
+  readonly id: string;
+  /** HOST:PORT for nodes and routers. */
+  readonly address: string;
+  readonly clientAddress: string;
+  readonly httpAddress: string | null;
+  /** Hands leaderships over, at most for `graceMs`, then closes everything. Idempotent. */
+  stop(graceMs?: number): Promise<void>;
+  /** Resolves when the node has failed and must not go on: the process should exit and recover. */
+  readonly failed: Promise<Error>;
+}
+
+const SPACE_CHECK_MS = 500;
+const DRAIN_POLL_MS = 20;
+/** Longest wait for commits and answers at the end, also when the grace was used up by waiting for a successor. */
+const SETTLE_MS = 500;
+
+class NodeShell {
+  readonly options: NodeOptions;
+  readonly log: Log;
+  private readonly connector: Connector = grpcConnector;
+  private lock!: DirectoryLock;
+  private disk!: NodeDisk;
+  private format!: Format;
+  private store!: LevelStore;
+  private opened!: OpenedWal;
+  private engine!: Engine;
+  private server!: WireServer;
+  private http: HttpServer | null = null;
+  private peers!: PeerLinks;
+  private controllers: ControllerLinks | null = null;
+  private sessions!: Sessions;
+  private watchers!: TopologyWatchers;
+  private metrics!: NodeMetrics;
+  private topologyFile!: TopologyFile;
+  private readonly timers: NodeJS.Timeout[] = [];
+  private walFull = false;
+  private spaceLow = false;
+  private draining = false;
+  private stopping: Promise<void> | null = null;
+  private fail!: (error: Error) => void;
+  readonly failed: Promise<Error>;
+
+  constructor(options: NodeOptions) {
+    this.options = options;
+    this.log = (
+      options.log ??
+      createLog({ process: 'node', ...(options.logLevel === undefined ? {} : { level: options.logLevel }) })
+    ).with({ node: options.id });
+    this.failed = new Promise((resolve) => {
+      this.fail = resolve;
+    });
+  }
+
+  async start(): Promise<RunningNode> {
+    await this.openDirectory();
+    this.makeEngine();
+    this.recover();
+    await this.listen();
+    this.connect();
+    this.log.info('node_started', {
+      address: this.address,
+      boot: this.format.boot,
+      incarnation: this.format.incarnation,
+      replicas: this.engine.core.replicas.byPartition.size,
+      pid: process.pid,
+    });
+    return {
+      id: this.options.id,
+      address: this.address,
+      clientAddress: this.clientAddress,
+      httpAddress: this.http?.address ?? null,
+      stop: (graceMs = limits.DRAIN_MS) => {
+        this.stopping ??= this.stop(graceMs);
+        return this.stopping;
+      },
+      failed: this.failed,
+    };
+  }
+
+  private get address(): string {
+    return this.options.advertise ?? this.server.address;
+  }
+
+  private get clientAddress(): string {
+    return this.options.advertiseClient ?? this.address;
+  }
+
+  // ---------------------------------------------------------------- start
+
+  private async openDirectory(): Promise<void> {
+    const { dataDirectory, id } = this.options;
+    makeDataDirectory(dataDirectory);
+    this.lock = await lockDirectory(dataDirectory);
+    this.disk = new NodeDisk(dataDirectory);
+    this.format = openFormat(this.disk, { nodeId: id, newIncarnation: () => randomBytes(8).toString('hex') });
+    this.disk.makeDirectorySync('store');
+    this.store = await openLevelStore(join(dataDirectory, 'store'), { disk: this.disk, path: 'store' });
+  }
+
+  private makeEngine(): void {
+    const { options, format } = this;
+    const core = new NodeCore({
+      nodeId: options.id,
+      incarnation: format.incarnation,
+      boot: format.boot,
+      valueBytesMax: options.valueBytesMax ?? limits.VALUE_BYTES_MAX,
+      random: createRandom(randomBytes(6).readUIntBE(0, 6)).next,
+      checkpointBytes: options.checkpointBytes ?? limits.CHECKPOINT_BYTES,
+      walRetentionBytes: options.walRetentionBytes ?? limits.WAL_RETENTION_BYTES,
+      sessionWindowMs: options.sessionWindowMs ?? limits.SESSION_WINDOW_MS,
+      logCacheBytes: limits.LOG_CACHE_BYTES,
+      snapshotChunkBytes: limits.SNAPSHOT_CHUNK_BYTES,
+      snapshotBytesPerSecond: limits.SNAPSHOT_BYTES_PER_SECOND,
+      scrubIntervalMs: options.scrubIntervalMs ?? limits.SCRUB_INTERVAL_MS,
+      requestsMax: limits.NODE_REQUESTS_MAX,
+      requestBytesMax: limits.NODE_REQUEST_BYTES_MAX,
+    });
+    this.engine = new Engine(core, this.store, {
+      sendPeers: (node, messages) => this.peers.send(node, messages),
+      sendController: (part) => this.controllers?.send(part),
+      reply: (connection, replies) => this.sessions.reply(connection, replies),
+      topologyChanged: (change) => this.topologyChanged(change),
+      event: (event) => {
+        const { level, event: name, ...fields } = event;
+        this.log[level](name, fields as Record<string, string | number>);
+        this.metrics.event(event);
+      },
+      failed: (error) => this.failStop(error),
+    });
+    this.metrics = new NodeMetrics(options.id, () => this.figures());
+    this.sessions = new Sessions(this.engine, (replies) => this.metrics.replied(replies));
+    this.watchers = new TopologyWatchers(() => core.topology());
+    this.topologyFile = new TopologyFile(this.disk, (error) =>
+      this.log.warn('topology_not_saved', { error }),
+    );
+  }
+
+  /** An end without a good-bye: what was acknowledged is on disk, everything else is for recovery. */
+  private failStop(error: Error): void {
+    this.log.fatal('node_failed', { error });
+    for (const timer of this.timers) clearInterval(timer);
+    this.controllers?.stop();
+    this.peers?.stop();
+    this.fail(error);
+  }
+
+  private recover(): void {
+    const { walSegmentBytes } = this.options;
+    this.opened = openWal({
+      disk: this.disk,
+      directory: 'wal',
+      schedule: (delayMs, run) => {
+        setTimeout(run, delayMs).unref();
+      },
+      listener: {
+        durable: (lsn) => this.engine.run((core) => core.durable(lsn)),
+        full: (full) => {
+          this.walFull = full;
+          this.tellDiskFull();
+        },
+        failed: (error) => this.engine.fail(new FailStop('the WAL cannot be made durable', error)),
+      },
+      options: walSegmentBytes === undefined ? {} : { segmentBytes: walSegmentBytes },
+    });
+    const { wal, replicas, entries, lastLsn, problems } = this.opened;
+    for (const problem of problems) this.log.warn('wal_problem', { problem });
+    this.engine.attachWal(wal);
+    const topology = readTopology(this.disk);
+    this.engine.run((core) => core.restore({ replicas, entries, store: this.store, lastLsn, topology }));
+  }
+
+  private async listen(): Promise<void> {
+    const { options } = this;
+    this.peers = new PeerLinks({
+      nodeId: options.id,
+      connector: this.connector,
+      overrides: options.peers ?? new Map(),
+      hello: (expectedNode) => this.hello(expectedNode),
+      events: {
+        connected: (node) => this.engine.run((core) => core.peerConnected(node)),
+        messages: (node, messages) => this.engine.run((core) => core.peerMessages(node, messages)),
+      },
+      log: this.log,
+    });
+    this.server = await createServer({
+      listen: options.listen,
+      insecure: options.insecure ?? false,
+      identity: () => this.identity(),
+      services: {
+        keyValue: this.sessions.service,
+        topology: this.watchers.service,
+        replication: this.peers.service,
+        admin: adminService(
+          this.engine,
+          this.store,
+          () => this.status(),
+          () => this.figures(),
+        ),
+      },
+    });
+    this.server.setServing(true);
+    if (options.httpListen === undefined) return;
+    this.http = await createHttpServer({
+      listen: options.httpListen,
+      insecure: options.insecure ?? false,
+      registry: this.metrics.registry,
+      health: () => ({ healthy: !this.draining, ...this.figures() }),
+    });
+  }
+
+  private connect(): void {
+    const topology = this.engine.core.topology();
+    if (topology !== null) this.peers.follow(topology.nodes);
+    this.controllers = new ControllerLinks({
+      routers: this.options.routers,
+      connector: this.connector,
+      hello: () => this.hello(''),
+      log: this.log,
+      events: {
+        opening: () => ({
+          register: {
+            address: this.address,
+            clientAddress: this.clientAddress,
+            zone: this.options.zone ?? '',
+            pid: process.pid,
+          },
+          reports: this.engine.core.reportAll(),
+          topology: this.engine.core.topology(),
+        }),
+        heartbeat: (sequence) => this.heartbeat(sequence),
+        welcomed: (welcome) => this.welcomed(welcome),
+        message: (message) => this.controllerMessage(message),
+        refused: (error) => this.log.error('controller_refused', { error }),
+      },
+    });
+    this.every(limits.TICK_MS, () => this.engine.run((core) => core.tick()));
+    this.every(SPACE_CHECK_MS, () => this.checkSpace());
+  }
+
+  private every(periodMs: number, run: () => void): void {
+    this.timers.push(setInterval(run, periodMs));
+  }
+
+  // ---------------------------------------------------------------- running
+
+  private hello(expectedNode: string): Hello {
+    const { incarnation, boot, clusterId } = this.format;
+    return makeHello({ role: 'node', nodeId: this.options.id, incarnation, boot, clusterId, expectedNode });
+  }
+
+  private identity(): ServerIdentity {
+    return {
+      clusterId: this.format.clusterId,
+      role: 'node',
+      nodeId: this.options.id,
+      boot: this.format.boot,
+      partitions: this.engine.core.topology()?.partitions ?? 0,
+      keyBytesMax: limits.KEY_BYTES_MAX,
+      valueBytesMax: this.options.valueBytesMax ?? limits.VALUE_BYTES_MAX,
+    };
+  }
+
+  private heartbeat(sequence: number): Heartbeat {
+    const { diskBytes, diskFull, draining } = this.status();
+    return { sequence, draining, diskBytes, diskFull };
+  }
+
+  private status(): NodeStatus {
+    const { diskFull } = this.engine.core;
+    const diskBytes = this.opened.wal.bytes() + this.store.stats().tableBytes;
+    return { id: this.options.id, diskBytes, diskFull, draining: this.draining };
+  }
+
+  private figures() {
+    const { core } = this.engine;
+    return {
+      replicas: core.replicas.byPartition.size,
+      leaders: core.leaderCount(),
+      openRequests: core.openRequests(),
+      walBytes: this.opened.wal.bytes(),
+      durableLsn: core.durableLsn,
+      sessions: this.sessions.count,
+      peers: this.peers.connected,
+      diskFull: core.diskFull,
+      controllerAttached: this.controllers?.attached ?? false,
+    };
+  }
+
+  private welcomed(welcome: Welcome): boolean {
+    const { clusterId } = this.format;
+    return clusterId === '' || welcome.clusterId === '' || clusterId === welcome.clusterId;
+  }
+
+  private controllerMessage(message: ControllerMessage): void {
+    const { topology } = message;
+    if (topology !== null && topology.clusterId !== '') {
+      try {
+        this.format.setClusterId(topology.clusterId);
+      } catch (error) {
+        this.log.error('topology_of_another_cluster', { error: error as Error });
+        return;
+      }
+    }
+    this.engine.run((core) => {
+      if (topology !== null) core.topologyPushed(topology);
+      for (const seal of message.seals) core.seal(seal);
+      for (const prepare of message.prepares) core.prepare(prepare);
+    });
+  }
+
+  private topologyChanged(change: Topology): void {
+    this.peers.follow(change.nodes);
+    this.watchers.push(change);
+    const full = this.engine.core.topology();
+    if (full !== null) this.topologyFile.save(full);
+  }
+
+  private checkSpace(): void {
+    const reserve = this.options.diskReserveBytes ?? limits.DISK_RESERVE_BYTES;
+    this.spaceLow = this.disk.freeBytesSync() < reserve;
+    this.tellDiskFull();
+    this.engine.run((core) => core.walSize(this.opened.wal.bytes()));
+  }
+
+  private tellDiskFull(): void {
+    const full = this.walFull || this.spaceLow;
+    this.engine.run((core) => core.diskFullChanged(full));
+  }
+
+  // ---------------------------------------------------------------- stop
+
+  /**
+   * Whether a partition that was `led` here, since this was first asked, has no leader elsewhere yet. Not leading any more
+   * is not enough: the controller still needs the answer to its Seal, or the hand-over becomes a failover.
+   */
+  private handsOver(led: Set<number>): boolean {
+    const { id } = this.options;
+    const { core } = this.engine;
+    for (const { partition, leader, voters } of core.topology()?.records ?? []) {
+      const here = leader?.node === id && leader.boot === this.format.boot;
+      if (here && voters.some(({ node }) => node !== id)) led.add(partition);
+      else if (leader !== null && !here) led.delete(partition);
+    }
+    return led.size > 0 || core.handOverCount() > 0;
+  }
+
+  private async stop(graceMs: number): Promise<void> {
+    const until = Date.now() + graceMs;
+    this.draining = true;
+    this.log.info('node_stopping', { leaders: this.engine.core.leaderCount() });
+    this.engine.run((core) => core.drain());
+    this.controllers?.heartbeat();
+    const { core } = this.engine;
+    const led = new Set<number>();
+    while (this.handsOver(led) && this.controllers?.attached === true && Date.now() < until) {
+      await delay(DRAIN_POLL_MS);
+    }
+    // What nobody has taken over (no controller, no other voter): let it commit, and answer those who wait.
+    this.engine.run((running) => running.pauseLeaderships());
+    const settleUntil = Date.now() + SETTLE_MS;
+    while (!core.settled && Date.now() < settleUntil) await delay(DRAIN_POLL_MS);
+    this.server.setServing(false);
+    await this.server.stop(Math.max(0, Math.min(500, until - Date.now())));
+    for (const timer of this.timers) clearInterval(timer);
+    this.controllers?.stop();
+    this.peers.stop();
+    this.topologyFile.close();
+    await this.http?.stop();
+    this.engine.stop();
+    await new Promise<void>((resolve) => this.opened.wal.close(() => resolve()));
+    await new Promise<void>((resolve) => this.store.close(() => resolve()));
+    await this.lock.release();
+    this.log.info('node_stopped');
+  }
+}
+
+/**
+ * Starts a node. Rejects with RingkeepError DIRECTORY_IN_USE, FORMAT_TOO_NEW, WRONG_NODE, WRONG_CLUSTER, DAMAGED,
+ * ADDRESS_IN_USE, INSECURE_LISTEN, INVALID_ARGUMENT; with DiskError when the disk refuses.
+ */
+export async function startNode(options: NodeOptions): Promise<RunningNode> {
+  for (const listen of [options.listen, options.httpListen]) {
+    if (listen !== undefined) checkListen(listen, options.insecure ?? false);
+  }
+  return new NodeShell(options).start();
+}

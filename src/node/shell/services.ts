@@ -1,0 +1,119 @@
+/**
+ * What a node answers: operations of clients and routers, the topology for direct clients, administration. Connections
+ * get numbers; the core knows nothing else of them.
+ */
+import { NO_BYTES } from '../../common/bytes.ts';
+import { RingkeepError } from '../../common/errors.ts';
+import type { Topology } from '../../common/topology.ts';
+import type {
+  AdminHandler,
+  KeyValueHandler,
+  SessionConnection,
+  TopologyHandler,
+  TopologyPush,
+} from '../../common/wire/contract.ts';
+import type { NodeStatus, Reply } from '../../common/wire/messages.ts';
+import type { Store } from '../store.ts';
+import type { Engine } from './engine.ts';
+import { hashPartition } from './partition-hash.ts';
+
+/** Sessions of clients and routers. */
+export class Sessions {
+  private readonly connections = new Map<number, SessionConnection>();
+  private nextConnection = 1;
+  private readonly engine: Engine;
+  private readonly counted: (replies: readonly Reply[]) => void;
+
+  constructor(engine: Engine, counted: (replies: readonly Reply[]) => void) {
+    this.engine = engine;
+    this.counted = counted;
+  }
+
+  readonly service: KeyValueHandler = {
+    onSession: (peer, connection) => {
+      const number = this.nextConnection++;
+      const clientId = peer.hello.role === 'router' ? NO_BYTES : peer.hello.clientId;
+      this.connections.set(number, connection);
+      const { engine } = this;
+      return {
+        onRequests: (requests) =>
+          engine.run((core) => {
+            for (const request of requests) core.request(number, request, clientId);
+          }),
+        onCancels: (ids) =>
+          engine.run((core) => {
+            for (const id of ids) core.cancel(number, id);
+          }),
+        onCredits: () => {},
+        onEnd: () => {
+          this.connections.delete(number);
+          engine.run((core) => core.connectionClosed(number));
+        },
+      };
+    },
+  };
+
+  reply(connection: number, replies: Reply[]): void {
+    this.counted(replies);
+    this.connections.get(connection)?.reply(replies);
+  }
+
+  get count(): number {
+    return this.connections.size;
+  }
+}
+
+/** Watchers of the topology: the full one first, then every change. */
+export class TopologyWatchers {
+  private readonly watchers = new Set<TopologyPush>();
+  private readonly full: () => Topology | null;
+
+  constructor(full: () => Topology | null) {
+    this.full = full;
+  }
+
+  readonly service: TopologyHandler = {
+    onWatch: (_peer, push) => {
+      const topology = this.full();
+      if (topology === null) {
+        const details = { retryAfterMs: 100 };
+        throw new RingkeepError('NOT_READY', 'the node knows no topology yet', 'not_applied', details);
+      }
+      this.watchers.add(push);
+      push.send(topology);
+      return { onEnd: () => this.watchers.delete(push) };
+    },
+  };
+
+  /** Pushes a change to everybody. */
+  push(change: Topology): void {
+    for (const watcher of this.watchers) watcher.send(change);
+  }
+}
+
+/** Status and hashes. */
+export function adminService(
+  engine: Engine,
+  store: Store,
+  own: () => NodeStatus,
+  figures: () => object,
+): AdminHandler {
+  return {
+    status: async () => ({
+      topology: engine.core.topology(),
+      nodes: [own()],
+      replicas: engine.core.reportAll(),
+      json: JSON.stringify(figures()),
+    }),
+    hashPartition: async (_peer, partition) => {
+      const replica = engine.core.replicas.byPartition.get(partition);
+      if (replica === undefined || !replica.usable) {
+        throw new RingkeepError(
+          'INVALID_ARGUMENT',
+          `this node has no usable replica of partition ${partition}`,
+        );
+      }
+      return hashPartition(store, replica);
+    },
+  };
+}

@@ -1,0 +1,280 @@
+/**
+ * Planned changes of established partitions: hand-overs (drain, balance, a leader outside the voters) and replacements of
+ * voters (lost ones, moves). Prepare, wait until the target is level, reserve; the rest is `failover.ts`.
+ * INVARIANT: once a Prepare was sent, a new epoch follows, whatever happens: the old leader does not resume before it.
+ * A replacement adds a learner first and reserves only after the leader has called it level.
+ */
+import type { PartitionRecord, Replica } from '../../common/topology.ts';
+import { findLeaderMoves } from '../leader-balance.ts';
+import {
+  backoff,
+  type Context,
+  emit,
+  isDue,
+  noteSent,
+  type PartitionState,
+  type Plan,
+  writeRecord,
+} from './context.ts';
+import { mayReconfigure, reserveEpoch } from './failover.ts';
+import { hasReplica, withLearners } from './record-rules.ts';
+
+/** Entries by which a follower may trail and still count as a good target: a Prepare closes such a gap in a moment. */
+const LAG_SMALL = 1_000;
+
+/** One step of an established partition on its own: go on with its plan, or start a repair. */
+export function stepPlanned(context: Context, state: PartitionState, now: number): void {
+  if (state.plan !== null) {
+    prepare(context, state, state.plan, now);
+    return;
+  }
+  const record = state.record!;
+  const report = context.nodes.reportOf(state.partition, record.leader!);
+  if (report?.paused === true && report.ledEpoch === record.epoch) {
+    // Somebody else's Prepare: under way, or forgotten, and then the leader waits for a new epoch.
+    state.pausedSince ??= now;
+    if (now - state.pausedSince < context.options.resumeMs) return;
+    startPlan(context, state, now, 'resume', record.leader!.replica, null);
+    reserveEpoch(context, state, 'the leader is paused and no change is under way');
+    return;
+  }
+  state.pausedSince = null;
+  if (now < state.planNotBefore) return;
+  if (!hasReplica(record.voters, record.leader!.replica)) {
+    const target = bestTarget(context, state);
+    if (target !== null) startPlan(context, state, now, 'outside', target.id, null);
+    return;
+  }
+  repair(context, state, now);
+}
+
+function startPlan(
+  context: Context,
+  state: PartitionState,
+  now: number,
+  reason: Plan['reason'],
+  target: string,
+  voters: readonly Replica[] | null,
+): void {
+  const { epoch, leader } = state.record!;
+  const stays = voters !== null && hasReplica(voters, leader!.replica);
+  state.plan = {
+    reason,
+    epoch,
+    leader: leader!,
+    target,
+    preferred: stays ? leader!.replica : target,
+    voters,
+    startedAt: now,
+    prepared: null,
+    reservationId: '',
+    reservedAt: null,
+    unplanned: false,
+  };
+  emit(context, 'info', 'planned_change_started', { partition: state.partition, epoch, reason, target });
+}
+
+/** Sends Prepare until the leader says that the target is level, or time is up; then reserves. */
+function prepare(context: Context, state: PartitionState, plan: Plan, now: number): void {
+  const record = state.record!;
+  const report = context.nodes.reportOf(state.partition, plan.leader);
+  const level =
+    report?.ledEpoch === plan.epoch &&
+    report.paused &&
+    report.levelTarget === plan.target &&
+    plan.prepared !== null;
+  const late = now - plan.startedAt >= context.options.prepareMs;
+  if (level || late) {
+    if (late && !level) {
+      const { partition } = state;
+      emit(context, 'warn', 'planned_change_not_level', {
+        partition,
+        epoch: plan.epoch,
+        target: plan.target,
+      });
+    }
+    // A target that did not become level must not be needed for the quorum of new voters, and another controller may
+    // have dropped it from the learners meanwhile.
+    const possible =
+      level &&
+      plan.voters?.every(({ id }) => hasReplica(record.voters, id) || hasReplica(record.learners, id));
+    const voters = possible === true && plan.voters !== null ? plan.voters : record.voters;
+    reserveEpoch(context, state, `planned: ${plan.reason}`, voters);
+    return;
+  }
+  const node = context.nodes.get(plan.leader.node);
+  if (node === undefined || !node.attached || !isDue(plan.prepared, now, node.session)) return;
+  plan.prepared = noteSent(context, plan.prepared, now, node.session);
+  const message = { partition: state.partition, epoch: plan.epoch, target: plan.target };
+  context.prepares.push({ node: plan.leader.node, prepare: message });
+}
+
+/** Closes a plan when its new epoch has a leader, or when somebody else's epoch came first. */
+export function finishPlan(context: Context, state: PartitionState, now: number): void {
+  const plan = state.plan;
+  if (plan === null) return;
+  const record = state.record!;
+  state.plan = null;
+  const reached =
+    record.leader?.replica === plan.preferred && (plan.voters === null || sameVoters(record, plan.voters));
+  state.planFailures = reached ? 0 : state.planFailures + 1;
+  const { planBackoffMs, planBackoffMsMax } = context.options;
+  state.planNotBefore = reached
+    ? now
+    : now + backoff(planBackoffMs, planBackoffMsMax, state.planFailures - 1);
+  emit(context, reached ? 'info' : 'warn', 'planned_change_finished', {
+    partition: state.partition,
+    epoch: record.epoch,
+    reason: plan.reason,
+    reached,
+    unplanned: plan.unplanned,
+    tookMs: Math.round(now - plan.startedAt),
+  });
+}
+
+function sameVoters(record: PartitionRecord, voters: readonly Replica[]): boolean {
+  return (
+    voters.every((replica) => hasReplica(record.voters, replica.id)) && voters.length === record.voters.length
+  );
+}
+
+/** The voter that should lead next: live, healthy, not draining, not far behind, with few leaderships. */
+export function bestTarget(context: Context, state: PartitionState): Replica | null {
+  const record = state.record!;
+  const candidates = record.voters.filter((replica) => canLead(context, state, replica));
+  if (candidates.length === 0) return null;
+  const lastIndex = (replica: Replica): number =>
+    context.nodes.reportOf(state.partition, replica)?.lastIndex ?? 0;
+  const highest = Math.max(...candidates.map(lastIndex));
+  const behind = (replica: Replica): number => (highest - lastIndex(replica) > LAG_SMALL ? 1 : 0);
+  const leaders = (replica: Replica): number => context.leaderCounts.get(replica.node) ?? 0;
+  candidates.sort((a, b) => behind(a) - behind(b) || leaders(a) - leaders(b) || (a.id < b.id ? -1 : 1));
+  return candidates[0]!;
+}
+
+function canLead(context: Context, state: PartitionState, replica: Replica): boolean {
+  return (
+    replica.id !== state.record!.leader!.replica &&
+    context.nodes.live(replica.node) !== null &&
+    !context.nodes.isDraining(replica.node) &&
+    context.nodes.health(state.partition, replica) === 'healthy'
+  );
+}
+
+/** A voter that should go and the node that gets its successor. */
+function wantedReplacement(
+  context: Context,
+  state: PartitionState,
+  now: number,
+): { out: Replica; node: string } | null {
+  const record = state.record!;
+  const lost = record.voters.find((replica) => isLostVoter(context, state, replica, now));
+  if (lost !== undefined) return { out: lost, node: lost.node };
+  const move = state.move;
+  if (move === null) return null;
+  const out = record.voters.find((replica) => replica.id === move.replica);
+  if (out === undefined || record.voters.some((replica) => replica.node === move.toNode)) {
+    state.move = null;
+    return null;
+  }
+  return { out, node: move.toNode };
+}
+
+/** A node creates a voter only before the first leader: one that is still missing later was not created in time. */
+function isLostVoter(context: Context, state: PartitionState, replica: Replica, now: number): boolean {
+  if (context.nodes.live(replica.node) === null) return false;
+  const health = context.nodes.health(state.partition, replica);
+  return health === 'lost' || (health === 'pending' && now - state.recordSince >= context.options.ledMs);
+}
+
+/** Brings a fresh learner up where a voter is to be replaced, drops learners nobody needs, and starts the change. */
+function repair(context: Context, state: PartitionState, now: number): void {
+  const record = state.record!;
+  const wanted = wantedReplacement(context, state, now);
+  const useful = record.learners.filter((learner) => {
+    if (context.nodes.health(state.partition, learner) === 'lost') return false;
+    if (wanted !== null) return learner.node === wanted.node;
+    // Nobody can say whether it is needed while its node is away. What it has copied so far would be lost.
+    return context.nodes.live(learner.node) === null;
+  });
+  if (useful.length !== record.learners.length) {
+    writeRecord(context, state, withLearners(record, useful));
+    return;
+  }
+  if (wanted === null) return;
+  const learner = useful[0];
+  if (learner === undefined) {
+    if (context.nodes.live(wanted.node) === null) return;
+    const fresh = context.nodes.mintReplica(wanted.node, context.random);
+    emit(context, 'info', 'learner_added', {
+      partition: state.partition,
+      replica: fresh.id,
+      instead: wanted.out.id,
+    });
+    writeRecord(context, state, withLearners(record, [fresh]));
+    return;
+  }
+  const report = context.nodes.reportOf(state.partition, record.leader!);
+  if (report?.ledEpoch !== record.epoch || !report.levelLearners.includes(learner.id)) return;
+  if (context.nodes.health(state.partition, learner) !== 'healthy') return;
+  const voters = record.voters.map((replica) => (replica.id === wanted.out.id ? learner : replica));
+  if (!mayReconfigure(record, voters) || countPlans(context, isUrgent) >= context.options.plannedMax) return;
+  startPlan(context, state, now, state.move === null ? 'repair' : 'move', learner.id, voters);
+}
+
+function isUrgent(plan: Plan): boolean {
+  return plan.reason !== 'drain';
+}
+
+function countPlans(context: Context, counts: (plan: Plan) => boolean): number {
+  let active = 0;
+  for (const { plan } of context.partitions.values()) if (plan !== null && counts(plan)) active += 1;
+  return active;
+}
+
+function isSteady(state: PartitionState, now: number): boolean {
+  return state.record?.established === true && state.plan === null && now >= state.planNotBefore;
+}
+
+/** Hands every leadership of draining nodes over, several at once. Without another level voter it stays. */
+export function drain(context: Context, now: number): void {
+  let active = countPlans(context, (plan) => plan.reason === 'drain');
+  for (const state of context.partitions.values()) {
+    if (active >= context.options.drainMax) return;
+    if (!isSteady(state, now) || context.store.busy(`partition/${state.partition}`)) continue;
+    if (!context.nodes.isDraining(state.record!.leader!.node)) continue;
+    const target = bestTarget(context, state);
+    if (target === null) continue;
+    startPlan(context, state, now, 'drain', target.id, null);
+    active += 1;
+  }
+}
+
+/** When all has been quiet for a while: hands leaderships over until the nodes' counts differ by at most one. */
+export function balance(context: Context, now: number): void {
+  if (now - context.quietSince < context.options.balanceAfterMs) return;
+  if (countPlans(context, () => true) >= context.options.plannedMax) return;
+  const counts = new Map(context.nodes.leadable().map((node) => [node, 0]));
+  if (counts.size < 2) return;
+  const leaderships: { partition: number; leader: string; candidates: string[] }[] = [];
+  for (const state of context.partitions.values()) {
+    const record = state.record;
+    if (record === null || record.leader === null) return;
+    // A hand-over under way counts where it leads to, and cannot be moved again meanwhile.
+    const heading = record.voters.find((replica) => replica.id === state.plan?.preferred);
+    const leader = heading?.node ?? record.leader.node;
+    if (counts.has(leader)) counts.set(leader, counts.get(leader)! + 1);
+    if (!isSteady(state, now) || context.store.busy(`partition/${state.partition}`)) continue;
+    const candidates = record.voters.filter((replica) => canLead(context, state, replica));
+    leaderships.push({
+      partition: state.partition,
+      leader,
+      candidates: candidates.map((replica) => replica.node),
+    });
+  }
+  const [move] = findLeaderMoves(counts, leaderships);
+  if (move === undefined) return;
+  const state = context.partitions.get(move.partition)!;
+  const target = state.record!.voters.find((replica) => replica.node === move.to)!;
+  startPlan(context, state, now, 'balance', target.id, null);
+}

@@ -1,0 +1,142 @@
+/**
+ * One request on its way through the router, the answers that the router gives by itself, and the pure rules of
+ * forwarding: whether a refused request may go out again, and until when it may wait. No I/O, no time of its own.
+ * INVARIANT: `sent` means that a node may have it; only a refusal that says `not_applied` takes it back from there.
+ * There is no retry loop here: the client's is the only one. Forwarding again is for attempts that certainly had no
+ * effect, to a leadership that is newer than the refusal, FORWARDS_MAX times at most.
+ */
+import type { ErrorCode, Outcome } from '../common/errors.ts';
+import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from '../common/limits.ts';
+import type { Failure, Reply, Request } from '../common/wire/messages.ts';
+import type { Route } from './routing.ts';
+
+/** Times that one request is sent to nodes. */
+export const FORWARDS_MAX = 5;
+/** With less time left than this, in ms, a refused request is not forwarded again. */
+const FORWARD_TIME_MIN_MS = 5;
+/** An unsent request is answered this long before its deadline, or a tenth of its time, so that the reason arrives. */
+const LAST_WORDS_MS = 50;
+
+/** Operations, in the order of the request counters. */
+export const OPERATIONS = ['get', 'put', 'delete', 'increment', 'scan'] as const;
+
+/**
+ * `held`: no leader is known. `queued`: waits for its node's connection or credit. `sent`: a node may have it.
+ * `done`: answered, or nobody waits for an answer any more.
+ */
+export type ForwardState = 'held' | 'queued' | 'sent' | 'done';
+
+/** Whom a request's answer goes to. */
+export interface ForwardOwner {
+  /** Takes a reply under the owner's own request id. */
+  answer(forward: Forward, reply: Reply): void;
+}
+
+/** A request in the router. Times are monotonic ms. */
+export interface Forward {
+  /** Null once nobody waits for an answer any more. */
+  owner: ForwardOwner | null;
+  /** The request's id on the client's stream; `request.id` is the one on the node's. */
+  readonly ownId: number;
+  readonly request: Request;
+  readonly partition: number;
+  /** Estimated memory. */
+  readonly bytes: number;
+  readonly deadline: number;
+  /** While unsent it is answered at this time. */
+  readonly heldUntil: number;
+  state: ForwardState;
+  /** Node it is queued for or was sent to, and the epoch of that leadership; empty and 0 before. */
+  node: string;
+  epoch: number;
+  /** Times sent. */
+  attempts: number;
+  /** Replies allowed beyond the first, told before it was sent. */
+  credits: number;
+  /** Its bytes are its own, not a view of a received message. */
+  detached: boolean;
+}
+
+/** Fixed cost of a request in memory, beside key and value. */
+const REQUEST_BYTES = 256;
+
+/** Creates the forward of a request that came at `now`. */
+export function createForward(
+  owner: ForwardOwner,
+  request: Request,
+  partition: number,
+  now: number,
+): Forward {
+  const asked = request.timeLeftMs > 0 ? request.timeLeftMs : REQUEST_TIMEOUT_MS;
+  const timeMs = Math.min(asked, REQUEST_TIMEOUT_MS_MAX);
+  return {
+    owner,
+    ownId: request.id,
+    request,
+    partition,
+    bytes: REQUEST_BYTES + request.key.length + (request.put?.value.length ?? 0),
+    deadline: now + timeMs,
+    heldUntil: now + timeMs - Math.min(LAST_WORDS_MS, timeMs / 10),
+    state: 'held',
+    node: '',
+    epoch: 0,
+    attempts: 0,
+    credits: 0,
+    detached: false,
+  };
+}
+
+/** Returns whether the request can change anything. */
+export function isWrite(request: Request): boolean {
+  return request.operation !== 'get' && request.operation !== 'scan';
+}
+
+/** Copies the request's bytes, so that keeping it does not keep the whole message that it came in. */
+export function detach(forward: Forward): void {
+  if (forward.detached) return;
+  forward.detached = true;
+  const { request } = forward;
+  request.key = Buffer.from(request.key);
+  if (request.put) request.put.value = Buffer.from(request.put.value);
+}
+
+/** What to do with a request that a node refused: forward it at once, after a moment, or answer the refusal. */
+export type Again = 'now' | 'later' | 'no';
+
+/**
+ * Decides on a request that was refused with NOT_LEADER and certainly had no effect. `route` is what is known now, the
+ * refusal's hint included; `refusalEpoch` is the newest epoch that the refusing node knows of, 0 if it did not say.
+ */
+export function forwardAgain(
+  forward: Pick<Forward, 'attempts' | 'node' | 'epoch' | 'deadline'>,
+  refusalEpoch: number,
+  route: Route | null,
+  now: number,
+): Again {
+  if (forward.attempts >= FORWARDS_MAX || forward.deadline - now < FORWARD_TIME_MIN_MS) return 'no';
+  // It will be held until a leader is known.
+  if (route === null) return 'now';
+  if (route.node !== forward.node || route.epoch > forward.epoch) return 'now';
+  // The node has not heard of its leadership yet, or has just given it up and the topology does not say so yet.
+  return refusalEpoch < route.epoch ? 'later' : 'no';
+}
+
+/** Returns a reply that ends the request with a failure. */
+export function failureReply(
+  code: ErrorCode,
+  outcome: Outcome,
+  message: string,
+  details: Partial<Pick<Failure, 'retryAfterMs' | 'partition'>> = {},
+): Reply {
+  const failure: Failure = {
+    code,
+    outcome,
+    message,
+    retryAfterMs: details.retryAfterMs ?? 0,
+    leader: '',
+    partition: details.partition ?? 0,
+    epoch: 0,
+    logTime: 0,
+  };
+  return { id: 0, end: true, result: 'failure', failure };
+}

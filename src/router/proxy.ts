@@ -1,0 +1,438 @@
+/**
+ * The data path of a router: takes requests from sessions and unary calls and forwards each to the leader of its
+ * partition, over one pipelined session per node. Bounds, deadlines, cancels. Where to send and whether to send again
+ * is decided in routing.ts and forward.ts; what a request means is the node's.
+ * INVARIANT: every request gets exactly one reply with `end`, unless its session has ended.
+ * INVARIANT: requests and their bytes count against the bounds until no node can still answer them.
+ * INVARIANT: a sent write that was not answered is told `unknown`; everything unsent, and every read, `not_applied`.
+ */
+import { type ErrorCode, RingkeepError } from '../common/errors.ts';
+import * as limits from '../common/limits.ts';
+import type { Log } from '../common/log.ts';
+import type { NodeRecord, Topology } from '../common/topology.ts';
+import type {
+  Connector,
+  KeyValueHandler,
+  Peer,
+  SessionConnection,
+  SessionSink,
+} from '../common/wire/contract.ts';
+import { makeHello } from '../common/wire/handshake.ts';
+import type { Credit, Reply, Request } from '../common/wire/messages.ts';
+import { ClientSession, type ClientSessionHost } from './client-session.ts';
+import { createForward, detach, type Forward, failureReply, forwardAgain, isWrite } from './forward.ts';
+import { NodeLink, type NodeLinkHost } from './node-link.ts';
+import { type Bound, RequestCounters } from './request-counters.ts';
+import { Routing } from './routing.ts';
+
+/** Requests and bytes that a router holds; the defaults are those of limits.ts. */
+export interface ProxyLimits {
+  readonly requestsMax: number;
+  readonly requestBytesMax: number;
+  /** For one node; and for all partitions without a leader together. */
+  readonly nodeRequestsMax: number;
+}
+
+export interface ProxyOptions {
+  readonly connector: Pick<Connector, 'openSession'>;
+  /** HOST:PORT under which this process reaches a node. */
+  readonly addressOf: (node: NodeRecord) => string;
+  /** Why partitions have no leader, by partition; asked only when requests have to be refused for it. */
+  readonly unavailable: () => ReadonlyMap<number, string>;
+  /** What the cluster waits for before it is formed. */
+  readonly waitingFor: () => string;
+  readonly log: Log;
+  readonly limits?: Partial<ProxyLimits>;
+}
+
+/** Figures for metrics. */
+export interface ProxyStats {
+  readonly sessions: number;
+  readonly requests: number;
+  readonly requestBytes: number;
+  readonly held: number;
+  readonly nodes: readonly { node: string; connected: boolean; queued: number; sent: number }[];
+}
+
+/** Period of the sweep that expires and repeats, ms. No request has a timer of its own. */
+const SWEEP_MS = 20;
+/** A sent request is given this long beyond its deadline: the node's own answer says more than ours. */
+const DEADLINE_GRACE_MS = 100;
+const NOT_READY_RETRY_MS = 200;
+const CLIENT_ID_BYTES = 16;
+
+export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessionHost {
+  readonly counters = new RequestCounters();
+  readonly #options: ProxyOptions;
+  readonly #limits: ProxyLimits;
+  readonly #routing = new Routing();
+  readonly #links = new Map<string, NodeLink>();
+  readonly #sessions = new Set<ClientSession>();
+  #answering: ClientSession[] = [];
+  /** Requests without a known leader, by partition; those that are done stay until the next sweep. */
+  readonly #held = new Map<number, Forward[]>();
+  #heldCount = 0;
+  /** Refused by a leader that is not ready; the next sweep forwards them. */
+  #later: Forward[] = [];
+  #requests = 0;
+  #requestBytes = 0;
+  readonly #timer: NodeJS.Timeout;
+  #stopped = false;
+
+  /** Starts with no topology: sessions are refused with NOT_READY. */
+  constructor(options: ProxyOptions) {
+    this.#options = options;
+    this.#limits = {
+      requestsMax: limits.ROUTER_REQUESTS_MAX,
+      requestBytesMax: limits.ROUTER_REQUEST_BYTES_MAX,
+      nodeRequestsMax: limits.ROUTER_NODE_REQUESTS_MAX,
+      ...options.limits,
+    };
+    this.#timer = setInterval(() => this.#sweep(performance.now()), SWEEP_MS);
+  }
+
+  stats(): ProxyStats {
+    return {
+      sessions: this.#sessions.size,
+      requests: this.#requests,
+      requestBytes: this.#requestBytes,
+      held: this.#heldCount,
+      nodes: [...this.#links.values()].map((link) => ({
+        node: link.node,
+        connected: link.ready,
+        queued: link.queued,
+        sent: link.sent,
+      })),
+    };
+  }
+
+  /** Longest value that any node takes; the ceiling while none is known. What is too long for its node, that refuses. */
+  get valueBytesMax(): number {
+    const told = [...this.#links.values()].map((link) => link.valueBytesMax).filter((bytes) => bytes > 0);
+    return told.length === 0 ? limits.VALUE_BYTES_CEILING : Math.max(...told);
+  }
+
+  /** Takes a topology or a change: connects to new nodes, and moves what waits for a leader that has changed. */
+  applyTopology(topology: Topology): void {
+    if (this.#stopped || !this.#routing.apply(topology)) return;
+    const now = performance.now();
+    for (const node of topology.nodes) this.#syncLink(node.id, now);
+    const changed = new Set(topology.records.map((record) => record.partition));
+    for (const link of this.#links.values()) {
+      const moves = (forward: Forward): boolean =>
+        changed.has(forward.partition) && this.#routing.leader(forward.partition)?.node !== link.node;
+      if (link.queued > 0) for (const forward of link.takeQueued(moves)) this.#dispatch(forward);
+    }
+    this.#releaseHeld();
+    this.#settle(now);
+  }
+
+  /** Ends every connection to nodes and answers every request. */
+  stop(): void {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    clearInterval(this.#timer);
+    for (const link of this.#links.values()) link.stop();
+    const reply = (): Reply => failureReply('SHUTTING_DOWN', 'not_applied', 'the router is stopping');
+    for (const session of this.#sessions) {
+      for (const forward of [...session.open.values()]) this.#finish(forward, reply());
+    }
+    this.#flush();
+  }
+
+  // ------------------------------------------------------------ clients
+
+  /** @throws RingkeepError NOT_READY before the cluster is formed: without partitions there is nothing to route by */
+  onSession(peer: Peer, connection: SessionConnection): SessionSink {
+    if (!this.#routing.ready) {
+      const text = `the cluster is not formed yet; waiting for ${this.#options.waitingFor()}`;
+      throw new RingkeepError('NOT_READY', text, 'not_applied', { retryAfterMs: NOT_READY_RETRY_MS });
+    }
+    const session = new ClientSession(this, peer, connection);
+    this.#sessions.add(session);
+    return session;
+  }
+
+  takeRequests(session: ClientSession, requests: Request[]): void {
+    const now = performance.now();
+    for (const request of requests) this.#admit(session, request, now);
+    this.#settle(now);
+  }
+
+  takeCancels(session: ClientSession, ids: number[]): void {
+    for (const id of ids) {
+      const forward = session.open.get(id);
+      if (forward === undefined) continue;
+      if (forward.state === 'sent') this.#links.get(forward.node)?.cancel(forward);
+      else this.#abandonUnsent(forward, failureReply('CANCELLED', 'not_applied', 'cancelled by the caller'));
+    }
+    this.#flush();
+  }
+
+  takeCredits(session: ClientSession, credits: Credit[]): void {
+    for (const { id, replies } of credits) {
+      const forward = session.open.get(id);
+      if (forward === undefined) continue;
+      forward.credits += replies;
+      if (forward.state === 'sent') this.#links.get(forward.node)?.credit(forward, replies);
+    }
+  }
+
+  sessionEnded(session: ClientSession): void {
+    this.#sessions.delete(session);
+    for (const forward of session.open.values()) {
+      forward.owner = null;
+      if (forward.state === 'sent') this.#links.get(forward.node)?.cancel(forward);
+      else this.#abandonUnsent(forward, failureReply('CANCELLED', 'not_applied', 'the caller has gone'));
+    }
+    session.open.clear();
+  }
+
+  hasReplies(session: ClientSession): void {
+    this.#answering.push(session);
+  }
+
+  #admit(session: ClientSession, request: Request, now: number): void {
+    const invalid = this.#check(session, request);
+    if (invalid !== '') {
+      this.#refuse(session, request, failureReply('INVALID_ARGUMENT', 'not_applied', invalid));
+      return;
+    }
+    const partition =
+      request.operation === 'scan' ? request.scan!.partition : this.#routing.partitionOf(request.key);
+    const forward = createForward(session, request, partition, now);
+    const full = this.#requests >= this.#limits.requestsMax;
+    if (full || this.#requestBytes + forward.bytes > this.#limits.requestBytesMax) {
+      this.#refuse(session, request, this.#overloaded(full ? 'requests' : 'bytes', 'the router'));
+      return;
+    }
+    session.open.set(forward.ownId, forward);
+    this.#requests += 1;
+    this.#requestBytes += forward.bytes;
+    this.#dispatch(forward);
+  }
+
+  /** Returns what is wrong with a request as far as forwarding it goes; empty when nothing is. */
+  #check(session: ClientSession, request: Request): string {
+    if ((request.operation as string | undefined) === undefined) return 'a request without an operation';
+    if (request.clientId.length === 0) request.clientId = session.clientId;
+    if (request.operation === 'scan') {
+      const inRange = request.scan && request.scan.partition < this.#routing.partitions;
+      return inRange ? '' : `a scan names a partition below ${this.#routing.partitions}`;
+    }
+    const anonymous = isWrite(request) && request.clientId.length !== CLIENT_ID_BYTES;
+    return anonymous ? `a write needs a client id of ${CLIENT_ID_BYTES} bytes` : '';
+  }
+
+  #refuse(session: ClientSession, request: Request, reply: Reply): void {
+    reply.id = request.id;
+    this.counters.count(request.operation, reply);
+    session.queue(reply);
+  }
+
+  #overloaded(bound: Bound, who: string): Reply {
+    this.counters.refused(bound);
+    const details = { retryAfterMs: limits.OVERLOADED_RETRY_AFTER_MS };
+    return failureReply('OVERLOADED', 'not_applied', `${who} holds as much as it takes`, details);
+  }
+
+  // ------------------------------------------------------------ on the way
+
+  /** Queues an unsent request for its leader's node, or holds it while there is none. `#settle` sends it. */
+  #dispatch(forward: Forward): void {
+    const route = this.#routing.leader(forward.partition);
+    const link = route === null ? undefined : this.#links.get(route.node);
+    if (route === null || link === undefined) {
+      this.#hold(forward);
+    } else if (link.queued + link.sent >= this.#limits.nodeRequestsMax) {
+      this.#finish(forward, this.#overloaded('node', `the way to node ${link.node}`));
+    } else {
+      if (!link.ready) detach(forward);
+      forward.epoch = route.epoch;
+      link.enqueue(forward);
+    }
+  }
+
+  #hold(forward: Forward): void {
+    if (this.#heldCount >= this.#limits.nodeRequestsMax) {
+      this.#finish(forward, this.#overloaded('held', 'the queue of partitions without a leader'));
+      return;
+    }
+    detach(forward);
+    forward.state = 'held';
+    this.#heldCount += 1;
+    const list = this.#held.get(forward.partition);
+    if (list === undefined) this.#held.set(forward.partition, [forward]);
+    else list.push(forward);
+  }
+
+  #releaseHeld(): void {
+    for (const [partition, list] of [...this.#held]) {
+      const route = this.#routing.leader(partition);
+      if (route === null || !this.#links.has(route.node)) continue;
+      this.#held.delete(partition);
+      for (const forward of list) {
+        if (forward.state !== 'held') continue;
+        this.#heldCount -= 1;
+        this.#dispatch(forward);
+      }
+    }
+  }
+
+  #syncLink(id: string, now: number): void {
+    const node = this.#routing.node(id);
+    const address = node === undefined ? '' : this.#options.addressOf(node);
+    const old = this.#links.get(id);
+    if (address === '' || old?.address === address) return;
+    const { connector, log } = this.#options;
+    const { clusterId } = this.#routing.topology();
+    const hello = makeHello({ role: 'router', clusterId, expectedNode: id });
+    const link = new NodeLink({ node: id, address, connector, hello, host: this, log });
+    this.#links.set(id, link);
+    for (const forward of old?.stop() ?? []) this.#dispatch(forward);
+    link.pump(now);
+  }
+
+  // ------------------------------------------------------------ nodes
+
+  replied(forward: Forward, reply: Reply, link: NodeLink): void {
+    if (forward.owner === null) {
+      if (reply.end) this.#release(forward);
+      return;
+    }
+    if (!reply.end) {
+      forward.owner.answer(forward, reply);
+      return;
+    }
+    const refusal = reply.failure;
+    const mayMove = refusal?.code === 'NOT_LEADER' && refusal.outcome === 'not_applied';
+    if (!mayMove || !this.#forwardAgain(forward, refusal.leader, refusal.epoch, link))
+      this.#finish(forward, reply);
+  }
+
+  #forwardAgain(forward: Forward, leader: string, epoch: number, link: NodeLink): boolean {
+    if (leader !== '' && leader !== link.node) this.#routing.hint(forward.partition, leader, epoch);
+    const now = performance.now();
+    const route = this.#routing.leader(forward.partition);
+    const again = forwardAgain(forward, epoch, route, now);
+    if (again === 'no') return false;
+    this.counters.forwardedAgain += 1;
+    // Unsent again, from here on; it is counted as held until it has a queue.
+    forward.state = 'held';
+    if (again === 'later') this.#later.push(forward);
+    else {
+      this.#dispatch(forward);
+      this.#links.get(forward.node)?.pump(now);
+    }
+    return true;
+  }
+
+  repliesEnded(): void {
+    this.#flush();
+  }
+
+  lost(forward: Forward, link: NodeLink): void {
+    const outcome = isWrite(forward.request) ? 'unknown' : 'not_applied';
+    const text = `the connection to node ${link.node} broke (${link.trouble})`;
+    this.#finish(forward, failureReply('UNAVAILABLE', outcome, text, { partition: forward.partition }));
+  }
+
+  expired(forward: Forward): void {
+    const text = `the time ran out before node ${forward.node} took the request`;
+    this.#finish(forward, failureReply('DEADLINE_EXCEEDED', 'not_applied', text));
+  }
+
+  unsendable(forward: Forward, error: RingkeepError): void {
+    this.#finish(forward, failureReply(error.code, 'not_applied', 'the request does not fit into a message'));
+  }
+
+  // ------------------------------------------------------------ ends
+
+  /** Ends a request that no node has: it is taken out of where it waits. */
+  #abandonUnsent(forward: Forward, reply: Reply): void {
+    const later = this.#later.indexOf(forward);
+    if (later >= 0) this.#later.splice(later, 1);
+    else if (forward.state === 'held') this.#heldCount -= 1;
+    else this.#links.get(forward.node)?.dropped();
+    this.#finish(forward, reply);
+  }
+
+  /** Answers a request that is nowhere any more. */
+  #finish(forward: Forward, reply: Reply): void {
+    if (forward.owner !== null) {
+      this.counters.count(forward.request.operation, reply);
+      forward.owner.answer(forward, reply);
+    }
+    forward.owner = null;
+    this.#release(forward);
+  }
+
+  #release(forward: Forward): void {
+    forward.state = 'done';
+    this.#requests -= 1;
+    this.#requestBytes -= forward.bytes;
+  }
+
+  #settle(now: number): void {
+    for (const link of this.#links.values()) if (link.queued > 0) link.pump(now);
+    this.#flush();
+  }
+
+  #flush(): void {
+    if (this.#answering.length === 0) return;
+    const sessions = this.#answering;
+    this.#answering = [];
+    for (const session of sessions) session.flush();
+  }
+
+  #sweep(now: number): void {
+    const later = this.#later;
+    this.#later = [];
+    for (const forward of later) this.#dispatch(forward);
+    let unavailable: ReadonlyMap<number, string> | undefined;
+    for (const session of this.#sessions) {
+      for (const forward of session.open.values()) {
+        if (forward.state === 'sent') {
+          if (now >= forward.deadline + DEADLINE_GRACE_MS) this.#giveUp(forward);
+        } else if (now >= forward.heldUntil) {
+          unavailable ??= this.#options.unavailable();
+          this.#abandonUnsent(forward, this.#unsentReply(forward, unavailable));
+        }
+      }
+    }
+    for (const [partition, list] of this.#held) {
+      const waiting = list.filter((forward) => forward.state === 'held');
+      if (waiting.length === 0) this.#held.delete(partition);
+      else if (waiting.length < list.length) this.#held.set(partition, waiting);
+    }
+    for (const link of this.#links.values()) link.compact();
+    this.#settle(now);
+  }
+
+  /** Says that time has run out, while a node still has the request. */
+  #giveUp(forward: Forward): void {
+    const outcome = isWrite(forward.request) ? 'unknown' : 'not_applied';
+    const text = `node ${forward.node} did not answer in time`;
+    const reply = failureReply('DEADLINE_EXCEEDED', outcome, text, { partition: forward.partition });
+    this.counters.count(forward.request.operation, reply);
+    forward.owner?.answer(forward, reply);
+    forward.owner = null;
+    this.#links.get(forward.node)?.cancel(forward);
+  }
+
+  #unsentReply(forward: Forward, unavailable: ReadonlyMap<number, string>): Reply {
+    const { partition } = forward;
+    const answer = (code: ErrorCode, text: string): Reply =>
+      failureReply(code, 'not_applied', text, { partition });
+    if (forward.state === 'held') {
+      const reason = unavailable.get(partition) ?? '';
+      return reason === ''
+        ? answer('UNAVAILABLE', `partition ${partition} had no leader in time`)
+        : answer('NO_QUORUM', `partition ${partition} has no leader: ${reason}`);
+    }
+    const link = this.#links.get(forward.node);
+    return link === undefined || link.ready
+      ? answer('DEADLINE_EXCEEDED', `the time ran out before node ${forward.node} took the request`)
+      : answer('UNAVAILABLE', `node ${forward.node} cannot be reached (${link.trouble})`);
+  }
+}

@@ -1,0 +1,156 @@
+/** Deliberate bugs in failover, reconfiguration and the identity of replicas: invariants 1, 3, 8, 9 and 13. */
+import { ISOLATION, type Mutant, REPAIRS, RESTLESS, SPLITS } from './mutant.ts';
+
+export const CONTROLLER_MUTANTS: readonly Mutant[] = [
+  {
+    name: 'an unknown outcome of the topology store counts as a success',
+    seed: 1,
+    breaks: '1',
+    file: 'src/router/controller/store-view.ts',
+    from: "if (outcome !== 'ok') {",
+    to: "if (outcome === 'conflict') {",
+    caught: /invariant 1/,
+    options: { faultEveryMs: 80, faults: { store: 20 } },
+  },
+  {
+    name: 'the winner is chosen by index alone',
+    seed: 14,
+    breaks: '3',
+    file: 'src/router/controller/failover.ts',
+    from: 'return a.lastEpoch - b.lastEpoch || a.lastIndex - b.lastIndex;',
+    to: 'return a.lastIndex - b.lastIndex;',
+    caught: /invariant [38]/,
+    options: { ...ISOLATION, faults: { ...ISOLATION.faults, crash: 12 } },
+  },
+  {
+    name: 'one answer to the Seals is enough',
+    seed: 7,
+    breaks: '3',
+    file: 'src/router/controller/failover.ts',
+    from: 'if (set.length === 0 || have >= quorumSize(set.length)) continue;',
+    to: 'if (set.length === 0 || have >= 1) continue;',
+    caught: /invariant 3/,
+    options: SPLITS,
+  },
+  {
+    name: 'the previous voters are not needed for a failover',
+    breaks: '3',
+    file: 'src/router/controller/failover.ts',
+    from: "['previous voters', record.previousVoters],",
+    to: "['previous voters', []],",
+    caught: /elects nobody without a quorum of the previous voters/,
+    suite: 'src/router/controller/controller.test.ts',
+  },
+  {
+    name: 'a learner that has nothing becomes a voter, and previousVoters is cleared before anything is committed',
+    seed: 2,
+    breaks: '8',
+    file: 'src/node/core/report.ts',
+    from: `    established: leadership?.serving ?? false,
+    paused: leadership !== null && leadership.pauseTarget !== '',
+    levelTarget: leadership?.levelTarget() ?? '',
+    levelLearners: leadership?.levelLearners() ?? [],`,
+    to: `    established: leadership !== null,
+    paused: leadership !== null && leadership.pauseTarget !== '',
+    levelTarget: leadership?.pauseTarget ?? '',
+    levelLearners: [...(leadership?.progress.values() ?? [])].filter((p) => !p.votes).map((p) => p.replica.id),`,
+    caught: /invariant [38]/,
+    options: REPAIRS,
+  },
+  {
+    name: 'previousVoters is cleared before anything is committed',
+    breaks: '8',
+    file: 'src/router/controller/failover.ts',
+    from: 'if (report?.ledEpoch !== record.epoch || !report.established) return false;',
+    to: 'if (report?.ledEpoch !== record.epoch) return false;',
+    caught: /swaps the sets and keeps both when the new ones were led/,
+    suite: 'src/router/controller/controller.test.ts',
+  },
+  {
+    name: 'new voters are not kept with the previous ones',
+    breaks: '8',
+    file: 'src/router/controller/record-rules.ts',
+    from: 'return { voters, previousVoters: present, led: false };',
+    to: 'return { voters, previousVoters: [], led: false };',
+    caught: /keeps the previous voters until they are done with/,
+    suite: 'src/router/controller/record-rules.test.ts',
+  },
+  {
+    name: 'a reverted pair forgets the voters that were led',
+    breaks: '8',
+    file: 'src/router/controller/record-rules.ts',
+    from: 'return { voters: previous, previousVoters: led ? present : [], led: true };',
+    to: 'return { voters: previous, previousVoters: [], led: true };',
+    caught: /swaps the sets and keeps both when the new ones were led/,
+    suite: 'src/router/controller/controller.test.ts',
+  },
+  {
+    name: 'a damaged replica goes on answering',
+    seed: 1,
+    breaks: '9',
+    file: 'src/node/core/replica.ts',
+    from: 'return !this.meta.damaged;',
+    to: 'return true;',
+    caught: /invariant [459]/,
+    options: { faults: { damage: 20 } },
+  },
+  {
+    name: 'a damaged replica is levelled in place',
+    seed: 1,
+    breaks: '9',
+    file: 'src/node/core/replica-set.ts',
+    from: `    const { partition, meta, lastIndex } = recovered;
+    const start = { baseIndex: lastIndex, baseEpoch: 0, lastIndex, commitIndex: lastIndex, logTime: 0 };
+    const log = new ReplicaLog(partition, (record) => this.host.appendWal(record), start, []);
+    const mark = { ...BLANK, index: lastIndex };
+    const replica = this.add(partition, meta, log, new Sessions(this.limits()), mark, lastIndex);
+    // The WAL has marked what it found damaged itself; that is told here like all other damage.
+    if (replica.usable) replica.markDamaged(reason);
+    else `,
+    to: `    const { partition } = recovered;
+    const generation = this.host.nextGeneration();
+    const meta = { ...recovered.meta, generation, damaged: false, baseIndex: 0, baseEpoch: 0 };
+    const start = { baseIndex: 0, baseEpoch: 0, lastIndex: 0, commitIndex: 0, logTime: 0 };
+    this.host.appendWal({ type: 'drop', partition });
+    const log = new ReplicaLog(partition, (record) => this.host.appendWal(record), start, []);
+    const replica = this.add(partition, meta, log, new Sessions(this.limits()), BLANK, 0);
+    replica.setMeta(meta);
+    `,
+    caught: /invariant 9/,
+    options: { faults: { damage: 20 } },
+  },
+  {
+    name: 'a wiped voter comes back empty under its old id',
+    seed: 1,
+    breaks: '9',
+    file: 'src/node/core/replica-set.ts',
+    from: `    const neverLed = !record.led && record.previousVoters.length === 0;
+    for (const name of neverLed ? [...record.learners, ...record.voters] : record.learners) {
+      if (name.node !== nodeId || this.created.has(name.id)) continue;
+      if (mayCreateReplica(name.id, run)) return name.id;`,
+    to: `    for (const name of [...record.learners, ...record.voters]) {
+      if (name.node === nodeId && run.boot > 0 && !this.created.has(name.id)) return name.id;`,
+    caught: /invariant 9: .* is used again/,
+    options: REPAIRS,
+  },
+  {
+    name: 'any run of a node may create a replica id',
+    seed: 6,
+    breaks: '9',
+    file: 'src/common/replica-id.ts',
+    from: 'return made.node === run.node && made.incarnation === run.incarnation && made.boot === run.boot;',
+    to: 'return made.node === run.node;',
+    caught: /invariant 9: .* is used again/,
+    options: REPAIRS,
+  },
+  {
+    name: 'a restarted leader is waited for',
+    seed: 2,
+    breaks: '13',
+    file: 'src/router/controller/failover.ts',
+    from: 'if (boot !== leader.boot)\n    return ',
+    to: "if (boot !== leader.boot)\n    return '' && ",
+    caught: /not within/,
+    options: RESTLESS,
+  },
+];

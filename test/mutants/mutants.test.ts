@@ -1,0 +1,100 @@
+/**
+ * Replays the seed that kills each mutant of list.ts, each in a child process, and expects the check that is meant for it
+ * to catch it; the code as it is passes the same seeds. After a change of the simulation or of the protocol a seed may kill
+ * no more: `npm run mutants -- --record` searches anew.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { MUTANTS } from './list.ts';
+import { ROOT, runSuite, runTasks, type Task, type Verdict } from './mutant.ts';
+
+const TIMEOUT_MS = 300_000;
+/** Child processes at a time. */
+const LANES = 2;
+/** Seeds of the code as it is in one child process. */
+const CLEAN_SEEDS = 12;
+
+const simulated = MUTANTS.filter(({ suite }) => suite === undefined);
+const queue: (() => Promise<void>)[] = [];
+
+/** Runs in its turn, two at a time; the tests wait for what they need. */
+function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => queue.push(() => work().then(resolve, reject)));
+}
+
+async function lane(): Promise<void> {
+  for (let work = queue.shift(); work !== undefined; work = queue.shift()) await work();
+}
+
+function taskOf({ name, seed = 0 }: { name: string; seed?: number }): Task {
+  return { name, from: seed, to: seed + 1 };
+}
+
+describe('every mutant', () => {
+  it('has a name of its own', () => {
+    expect(new Set(MUTANTS.map(({ name }) => name)).size).toBe(MUTANTS.length);
+  });
+
+  it('changes exactly one place', () => {
+    const counts = MUTANTS.map(({ name, file, from }) => ({
+      name,
+      places: readFileSync(join(ROOT, file), 'utf8').split(from).length - 1,
+    }));
+    expect(counts.filter(({ places }) => places !== 1)).toEqual([]);
+  });
+
+  it('has a seed that kills it, or a file of unit tests that does', () => {
+    expect(simulated.filter(({ seed }) => !seed).map(({ name }) => name)).toEqual([]);
+  });
+});
+
+describe('a process with a mutant', () => {
+  it('fails if it has not loaded the file', { timeout: TIMEOUT_MS }, async () => {
+    const mutant = {
+      ...simulated[0]!,
+      file: 'src/client/engine.ts',
+      from: 'export class Engine',
+      to: 'class Engine',
+    };
+    await expect(runTasks([], mutant)).rejects.toThrow('src/client/engine.ts was never loaded');
+  });
+
+  it('fails if the place to be changed is not there exactly once', async () => {
+    const mutant = { ...simulated[0]!, from: 'nowhere', to: '' };
+    await expect(runTasks([], mutant)).rejects.toThrow('a mutant must change one place, not 0');
+  });
+});
+
+describe('is caught:', () => {
+  for (const mutant of MUTANTS) {
+    const caught =
+      mutant.suite === undefined
+        ? inTurn(() => runTasks([taskOf(mutant)], mutant).then(([verdict]) => verdict!))
+        : inTurn(() => runSuite(mutant));
+    // Whoever asks for it fails with it.
+    caught.catch(() => {});
+    it(mutant.name, { timeout: TIMEOUT_MS }, async () => {
+      const found = await caught;
+      if (Array.isArray(found)) expect(found.join('\n')).toMatch(mutant.caught);
+      else expect(found, 'npm run mutants -- --record').toMatchObject({ seed: mutant.seed });
+    });
+  }
+});
+
+describe('the code as it is', () => {
+  const tasks = simulated.map(taskOf);
+  const parts: Promise<Verdict[]>[] = [];
+  for (let at = 0; at < tasks.length; at += CLEAN_SEEDS) {
+    const part = inTurn(() => runTasks(tasks.slice(at, at + CLEAN_SEEDS), null));
+    part.catch(() => {});
+    parts.push(part);
+  }
+  for (let at = 0; at < LANES; at += 1) void lane();
+
+  it('passes the same seeds', { timeout: TIMEOUT_MS }, async () => {
+    const verdicts = (await Promise.all(parts)).flat();
+    expect(verdicts.filter(({ seed, otherwise }) => seed !== null || otherwise.length > 0)).toEqual([]);
+    expect(verdicts).toHaveLength(simulated.length);
+  });
+});

@@ -1,0 +1,81 @@
+/**
+ * Searches for a seed that kills each mutant: `npm run mutants [-- --only NAME] [--seeds 500] [--jobs 2] [--record]`.
+ * `--only` takes a part of a name. Prints a table; exits 1 if a mutant survives. `--record` writes the seeds that were
+ * found into the lists.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { LISTS, MUTANTS } from './list.ts';
+import { type Mutant, runSuite, runTasks, type Verdict } from './mutant.ts';
+
+/** Seeds per child process, so that one that makes no progress is found. */
+const SEEDS_PER_CHILD = 100;
+
+async function hunt(mutant: Mutant, seeds: number): Promise<Verdict> {
+  const { name } = mutant;
+  if (mutant.suite !== undefined) {
+    const start = performance.now();
+    const failed = await runSuite(mutant);
+    const right = failed.find((title) => mutant.caught.test(title));
+    const otherwise = right === undefined ? failed.map((reason) => ({ seed: 0, reason })) : [];
+    const ms = performance.now() - start;
+    return { name, seed: right === undefined ? null : 0, reason: right ?? '', otherwise, seeds: 1, ms };
+  }
+  let total: Verdict = { name, seed: null, reason: '', otherwise: [], seeds: 0, ms: 0 };
+  for (let from = 1; from <= seeds && total.seed === null; from += SEEDS_PER_CHILD) {
+    const to = Math.min(seeds + 1, from + SEEDS_PER_CHILD);
+    const [part] = await runTasks([{ name, from, to }], mutant);
+    const { seed, reason } = part!;
+    const otherwise = [...total.otherwise, ...part!.otherwise].slice(0, 3);
+    total = { name, seed, reason, otherwise, seeds: total.seeds + part!.seeds, ms: total.ms + part!.ms };
+  }
+  return total;
+}
+
+function print(mutant: Mutant, verdict: Verdict): void {
+  const { seed, seeds, ms, reason, otherwise } = verdict;
+  const found = seed === null ? 'SURVIVES' : mutant.suite === undefined ? `seed ${seed}` : 'test';
+  const rate = `${(seeds / (ms / 1_000)).toFixed(1)}/s`;
+  process.stdout.write(`${found.padEnd(9)} ${rate.padStart(7)}  ${mutant.name}\n`);
+  if (reason !== '') process.stdout.write(`${' '.repeat(19)}${reason.slice(0, 160)}\n`);
+  for (const other of otherwise)
+    process.stdout.write(`${' '.repeat(19)}otherwise: seed ${other.seed}: ${other.reason.slice(0, 160)}\n`);
+}
+
+/** Puts the seeds into the texts of the lists, behind the names. */
+function record(verdicts: readonly Verdict[]): void {
+  for (const list of LISTS) {
+    const path = join(import.meta.dirname, list);
+    let text = readFileSync(path, 'utf8');
+    for (const { name, seed } of verdicts) {
+      const at = text.indexOf(`name: '${name}',`);
+      if (at < 0 || seed === null || seed === 0) continue;
+      text = text.slice(0, at) + text.slice(at).replace(/seed: \d+,/, `seed: ${seed},`);
+    }
+    writeFileSync(path, text);
+  }
+}
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string', default: '' },
+    seeds: { type: 'string', default: '500' },
+    jobs: { type: 'string', default: '2' },
+    record: { type: 'boolean', default: false },
+  },
+});
+const waiting = MUTANTS.filter(({ name }) => name.includes(values.only));
+const verdicts: Verdict[] = [];
+const worker = async (): Promise<void> => {
+  for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
+    const verdict = await hunt(mutant, Number(values.seeds));
+    print(mutant, verdict);
+    verdicts.push(verdict);
+  }
+};
+await Promise.all(Array.from({ length: Number(values.jobs) }, worker));
+if (values.record) record(verdicts);
+const survivors = verdicts.filter(({ seed }) => seed === null);
+process.stdout.write(`${verdicts.length} mutants, ${survivors.length} survive\n`);
+process.exitCode = verdicts.length === 0 || survivors.length > 0 ? 1 : 0;

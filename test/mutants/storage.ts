@@ -1,0 +1,90 @@
+/** Deliberate bugs in the WAL, checkpoints and snapshots: what is durable, and what a copy holds. */
+import { type Mutant, REPAIRS, RESTLESS } from './mutant.ts';
+
+export const STORAGE_MUTANTS: readonly Mutant[] = [
+  {
+    name: 'a group of the WAL is durable without an fsync',
+    seed: 1,
+    breaks: '5',
+    file: 'src/node/wal/segment-files.ts',
+    from: `      file.sync((syncError) => {
+        if (syncError === null) segment.bytes += length;
+        done(syncError, true);
+      });`,
+    to: `      segment.bytes += length;
+      done(null, true);`,
+    caught: /invariant 5: .* recovered something else/,
+    options: { faults: { crash: 20 } },
+  },
+  {
+    name: 'an fsync counts for what was appended while it was under way',
+    seed: 3,
+    breaks: '5',
+    file: 'src/node/wal/writer.ts',
+    from: 'if (group.callerLsn !== 0) this.#listener.durable(group.callerLsn);',
+    to: 'if (group.callerLsn !== 0) this.#listener.durable(this.#building.callerLsn || group.callerLsn);',
+    caught: /invariant 5: .* recovered something else/,
+    options: { ...RESTLESS, faults: { crash: 40 } },
+  },
+  {
+    name: 'the head of the WAL is dropped without a sync of the store',
+    seed: 3,
+    breaks: 'G1',
+    file: 'src/node/core/checkpoints.ts',
+    from: `    this.host.store({
+      kind: 'sync',
+      done: (error) => {
+        if (error !== null) throw error;
+        this.finish(handed);
+      },
+    });`,
+    to: '    this.finish(handed);',
+    caught: /is found damaged, but nothing has damaged it/,
+    options: { ...RESTLESS, faults: { crash: 20 } },
+  },
+  {
+    name: 'a snapshot is switched to without a sync of the store',
+    seed: 61,
+    breaks: 'G1',
+    file: 'src/node/core/snapshot-receiver.ts',
+    from: `    this.host.store({
+      kind: 'sync',
+      done: (error) => {`,
+    to: `    this.host.store({
+      kind: 'openView',
+      done: (error) => {`,
+    caught: /is found damaged, but nothing has damaged it/,
+    options: { ...REPAIRS, faults: { ...REPAIRS.faults, crash: 60 } },
+  },
+  {
+    name: 'a chunk of a snapshot is lost',
+    seed: 7,
+    breaks: '9',
+    file: 'src/node/core/snapshot-receiver.ts',
+    from: '      batch,\n      done: (error) => {',
+    to: '      batch: chunk.cursor.byteLength === 0 ? batch : batch.slice(1),\n      done: (error) => {',
+    caught: /at \d+ has|rows of/,
+    options: REPAIRS,
+  },
+  {
+    name: 'deduplication is lost in a snapshot',
+    seed: 3,
+    breaks: '11',
+    file: 'src/node/core/snapshot-receiver.ts',
+    from: '    this.sessions = sessions;',
+    to: '    this.sessions = sessions === null ? null : new Sessions(this.replica.sessionLimits);',
+    // The scrub may be first: the rows of the receiver differ from those of a quorum.
+    caught: /at \d+ has|invariant 6|invariant 11|is found damaged, but nothing has damaged it/,
+    options: REPAIRS,
+  },
+  {
+    name: 'the deduplication table is lost at a restart',
+    seed: 1,
+    breaks: '11',
+    file: 'src/node/core/replica-set.ts',
+    from: 'this.add(partition, meta, log, sessions, applied, table?.index ?? 0);',
+    to: 'this.add(partition, meta, log, new Sessions(limits), applied, table?.index ?? 0);',
+    caught: /at \d+ has|invariant 6|invariant 11/,
+    options: RESTLESS,
+  },
+];

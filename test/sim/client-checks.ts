@@ -1,0 +1,244 @@
+/**
+ * What clients may see: acknowledged writes are in the committed log exactly once, `not applied` is true, counters
+ * count, and reads are linearizable per key. The ghost is the order: a read or an acknowledged write has a position in
+ * its partition's log, and positions never go back in real time. (Sufficient since every operation has one key.)
+ * It keeps the history of all operations for checkers that know nothing of logs.
+ */
+import { toLatin1 } from '../../src/common/bytes.ts';
+import { partitionOf } from '../../src/common/hash.ts';
+import type { Receipt, Reply, Request, Value } from '../../src/common/wire/messages.ts';
+import { decodeEntry } from '../../src/node/core/entry.ts';
+import { userKey } from '../../src/node/core/layout.ts';
+import { type GhostPartition, type KeyState, requestName } from './ghost.ts';
+import type { Invariants } from './invariants.ts';
+import type { World } from './world.ts';
+
+/** One operation of a client, from call to return. Times are virtual ms. */
+export interface Operation {
+  readonly client: string;
+  readonly key: string;
+  readonly partition: number;
+  readonly kind: 'get' | 'put' | 'delete' | 'increment';
+  /** The value to put or the delta, as text. */
+  readonly input: string;
+  readonly ack: 'leader' | 'quorum' | 'all';
+  /** Name of the request id; empty for reads. */
+  readonly request: string;
+  readonly call: number;
+  /** Position in the log that every operation finished before the call had reached. */
+  readonly floor: number;
+  /** Null while it is open. */
+  end: number | null;
+  outcome: 'open' | 'applied' | 'not_applied' | 'unknown';
+  output: string;
+}
+
+const INITIAL: KeyState = { index: 0, kind: 'absent', content: '' };
+
+/** Counts by way of ending. */
+export interface OperationCounts {
+  applied: number;
+  notApplied: number;
+  unknown: number;
+  reads: number;
+}
+
+/** The client checks of one simulation. */
+export class ClientChecks {
+  readonly history: Operation[] = [];
+  readonly counts: OperationCounts = { applied: 0, notApplied: 0, unknown: 0, reads: 0 };
+  /** Writes acknowledged at `leader`. */
+  private readonly early: Operation[] = [];
+  private readonly world: World;
+  private readonly ghosts: readonly GhostPartition[];
+  private readonly invariants: Invariants;
+  /** Per key: the highest position of a finished operation. */
+  private readonly floors = new Map<string, number>();
+
+  constructor(world: World, ghosts: readonly GhostPartition[], invariants: Invariants) {
+    this.world = world;
+    this.ghosts = ghosts;
+    this.invariants = invariants;
+  }
+
+  /** Starts an operation. */
+  call(operation: Omit<Operation, 'call' | 'floor' | 'end' | 'outcome' | 'output'>): Operation {
+    const floor = this.floors.get(operation.key) ?? 0;
+    const started: Operation = {
+      ...operation,
+      call: this.world.now,
+      floor,
+      end: null,
+      outcome: 'open',
+      output: '',
+    };
+    this.history.push(started);
+    return started;
+  }
+
+  /** Ends a write with a receipt. */
+  acknowledged(operation: Operation, receipt: Receipt): void {
+    this.end(operation, 'applied', `version ${receipt.version}`);
+    this.counts.applied += 1;
+    if (receipt.durability === 'leader') {
+      this.early.push(operation);
+      return;
+    }
+    this.world.check(
+      receipt.version > operation.floor,
+      () => `invariant 10: ${describe(operation)} has version ${receipt.version}, floor ${operation.floor}`,
+    );
+    this.raise(operation.key, receipt.version);
+  }
+
+  /** Ends a write or read without a result. */
+  failed(operation: Operation, outcome: 'applied' | 'not_applied' | 'unknown', code: string): void {
+    this.end(operation, outcome, code);
+    if (operation.kind === 'get') return;
+    if (outcome === 'unknown') this.counts.unknown += 1;
+    if (outcome === 'applied') {
+      this.counts.applied += 1;
+      const index = this.ghost(operation.partition).effectOf(operation.request);
+      this.world.check(
+        index !== undefined,
+        () => `${describe(operation)} was told applied and is not committed`,
+      );
+    }
+    if (outcome === 'not_applied') {
+      this.counts.notApplied += 1;
+      this.ghost(operation.partition).deny(operation.request);
+    }
+  }
+
+  /** Ends a linearizable read: it must be at or above everything finished at its start. */
+  read(operation: Operation, value: Value): void {
+    const ghost = this.ghost(operation.partition);
+    const key = toLatin1(userKey('', Buffer.from(operation.key)));
+    this.end(operation, 'applied', value.found ? `version ${value.version}` : 'absent');
+    this.counts.reads += 1;
+    const states = [INITIAL, ...ghost.history(key)];
+    const position = value.found ? this.foundAt(operation, value, states) : absentAt(states, operation.floor);
+    this.world.check(
+      position !== null,
+      () =>
+        `invariant 10: ${describe(operation)} returns absent, floor ${operation.floor}, history ${list(states)}`,
+    );
+    this.raise(operation.key, position);
+  }
+
+  /** Returns the writes that were acknowledged at `leader` and are not committed; call once everything is. */
+  lost(): Operation[] {
+    return this.early.filter(
+      ({ partition, request }) => this.ghost(partition).effectOf(request) === undefined,
+    );
+  }
+
+  /** A node answers a request. Checked when the reply leaves: a later commit is no excuse. */
+  replied(node: string, request: Request, clientId: Uint8Array, reply: Reply): void {
+    if (reply.result !== 'receipt' || reply.receipt == null) return;
+    const { receipt } = reply;
+    const ghost = this.ghost(receipt.partition);
+    const name = requestName(toLatin1(clientId), request.sequence);
+    const what = `${node} acknowledges ${receipt.durability} ${name} as p${receipt.partition}/${receipt.version}`;
+    const partition = partitionOf(request.key, this.ghosts.length);
+    this.world.check(receipt.partition === partition, () => `${what}: the key is in p${partition}`);
+    if (receipt.durability === 'leader') {
+      this.checkLeaderAck(node, receipt, request.sequence, what);
+      return;
+    }
+    const index = ghost.effectOf(name);
+    this.world.check(index === receipt.version, () => `invariant 6: ${what}, committed is ${index}`);
+    const { epoch } = ghost.at(receipt.version)!.entry;
+    const epochKnown = receipt.epoch === epoch || (receipt.duplicate && receipt.epoch === 0);
+    this.world.check(epochKnown, () => `${what} in epoch ${receipt.epoch}, committed in ${epoch}`);
+    if (request.operation === 'increment') {
+      const state = ghost.stateAt(toLatin1(userKey(request.keyspace, request.key)), receipt.version);
+      const told = String(receipt.counter);
+      this.world.check(
+        state.content === told,
+        () => `invariant 11: ${what}: counter ${told}, is ${state.content}`,
+      );
+    }
+    if (receipt.durability === 'all') this.checkAll(receipt, epoch, what);
+  }
+
+  private checkLeaderAck(node: string, receipt: Receipt, sequence: number, what: string): void {
+    const entry = this.invariants.durableLog(node, receipt.partition)?.at(receipt.version);
+    const found = entry === undefined ? null : decodeEntry(entry.payload).requestId;
+    this.world.check(found?.sequence === sequence, () => `${what}, which is not durable there`);
+  }
+
+  private checkAll(receipt: Receipt, epoch: number, what: string): void {
+    const record = this.invariants.record(receipt.partition);
+    const holders = (record?.voters ?? []).filter(({ node, id }) => {
+      const log = this.invariants.durableLog(node, receipt.partition);
+      if (log?.meta?.replica !== id) return true;
+      return receipt.version < log.base || log.epochAt(receipt.version) === epoch;
+    });
+    // A record of a later epoch may name voters that this leader never had: those say nothing.
+    const comparable = record?.epoch === epoch;
+    this.world.check(
+      !comparable || holders.length === record?.voters.length,
+      () => `${what}, only ${holders.map(({ node }) => node).join(' ')} hold it durably`,
+    );
+  }
+
+  private foundAt(operation: Operation, value: Value, states: readonly KeyState[]): number {
+    const state = states.find(({ index }) => index === value.version);
+    const content =
+      state?.kind === 'counter' && value.value.byteLength === 8
+        ? String(Buffer.from(value.value).readBigInt64LE(0))
+        : toLatin1(value.value);
+    this.world.check(
+      state !== undefined && state.kind !== 'absent' && state.content === content,
+      () =>
+        `invariant 10: ${describe(operation)} returns ${content} version ${value.version}, history ${list(states)}`,
+    );
+    const next = states.find(({ index }) => index > value.version);
+    this.world.check(
+      next === undefined || next.index > operation.floor,
+      () => `invariant 10: ${describe(operation)} returns version ${value.version}, floor ${operation.floor}`,
+    );
+    return Math.max(value.version, operation.floor);
+  }
+
+  private end(operation: Operation, outcome: Operation['outcome'], output: string): void {
+    this.world.check(operation.end === null, () => `${describe(operation)} ends twice`);
+    operation.end = this.world.now;
+    operation.outcome = outcome;
+    operation.output = output;
+    this.world.trace(`${describe(operation)} ends: ${outcome} ${output}`);
+  }
+
+  private raise(key: string, position: number): void {
+    if (position > (this.floors.get(key) ?? 0)) this.floors.set(key, position);
+  }
+
+  private ghost(partition: number): GhostPartition {
+    const ghost = this.ghosts[partition];
+    this.world.check(ghost !== undefined, () => `partition ${partition} does not exist`);
+    return ghost;
+  }
+}
+
+/** The earliest position at or after `floor` at which the key was absent; null if there is none. */
+function absentAt(states: readonly KeyState[], floor: number): number | null {
+  for (const [at, state] of states.entries()) {
+    const next = states[at + 1];
+    if (state.kind === 'absent' && (next === undefined || next.index > floor))
+      return Math.max(state.index, floor);
+  }
+  return null;
+}
+
+function list(states: readonly KeyState[]): string {
+  return states
+    .slice(-12)
+    .map((state) => `${state.index}:${state.kind} ${state.content}`)
+    .join(', ');
+}
+
+function describe(operation: Operation): string {
+  const { client, kind, key, input, ack, request, call } = operation;
+  return `${client} ${kind} ${key} ${input} ${kind === 'get' ? '' : `${ack} ${request} `}(called ${call.toFixed(0)})`;
+}

@@ -1,0 +1,211 @@
+/**
+ * A whole simulated cluster: nodes, controllers, topology store, network, clients, and the checks that watch them, all
+ * in one world. It owns how they are wired, and which random shape a seed gives to the cluster.
+ */
+import { partitionOf } from '../../src/common/hash.ts';
+import { SESSION_SEQUENCES_MAX, SESSIONS_MAX } from '../../src/common/limits.ts';
+import { Sessions } from '../../src/node/core/sessions.ts';
+import { ClientChecks } from './client-checks.ts';
+import { ControlLinks } from './control-links.ts';
+import { GhostPartition } from './ghost.ts';
+import { Invariants } from './invariants.ts';
+import { Network, type NetworkProfile } from './network.ts';
+import { PeerLinks } from './peer-links.ts';
+import { RowChecks } from './row-checks.ts';
+import { SimClient, type Workload } from './sim-client.ts';
+import { SimController } from './sim-controller.ts';
+import { SimNode } from './sim-node.ts';
+import { type Fate, SimTopologyStore } from './sim-topology-store.ts';
+import type { World } from './world.ts';
+
+/** The shape of a cluster; whatever is absent is drawn from the seed. */
+export interface ClusterShape {
+  readonly nodes: number;
+  readonly partitions: number;
+  readonly replicationFactor: number;
+  readonly controllers: number;
+  readonly clients: number;
+  readonly datagrams: boolean;
+  /** Deduplication window, ms of log time. */
+  readonly sessionWindowMs: number;
+}
+
+/** Draws the shape of a cluster. */
+export function drawShape(world: World, fixed: Partial<ClusterShape>): ClusterShape {
+  const nodes = fixed.nodes ?? world.pick([3, 3, 4, 5]);
+  return {
+    nodes,
+    partitions: world.pick([1, 2, 3]),
+    replicationFactor: Math.min(nodes, world.pick([3, 3, 3, 5])),
+    controllers: world.pick([1, 2]),
+    clients: world.pick([2, 3]),
+    datagrams: world.chance(0.4),
+    sessionWindowMs: world.pick([600_000, 600_000, 1_500]),
+    ...fixed,
+  };
+}
+
+export class Cluster {
+  readonly world: World;
+  readonly shape: ClusterShape;
+  readonly network: Network;
+  /** How the network is when nothing ails it. */
+  readonly calm: NetworkProfile;
+  readonly ghosts: readonly GhostPartition[];
+  readonly invariants: Invariants;
+  readonly rows: RowChecks;
+  readonly checks: ClientChecks;
+  readonly store: SimTopologyStore;
+  readonly nodes: readonly SimNode[];
+  readonly controllers: readonly SimController[];
+  readonly clients: SimClient[] = [];
+  readonly workload: Workload;
+  /** While true, the topology store leaves the outcome of many writes unknown. */
+  storeUnsure = false;
+
+  constructor(world: World, shape: ClusterShape) {
+    this.world = world;
+    this.shape = shape;
+    this.calm = {
+      delayMsMin: 0.2,
+      delayMsMax: world.between(1, 6),
+      breakChance: 0,
+      datagrams: shape.datagrams,
+      dropChance: 0.01,
+      duplicateChance: 0.02,
+    };
+    this.network = new Network(world, this.calm);
+    const limits = {
+      windowMs: shape.sessionWindowMs,
+      sequencesMax: SESSION_SEQUENCES_MAX,
+      sessionsMax: SESSIONS_MAX,
+    };
+    this.ghosts = Array.from(
+      { length: shape.partitions },
+      (_, partition) => new GhostPartition(world, partition, new Sessions(limits)),
+    );
+    this.invariants = new Invariants(world, this.ghosts);
+    this.rows = new RowChecks(world, this.ghosts);
+    this.checks = new ClientChecks(world, this.ghosts, this.invariants);
+    this.store = new SimTopologyStore({
+      schedule: (delayMs, run) => world.schedule(delayMs, run),
+      random: () => world.random.next(),
+      fate: () =>
+        this.storeUnsure ? world.pick<Fate>(['normal', 'lost', 'applied', 'applied-late']) : 'normal',
+      committed: ({ entries }) => {
+        for (const { value } of entries) if ('partition' in value) this.invariants.recordWritten(value);
+      },
+    });
+    this.workload = {
+      partitions: shape.partitions,
+      keys: keysFor('k', 2, shape.partitions),
+      counters: keysFor('n', 1, shape.partitions),
+      concurrency: 8,
+      thinkMs: world.pick([2, 4, 8]),
+      timeoutMs: 3_000,
+    };
+    const peers = new PeerLinks(this.network);
+    const control = new ControlLinks(this.network);
+    this.nodes = this.makeNodes(peers, control);
+    for (const node of this.nodes) peers.add(node);
+    this.controllers = this.makeControllers(control);
+    for (const controller of this.controllers) control.add(this.nodes, controller);
+  }
+
+  /** Crashes a node together with its clients' connections. */
+  stopNode(node: SimNode, kind: 'power' | 'process'): void {
+    node.crash(kind);
+    for (const client of this.clients) client.nodeStopped(node.id);
+  }
+
+  /** Lets the topology store answer, and surely. */
+  healStore(): void {
+    this.store.unavailable = false;
+    this.storeUnsure = false;
+  }
+
+  /** Adds a client; it begins to work at once unless it has no concurrency. */
+  addClient(id: string, concurrency: number): SimClient {
+    const { world, network, nodes, checks, workload } = this;
+    const client = new SimClient(id, {
+      world,
+      network,
+      nodes,
+      checks,
+      workload: { ...workload, concurrency },
+    });
+    this.clients.push(client);
+    return client;
+  }
+
+  private makeNodes(peers: PeerLinks, control: ControlLinks): SimNode[] {
+    const { world, invariants, rows, checks, shape } = this;
+    const core = {
+      valueBytesMax: 1_000_000,
+      checkpointBytes: world.pick([2_000, 6_000, 1_000_000]),
+      walRetentionBytes: world.pick([1_000, 20_000]),
+      sessionWindowMs: shape.sessionWindowMs,
+      logCacheBytes: world.pick([200, 2_000, 100_000]),
+      snapshotChunkBytes: world.pick([100, 1_000]),
+      snapshotBytesPerSecond: 200_000,
+      scrubIntervalMs: 3_000,
+      requestsMax: 10_000,
+      requestBytesMax: 10_000_000,
+    };
+    const around = {
+      world,
+      invariants,
+      rows,
+      clients: checks,
+      peers,
+      control,
+      core,
+      segmentBytes: world.pick([600, 4_096]),
+    };
+    return Array.from({ length: shape.nodes }, (_, at) => new SimNode(`n${at + 1}`, around));
+  }
+
+  private makeControllers(control: ControlLinks): SimController[] {
+    const { world, store, shape } = this;
+    const { nodes: initialNodes, partitions, replicationFactor } = shape;
+    const bootstrap = { initialNodes, partitions, replicationFactor };
+    // Mostly quicker than in production, so that a run sees many failovers; sometimes hasty, so that they are needless.
+    const floorMs = world.pick([60, 150, 300, 700]);
+    const options = {
+      detector: {
+        floorMs,
+        disconnectMs: world.between(10, 200),
+        phiThreshold: world.pick([2, 8]),
+        stallMs: 100,
+      },
+      resendMs: world.between(20, 100),
+      resendMsMax: 400,
+      sealGraceMs: world.pick([0, 10, 150]),
+      ledMs: world.between(200, 1_500),
+      establishMs: world.between(200, 3_000),
+      reconfigureMs: world.between(500, 5_000),
+      prepareMs: world.between(200, 2_000),
+      requiredSealMs: world.between(100, 1_500),
+      planBackoffMs: 200,
+      planBackoffMsMax: 2_000,
+      balanceAfterMs: world.between(300, 3_000),
+      storeRetryMs: world.between(50, 500),
+    };
+    const around = { world, control, store, bootstrap, options };
+    return Array.from({ length: shape.controllers }, (_, at) => new SimController(`c${at + 1}`, around));
+  }
+}
+
+/** Returns keys with this prefix, `each` of them in every partition. */
+function keysFor(prefix: string, each: number, partitions: number): string[] {
+  const keys: string[] = [];
+  const counts = new Array<number>(partitions).fill(0);
+  for (let at = 0; keys.length < each * partitions; at += 1) {
+    const key = `${prefix}${at}`;
+    const partition = partitionOf(Buffer.from(key), partitions);
+    if (counts[partition]! >= each) continue;
+    counts[partition]! += 1;
+    keys.push(key);
+  }
+  return keys;
+}

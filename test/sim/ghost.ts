@@ -1,0 +1,155 @@
+/**
+ * The ghost of one partition: the log that is committed for good, and what its entries mean. It is written by the
+ * checks alone and never read by the cluster: what a replica does is compared with it.
+ * It repeats the rules of the state machine in the simplest way: an unbounded memory of request ids, a history per
+ * key. Only the question whether a session still exists is asked of the production table, replayed here in log order.
+ * INVARIANT: the log only grows; a request id takes effect at most once (DESIGN section 5, 11).
+ */
+import { toLatin1 } from '../../src/common/bytes.ts';
+import { decodeEntry, type Entry } from '../../src/node/core/entry.ts';
+import type { Sessions } from '../../src/node/core/sessions.ts';
+import type { World } from './world.ts';
+
+/** One state of a key: from `index` on (until the next one) it has this content. */
+export interface KeyState {
+  readonly index: number;
+  readonly kind: 'absent' | 'value' | 'counter';
+  /** latin1 of a value's bytes, decimal digits of a counter, empty when absent. */
+  readonly content: string;
+}
+
+/** A committed entry with what it did. */
+export interface GhostEntry {
+  readonly entry: Entry;
+  readonly hash: number;
+  /** `none` for entries without a request. */
+  readonly effect: 'none' | 'applied' | 'duplicate' | 'refused';
+}
+
+const ABSENT: KeyState = { index: 0, kind: 'absent', content: '' };
+
+/** Names a request across partitions and clients. */
+export function requestName(client: string, sequence: number): string {
+  return `${Buffer.from(client, 'latin1').toString('hex').slice(0, 8)}#${sequence}`;
+}
+
+/** Committed log and state of one partition. */
+export class GhostPartition {
+  readonly partition: number;
+  private readonly world: World;
+  private readonly log: GhostEntry[] = [];
+  private readonly keys = new Map<string, KeyState[]>();
+  private readonly effects = new Map<string, number>();
+  private readonly sessions: Sessions;
+  /** Requests that were told `not_applied`, by name. */
+  private readonly denied = new Set<string>();
+
+  constructor(world: World, partition: number, sessions: Sessions) {
+    this.world = world;
+    this.partition = partition;
+    this.sessions = sessions;
+  }
+
+  /** Index of the last committed entry. */
+  get length(): number {
+    return this.log.length;
+  }
+
+  /** Returns the committed entry at `index`, if it is committed. */
+  at(index: number): GhostEntry | undefined {
+    return this.log[index - 1];
+  }
+
+  /** Epoch of a committed entry; 0 for index 0. */
+  epochAt(index: number): number | undefined {
+    return index === 0 ? 0 : this.log[index - 1]?.entry.epoch;
+  }
+
+  /** Commits the next entry. */
+  extend(payload: Uint8Array, hash: number): void {
+    const entry = decodeEntry(payload);
+    const world: World = this.world;
+    world.check(entry.index === this.log.length + 1, () => `ghost of p${this.partition} grows in order`);
+    this.log.push({ entry, hash, effect: this.perform(entry) });
+  }
+
+  /** The index at which a request took effect. */
+  effectOf(name: string): number | undefined {
+    return this.effects.get(name);
+  }
+
+  /** Takes note that a client was told `not_applied`: it must not be in effect, now or later. */
+  deny(name: string): void {
+    this.denied.add(name);
+    this.world.check(
+      !this.effects.has(name),
+      () =>
+        `invariant 11: ${name} was told not_applied but took effect at p${this.partition}/${this.effects.get(name)}`,
+    );
+  }
+
+  /** The state of a key after the entry at `index`. */
+  stateAt(key: string, index: number): KeyState {
+    const states = this.keys.get(key) ?? [];
+    for (let at = states.length - 1; at >= 0; at -= 1) {
+      if (states[at]!.index <= index) return states[at]!;
+    }
+    return ABSENT;
+  }
+
+  /** All states of a key in log order; before the first one it was absent. */
+  history(key: string): readonly KeyState[] {
+    return this.keys.get(key) ?? [];
+  }
+
+  /** The keys (latin1 user keys) that are present after the entry at `index`. */
+  present(index: number): string[] {
+    return [...this.keys.keys()].filter((key) => this.stateAt(key, index).kind !== 'absent');
+  }
+
+  private perform(entry: Entry): GhostEntry['effect'] {
+    const { command, requestId } = entry;
+    if (command.kind === 'expire') this.sessions.expire(command.before);
+    if (requestId === null) return 'none';
+    const name = requestName(requestId.client, requestId.sequence);
+    const found = this.sessions.lookup(requestId, entry.timestamp);
+    if (found.kind === 'seen') return 'duplicate';
+    if (found.kind !== 'new') return 'refused';
+    this.sessions.record(requestId, entry.index, false, entry.timestamp);
+    const before = this.effects.get(name);
+    const where = `p${this.partition}/${entry.index}`;
+    this.world.check(
+      before === undefined,
+      () => `invariant 11: ${name} takes effect twice: ${before} and ${where}`,
+    );
+    this.world.check(
+      !this.denied.has(name),
+      () => `invariant 11: ${name} was told not_applied, takes effect at ${where}`,
+    );
+    this.effects.set(name, entry.index);
+    this.write(entry);
+    return 'applied';
+  }
+
+  private write(entry: Entry): void {
+    const { command, index } = entry;
+    if (command.kind !== 'put' && command.kind !== 'delete' && command.kind !== 'increment') return;
+    const key = toLatin1(command.key);
+    let states = this.keys.get(key);
+    if (states === undefined) {
+      states = [];
+      this.keys.set(key, states);
+    }
+    if (command.kind === 'put') states.push({ index, kind: 'value', content: toLatin1(command.value) });
+    else if (command.kind === 'delete') states.push({ index, kind: 'absent', content: '' });
+    else {
+      const last = states.at(-1) ?? ABSENT;
+      this.world.check(
+        last.kind !== 'value',
+        () => `the workload increments a value at p${this.partition}/${index}`,
+      );
+      const sum = (last.kind === 'counter' ? BigInt(last.content) : 0n) + command.delta;
+      states.push({ index, kind: 'counter', content: String(sum) });
+    }
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * The nemesis: plans all faults of a run from the seed before the run begins, injects them, and heals. A plan is a list,
+ * so that a failing run can be tried again without some of them (shrink.ts).
+ * It injures no more than the promises allow: at most one replica of a partition is wiped or damaged until the record
+ * names it no more. What a fault does is up to *-faults.ts.
+ */
+import { createRandom } from '../../src/common/random.ts';
+import type { Cluster } from './cluster.ts';
+import * as control from './control-faults.ts';
+import { type Fault, Injection, type InjectionHost } from './injection.ts';
+import * as network from './network-faults.ts';
+import * as process from './process-faults.ts';
+import * as storage from './storage-faults.ts';
+
+/** Every kind of fault, with its weight among the others. */
+const FAULTS = {
+  crash: { weight: 8, inject: process.crash },
+  pause: { weight: 4, inject: process.pause },
+  drain: { weight: 2, inject: process.drain },
+  wipe: { weight: 2, inject: process.wipe },
+  damage: { weight: 2, inject: storage.damage },
+  diskFull: { weight: 1, inject: storage.diskFull },
+  slowDisk: { weight: 1, inject: storage.slowDisk },
+  failedSync: { weight: 1, inject: storage.failedSync },
+  split: { weight: 5, inject: network.split },
+  isolate: { weight: 2, inject: network.isolate },
+  halves: { weight: 1, inject: network.halves },
+  ring: { weight: 1, inject: network.ring },
+  bridge: { weight: 1, inject: network.bridge },
+  flap: { weight: 1, inject: network.flap },
+  swizzle: { weight: 1, inject: network.swizzle },
+  loss: { weight: 2, inject: network.loss },
+  controller: { weight: 4, inject: control.controller },
+  store: { weight: 2, inject: control.store },
+  move: { weight: 2, inject: control.move },
+} as const satisfies Record<string, { readonly weight: number; readonly inject: Fault }>;
+
+/** Name of a kind of fault. */
+export type FaultKind = keyof typeof FAULTS;
+
+/** Relative weights; 0 turns a fault off. */
+export type FaultWeights = Readonly<Record<FaultKind, number>>;
+
+export const FAULT_KINDS = Object.keys(FAULTS) as FaultKind[];
+
+export const FAULT_WEIGHTS = Object.fromEntries(
+  FAULT_KINDS.map((kind) => [kind, FAULTS[kind].weight]),
+) as FaultWeights;
+
+/** A fault to come: its place in the plan, when (ms after the start), what, and the seed of its own numbers. */
+export interface PlannedFault {
+  readonly index: number;
+  readonly atMs: number;
+  readonly kind: FaultKind;
+  readonly seed: number;
+}
+
+/** Draws the faults of a run. `meanMs` is the mean time between two. */
+export function planFaults(
+  seed: number,
+  weights: FaultWeights,
+  durationMs: number,
+  meanMs: number,
+): PlannedFault[] {
+  const random = createRandom(seed);
+  const total = FAULT_KINDS.reduce((sum, kind) => sum + weights[kind], 0);
+  const plan: PlannedFault[] = [];
+  for (let atMs = 0; total > 0; ) {
+    atMs += random.next() * meanMs * 2;
+    if (atMs >= durationMs) break;
+    let left = random.next() * total;
+    const kind = FAULT_KINDS.find((candidate) => {
+      left -= weights[candidate];
+      return left < 0;
+    });
+    plan.push({ index: plan.length, atMs, kind: kind ?? 'crash', seed: random.integer(2 ** 32) });
+  }
+  return plan;
+}
+
+export class Nemesis implements InjectionHost {
+  readonly cluster: Cluster;
+  readonly patient: boolean;
+  healed = false;
+
+  constructor(cluster: Cluster, weights: FaultWeights) {
+    this.cluster = cluster;
+    this.patient = weights.crash === 0 && weights.wipe === 0 && weights.failedSync === 0;
+  }
+
+  /** Injects what is planned, from now on. */
+  start(plan: readonly PlannedFault[]): void {
+    const { world } = this.cluster;
+    for (const { index, atMs, kind, seed } of plan) {
+      world.schedule(atMs, () => {
+        if (this.healed) return;
+        world.count(`fault ${kind}`);
+        world.trace(`nemesis: fault ${index}, ${kind}`);
+        FAULTS[kind].inject(new Injection(this, seed));
+      });
+    }
+  }
+
+  /** Ends every fault: all processes run, nothing is cut, disks have room, the topology store answers. */
+  heal(): void {
+    const { cluster } = this;
+    const { world, network: links, nodes, controllers } = cluster;
+    this.healed = true;
+    world.trace('nemesis: heals');
+    links.heal();
+    links.profile = { ...cluster.calm, breakChance: 0, dropChance: 0, duplicateChance: 0 };
+    cluster.healStore();
+    for (const node of nodes) {
+      node.disk.limitFreeBytes(Number.POSITIVE_INFINITY);
+      node.disk.slowSyncs(0);
+      if (!node.running) node.start();
+      else if (node.draining && !this.patient) this.end(node);
+      else if (node.paused) node.resume();
+    }
+    const [first, ...others] = controllers;
+    for (const other of others) other.crash();
+    if (first?.running === false) first.start();
+  }
+
+  private end(node: Cluster['nodes'][number]): void {
+    new Injection(this, 1).restart(node, 'process', 1);
+  }
+}

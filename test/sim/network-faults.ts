@@ -1,0 +1,138 @@
+/**
+ * Faults of the network: whole and one-way splits of all the shapes that have broken such systems before (majority,
+ * ring, bridge), links that flap, links that are clogged one by one and opened in another order, lossy links.
+ */
+import type { Injection } from './injection.ts';
+
+type Link = readonly [from: string, to: string];
+
+/** Cuts directions; they are mended after a while or when the nemesis heals. */
+function cutFor(injection: Injection, what: string, links: readonly Link[], durationMs: number): void {
+  const { network } = injection.cluster;
+  injection.trace(`${what}: cuts ${links.map(([from, to]) => `${from}>${to}`).join(' ')}`);
+  for (const [from, to] of links) network.cut(from, to);
+  injection.unlessHealed(durationMs, () => {
+    for (const [from, to] of links) network.mend(from, to);
+  });
+}
+
+function both(left: string, right: string): Link[] {
+  return [
+    [left, right],
+    [right, left],
+  ];
+}
+
+/** Nodes and controllers. */
+function servers(injection: Injection): string[] {
+  const { nodes, controllers } = injection.cluster;
+  return [...nodes, ...controllers].map(({ id }) => id);
+}
+
+/** Cuts a node off: one way or both, from some places or all; often its clients go on reaching it. */
+export function split(injection: Injection): void {
+  const node = injection.victim();
+  const inward = injection.chance(0.7);
+  const outward = !inward || injection.chance(0.6);
+  const reach = injection.between(0.3, 1.5);
+  const clients = injection.chance(0.5) ? injection.cluster.clients.map(({ id }) => id) : [];
+  const links: Link[] = [];
+  for (const place of [...servers(injection), ...clients]) {
+    if (place === node.id || !injection.chance(reach)) continue;
+    if (inward) links.push([place, node.id]);
+    if (outward) links.push([node.id, place]);
+  }
+  cutFor(injection, `split of ${node.id}`, links, injection.between(50, 2_000));
+}
+
+/** Cuts a node off from everybody but the clients: a leader that does not know that it is none any more. */
+export function isolate(injection: Injection): void {
+  const node = injection.victim();
+  const links = servers(injection)
+    .filter((place) => place !== node.id)
+    .flatMap((place) => both(place, node.id));
+  cutFor(injection, `isolation of ${node.id}`, links, injection.between(800, 2_500));
+}
+
+/** Divides nodes and controllers into two groups that do not hear each other. */
+export function halves(injection: Injection): void {
+  const places = injection.shuffle(servers(injection));
+  const size = 1 + Math.floor(injection.between(0, places.length - 1));
+  const links = places
+    .slice(0, size)
+    .flatMap((left) => places.slice(size).flatMap((right) => both(left, right)));
+  cutFor(injection, 'two halves', links, injection.between(100, 2_000));
+}
+
+/** Lets every node hear its two neighbours only: each has a quorum, and no two the same. */
+export function ring(injection: Injection): void {
+  const nodes = injection.shuffle(injection.cluster.nodes.map(({ id }) => id));
+  const links: Link[] = [];
+  for (const [at, left] of nodes.entries()) {
+    for (const [other, right] of nodes.entries()) {
+      const apart = Math.abs(at - other);
+      // Of three nodes all are neighbours: there the ring turns one way only.
+      if (nodes.length === 3 ? (at + 1) % 3 === other : apart > 1 && apart < nodes.length - 1)
+        links.push([left, right]);
+    }
+  }
+  cutFor(injection, 'ring', links, injection.between(100, 2_000));
+}
+
+/** Two halves that only one node reaches both of. */
+export function bridge(injection: Injection): void {
+  const [, ...others] = injection.shuffle(injection.cluster.nodes.map(({ id }) => id));
+  const size = Math.floor(others.length / 2);
+  const links = others
+    .slice(0, size)
+    .flatMap((left) => others.slice(size).flatMap((right) => both(left, right)));
+  cutFor(injection, 'bridge', links, injection.between(100, 2_000));
+}
+
+/** A link that breaks and comes back, again and again. */
+export function flap(injection: Injection): void {
+  const [left, right] = injection.shuffle(servers(injection));
+  const links = injection.chance(0.5) ? both(left!, right!) : [[left!, right!] as const];
+  const times = 2 + Math.floor(injection.between(0, 8));
+  const again = (count: number): void => {
+    if (count === 0 || injection.healed) return;
+    cutFor(injection, 'flap', links, injection.between(10, 200));
+    injection.later(injection.between(20, 400), () => again(count - 1));
+  };
+  again(times);
+}
+
+/** Stops links one by one, and opens them again in another order (swizzle-clogging, FoundationDB). */
+export function swizzle(injection: Injection): void {
+  const { network } = injection.cluster;
+  const places = servers(injection);
+  const links: Link[] = places.flatMap((from) =>
+    places.filter((to) => to !== from && injection.chance(0.5)).map((to) => [from, to] as const),
+  );
+  injection.trace(`swizzles ${links.length} links`);
+  let at = 0;
+  for (const [from, to] of injection.shuffle(links)) {
+    at += injection.between(1, 40);
+    injection.unlessHealed(at, () => network.cut(from, to));
+  }
+  at += injection.between(20, 500);
+  for (const [from, to] of injection.shuffle(links)) {
+    at += injection.between(1, 60);
+    injection.unlessHealed(at, () => network.mend(from, to));
+  }
+}
+
+/** Makes all links slow and lossy. */
+export function loss(injection: Injection): void {
+  const { network, calm } = injection.cluster;
+  network.profile = {
+    ...calm,
+    delayMsMax: calm.delayMsMax * injection.between(1, 20),
+    breakChance: injection.between(0, 0.02),
+    dropChance: injection.between(0, 0.3),
+    duplicateChance: injection.between(0, 0.3),
+  };
+  injection.unlessHealed(injection.between(50, 1_500), () => {
+    network.profile = calm;
+  });
+}

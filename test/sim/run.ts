@@ -1,0 +1,182 @@
+/**
+ * Runs one seed: forms a cluster, lets clients work while the nemesis injects faults, heals, and then requires that
+ * every partition takes writes again, that every replica catches up and that all rows are equal.
+ * A failure is thrown as a `SimulationFailure` that names the seed and the command that repeats it.
+ */
+import { partitionOf } from '../../src/common/hash.ts';
+import { Cluster, type ClusterShape, drawShape } from './cluster.ts';
+import { FAULT_WEIGHTS, type FaultWeights, Nemesis, type PlannedFault, planFaults } from './nemesis.ts';
+import { SimulationFailure, World } from './world.ts';
+
+/** What a run is made of; everything has a default. Times in virtual ms. */
+export interface SimulationOptions {
+  readonly shape?: Partial<ClusterShape>;
+  readonly faults?: Partial<FaultWeights>;
+  /** How long faults are injected. */
+  readonly faultMs?: number;
+  /** Places in the plan of the faults to inject; the default is all. */
+  readonly keepFaults?: ReadonlySet<number>;
+  /** Mean time between two faults. */
+  readonly faultEveryMs?: number;
+  /** Sees every trace line. */
+  readonly print?: (line: string) => void;
+}
+
+/** What a run did. */
+export interface SimulationResult {
+  readonly seed: number;
+  readonly events: number;
+  readonly operations: number;
+  readonly virtualMs: number;
+  readonly traceHash: string;
+  /** How often each path of the protocol was taken, by name. */
+  readonly counts: ReadonlyMap<string, number>;
+}
+
+/** A new cluster serves within this. */
+const FORMATION_MS = 10_000;
+/** After healing, every partition takes a write within this (DESIGN section 5, invariant 13). */
+const RECOVERY_MS = 20_000;
+/** ... and then every replica has everything within this. */
+const SETTLE_MS = 20_000;
+
+/** Runs one simulation to its end. Throws a `SimulationFailure`. */
+export function simulate(seed: number, options: SimulationOptions = {}): SimulationResult {
+  const world = new World(seed, options.print ?? null);
+  const cluster = new Cluster(world, drawShape(world, options.shape ?? {}));
+  const weights = { ...FAULT_WEIGHTS, ...options.faults };
+  const durationMs = options.faultMs ?? world.between(1_500, 3_500);
+  const plan = planFaults(seed, weights, durationMs, options.faultEveryMs ?? world.between(30, 200));
+  try {
+    run(cluster, new Nemesis(cluster, weights), plan, durationMs, options);
+  } catch (error) {
+    if (error instanceof SimulationFailure) {
+      error.faults = plan.length;
+      error.clients = cluster.shape.clients;
+    }
+    throw error;
+  }
+  const { counts } = cluster.checks;
+  for (const [name, count] of Object.entries(counts)) world.counts.set(`operation ${name}`, count);
+  return {
+    seed,
+    events: world.events,
+    operations: cluster.checks.history.length,
+    virtualMs: world.now,
+    traceHash: world.traceHash(),
+    counts: world.counts,
+  };
+}
+
+function run(
+  cluster: Cluster,
+  nemesis: Nemesis,
+  plan: readonly PlannedFault[],
+  durationMs: number,
+  options: SimulationOptions,
+): void {
+  const { world } = cluster;
+  world.trace(`shape ${JSON.stringify(cluster.shape)}`);
+  for (const node of cluster.nodes) node.start();
+  for (const controller of cluster.controllers) controller.start();
+  reach(cluster, FORMATION_MS, 'the cluster is formed', () => isEstablished(cluster));
+  for (let at = 1; at <= cluster.shape.clients; at += 1)
+    cluster.addClient(`u${at}`, cluster.workload.concurrency);
+  nemesis.start(plan.filter(({ index }) => options.keepFaults?.has(index) ?? true));
+  world.run(world.now + durationMs);
+  nemesis.heal();
+  requireProgress(cluster);
+  settle(cluster);
+  world.counts.set('operation lost', cluster.checks.lost().length);
+  world.trace(`end after ${world.events} events`);
+}
+
+/** Every partition takes a quorum write of a fresh client, while the workload goes on. */
+function requireProgress(cluster: Cluster): void {
+  const { world, workload, shape } = cluster;
+  const probe = cluster.addClient('probe', 0);
+  const done = new Set<number>();
+  const start = world.now;
+  const attempt = (key: string, partition: number): void => {
+    probe.run('put', key, 'quorum', (applied) => {
+      if (applied) done.add(partition);
+      else if (world.now - start < RECOVERY_MS) world.schedule(50, () => attempt(key, partition));
+    });
+  };
+  for (const [at, key] of workload.keys.entries()) {
+    if (at < shape.partitions * 2) attempt(key, partitionOf(Buffer.from(key), shape.partitions));
+  }
+  reach(
+    cluster,
+    RECOVERY_MS,
+    'invariant 13: every partition takes writes again',
+    () => done.size === shape.partitions,
+  );
+}
+
+/** Clients stop; every voter then applies the whole committed log, and every copy equals the ghost's. */
+function settle(cluster: Cluster): void {
+  const { clients } = cluster;
+  const world: World = cluster.world;
+  for (const client of clients) client.stop();
+  reach(cluster, SETTLE_MS, 'all operations end', () => clients.every(({ open }) => open === 0));
+  reach(cluster, SETTLE_MS, 'every voter applies everything', () => isLevel(cluster));
+  let pending = 0;
+  for (const node of cluster.nodes) {
+    for (const report of node.core?.reportAll() ?? []) {
+      const generation = cluster.invariants.durableLog(node.id, report.partition)?.meta?.generation;
+      if (report.state === 'damaged' || report.state === 'installing' || generation === undefined) continue;
+      pending += 1;
+      cluster.rows.copy(node.id, node.store, report.partition, generation, () => {
+        pending -= 1;
+      });
+    }
+  }
+  reach(cluster, 5_000, 'all copies are read', () => pending === 0);
+  world.check(pending === 0, () => `${pending} copies were not read`);
+}
+
+function reach(cluster: Cluster, limitMs: number, what: string, until: () => boolean): void {
+  const world: World = cluster.world;
+  const limit = world.now + limitMs;
+  // Checked on a timer, so that it costs nothing per event.
+  let reached = false;
+  const poll = (): void => {
+    reached = until();
+    if (!reached && world.now < limit) world.schedule(20, poll);
+  };
+  poll();
+  world.run(limit, () => reached);
+  world.check(reached, () => `${what}: not within ${limitMs} ms\n${describeCluster(cluster)}`);
+}
+
+function isEstablished(cluster: Cluster): boolean {
+  return cluster.ghosts.every(({ partition }) => cluster.invariants.record(partition)?.established === true);
+}
+
+function isLevel(cluster: Cluster): boolean {
+  return cluster.ghosts.every(({ partition, length }) => {
+    const record = cluster.invariants.record(partition);
+    if (record === null || !record.established || record.voters.length < cluster.shape.replicationFactor)
+      return false;
+    return record.voters.every((voter) => {
+      const node = cluster.nodes.find(({ id }) => id === voter.node);
+      const report = node?.core?.reportAll().find((found) => found.replica === voter.id);
+      return report?.appliedIndex === length;
+    });
+  });
+}
+
+function describeCluster(cluster: Cluster): string {
+  const lines = cluster.controllers.map((controller) => controller.describe());
+  for (const { partition, length } of cluster.ghosts) {
+    lines.push(
+      `p${partition}: ${length} committed, record ${JSON.stringify(cluster.invariants.record(partition))}`,
+    );
+  }
+  for (const node of cluster.nodes) {
+    lines.push(`${node.id}: ${node.running ? '' : 'down '}${node.paused ? 'paused ' : ''}boot ${node.boot}`);
+    for (const report of node.core?.reportAll() ?? []) lines.push(`  ${JSON.stringify(report)}`);
+  }
+  return lines.join('\n');
+}

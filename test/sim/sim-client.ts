@@ -1,0 +1,339 @@
+/**
+ * A simulated client: several operations at once over few keys, every attempt of a write under the same request id. The
+ * decisions are those of the production client (retry policy, budget, sequences, routing); only the waiting is the
+ * simulation's. It ends every operation as applied, not applied or unknown, and tells the client checks.
+ * INVARIANT: `not_applied` only if every attempt of the write was.
+ */
+
+import {
+  attemptTimeMs,
+  backoffDelayMs,
+  RETRY_DEFAULTS,
+  RetryBudget,
+  retryClass,
+} from '../../src/client/retry-policy.ts';
+import { PartitionSequences, type SessionPin } from '../../src/client/sequences.ts';
+import { toLatin1 } from '../../src/common/bytes.ts';
+import { fromFailure } from '../../src/common/failure.ts';
+import { partitionOf } from '../../src/common/hash.ts';
+import type { Failure, Reply, Request } from '../../src/common/wire/messages.ts';
+import { Routing } from '../../src/router/routing.ts';
+import type { ClientChecks, Operation } from './client-checks.ts';
+import { requestName } from './ghost.ts';
+import type { Connection, Network } from './network.ts';
+import type { SimNode } from './sim-node.ts';
+import type { World } from './world.ts';
+
+/** What a client does. */
+export interface Workload {
+  readonly partitions: number;
+  readonly keys: readonly string[];
+  readonly counters: readonly string[];
+  /** Operations in flight per client. */
+  readonly concurrency: number;
+  /** Pause between two operations, mean, ms. */
+  readonly thinkMs: number;
+  /** Time of one operation, ms. */
+  readonly timeoutMs: number;
+}
+
+/** What a client works with. */
+export interface ClientSurroundings {
+  readonly world: World;
+  readonly network: Network;
+  readonly nodes: readonly SimNode[];
+  readonly checks: ClientChecks;
+  readonly workload: Workload;
+}
+
+interface ToNode {
+  readonly request?: Request;
+  readonly cancel?: number;
+}
+
+interface Link {
+  readonly connection: Connection<ToNode, Reply>;
+  /** Attempts that wait for a reply, by request id. */
+  readonly waiting: Map<number, (reply: Reply | null) => void>;
+}
+
+interface Running extends SessionPin {
+  readonly operation: Operation;
+  readonly deadline: number;
+  readonly sequences: PartitionSequences | null;
+  attempt: number;
+  failures: number;
+  redirected: boolean;
+  /** Attempts without an answer. */
+  inFlight: number;
+  done: (applied: boolean) => void;
+}
+
+const ACKS = { leader: 'ACK_LEADER', quorum: 'ACK_QUORUM', all: 'ACK_ALL' } as const;
+
+export class SimClient {
+  readonly id: string;
+  private readonly around: ClientSurroundings;
+  private readonly clientId: Uint8Array;
+  private readonly routing = new Routing();
+  private readonly links = new Map<string, Link>();
+  private readonly sequences = new Map<number, PartitionSequences>();
+  private readonly budget = new RetryBudget(RETRY_DEFAULTS);
+  private nextRequest = 1;
+  private values = 0;
+  private stopped = false;
+  /** Operations that have not ended. */
+  open = 0;
+
+  constructor(id: string, around: ClientSurroundings) {
+    this.id = id;
+    this.around = around;
+    this.clientId = Buffer.from(around.world.random.id(), 'latin1');
+    this.refresh();
+    for (let lane = 0; lane < around.workload.concurrency; lane += 1) this.think();
+  }
+
+  /** Lets what is under way end and starts nothing more. */
+  stop(): void {
+    this.stopped = true;
+  }
+
+  /** Runs one operation to its end, beside the workload; `done` is told whether it was applied (or read). */
+  run(kind: Operation['kind'], key: string, ack: Operation['ack'], done: (applied: boolean) => void): void {
+    const { world, checks, workload } = this.around;
+    const partition = partitionOf(Buffer.from(key), workload.partitions);
+    const sequences = kind === 'get' ? null : this.sequencesOf(partition);
+    const sequence = sequences?.acquire() ?? 0;
+    this.values += 1;
+    const input = kind === 'put' ? `${this.id}.${this.values}` : kind === 'increment' ? '1' : '';
+    const request = sequences === null ? '' : requestName(toLatin1(this.clientId), sequence);
+    const operation = checks.call({ client: this.id, key, partition, kind, input, ack, request });
+    this.open += 1;
+    this.budget.earn();
+    const running: Running = {
+      operation,
+      deadline: world.now + workload.timeoutMs,
+      sequences,
+      sequence,
+      sessionTime: 0,
+      sessionGeneration: 0,
+      maybeApplied: false,
+      attempt: 0,
+      failures: 0,
+      redirected: false,
+      inFlight: 0,
+      done,
+    };
+    world.schedule(workload.timeoutMs, () => this.timedOut(running));
+    this.attempt(running);
+  }
+
+  private think(): void {
+    const { world, workload } = this.around;
+    world.schedule(world.between(0, workload.thinkMs * 2), () => {
+      if (this.stopped) return;
+      const counter = world.chance(0.25);
+      const read = world.chance(0.35);
+      const key = world.pick(counter ? workload.counters : workload.keys);
+      const kind = read ? 'get' : counter ? 'increment' : world.chance(0.2) ? 'delete' : 'put';
+      const level = world.random.next();
+      const ack = level < 0.7 || counter ? 'quorum' : level < 0.85 ? 'leader' : 'all';
+      this.run(kind, key, ack, () => this.think());
+    });
+  }
+
+  private attempt(running: Running): void {
+    const { world } = this.around;
+    if (running.operation.end !== null) return;
+    if (running.sequences !== null && !running.sequences.pin(running)) {
+      this.fail(running, 'unknown', 'SESSION_EXPIRED');
+      return;
+    }
+    const node = this.route(running.operation.partition);
+    const link = node === null ? null : this.link(node);
+    if (link === null) {
+      this.retry(running, 'UNAVAILABLE', 0);
+      return;
+    }
+    running.attempt += 1;
+    running.inFlight += 1;
+    const id = this.nextRequest++;
+    const left = running.deadline - world.now;
+    const waitMs = attemptTimeMs(RETRY_DEFAULTS, left, running.operation.ack === 'all');
+    const { sessionTime } = running;
+    link.waiting.set(id, (reply) => this.answered(running, sessionTime, reply));
+    link.connection.sendRight({ request: this.build(running, id, waitMs) });
+    world.schedule(waitMs, () => {
+      const waiting = link.waiting.get(id);
+      if (waiting === undefined) return;
+      link.waiting.delete(id);
+      if (world.chance(0.5)) link.connection.sendRight({ cancel: id });
+      waiting(null);
+    });
+  }
+
+  private build(running: Running, id: number, waitMs: number): Request {
+    const { kind, key, input, ack } = running.operation;
+    const base: Request = {
+      id,
+      timeLeftMs: Math.max(1, Math.floor(waitMs)),
+      keyspace: '',
+      key: Buffer.from(key),
+      clientId: new Uint8Array(0),
+      sequence: running.sequence,
+      lowWater: running.sequences?.lowWater ?? 0,
+      sessionTime: running.sessionTime,
+      attempt: running.attempt,
+      ack: ACKS[ack],
+      traceParent: '',
+      operation: kind,
+    };
+    if (kind === 'put') return { ...base, put: { value: Buffer.from(input), codec: 1 } };
+    if (kind === 'increment') return { ...base, increment: { delta: Number(input) } };
+    return kind === 'get' ? { ...base, get: {} } : { ...base, delete: {} };
+  }
+
+  private answered(running: Running, sessionTime: number, reply: Reply | null): void {
+    running.inFlight -= 1;
+    const { sequences } = running;
+    if (reply === null) {
+      running.maybeApplied = true;
+      this.retry(running, 'DEADLINE_EXCEEDED', 0);
+    } else if (reply.result === 'failure' && reply.failure != null) {
+      this.refused(running, sessionTime, reply.failure);
+    } else if (running.operation.end === null) {
+      if (reply.receipt != null) {
+        sequences?.observe(reply.receipt.logTime);
+        this.around.checks.acknowledged(running.operation, reply.receipt);
+      } else if (reply.value != null) this.around.checks.read(running.operation, reply.value);
+      this.finish(running, true);
+    }
+  }
+
+  private refused(running: Running, sessionTime: number, failure: Failure): void {
+    const error = fromFailure(failure);
+    if (error.outcome === 'unknown') running.maybeApplied = true;
+    if (running.operation.end !== null) return;
+    if (error.code === 'SESSION_TIME') {
+      running.sequences?.observe(failure.logTime);
+      if (sessionTime === 0) {
+        this.attempt(running);
+        return;
+      }
+    }
+    if (error.code === 'SESSION_EXPIRED') running.sequences?.forget(sessionTime);
+    if (error.outcome === 'applied') {
+      this.fail(running, 'applied', error.code);
+      return;
+    }
+    if (error.code === 'NOT_LEADER' && error.leader !== undefined && error.epoch !== undefined) {
+      this.routing.hint(running.operation.partition, error.leader, error.epoch);
+    }
+    this.retry(running, error.code, error.retryAfterMs ?? 0);
+  }
+
+  private retry(running: Running, code: Parameters<typeof retryClass>[0], retryAfterMs: number): void {
+    const { world } = this.around;
+    if (running.operation.end !== null) return;
+    const action = retryClass(code);
+    if (action === 'never') {
+      this.fail(running, running.maybeApplied || running.inFlight > 0 ? 'unknown' : 'not_applied', code);
+      return;
+    }
+    running.failures += 1;
+    this.refresh();
+    if (action === 'redirect' && !running.redirected) {
+      running.redirected = true;
+      world.schedule(0, () => this.attempt(running));
+      return;
+    }
+    const delayMs = backoffDelayMs(RETRY_DEFAULTS, running.failures, world.random.next(), retryAfterMs);
+    world.schedule(Math.max(delayMs, this.budget.take(world.now)), () => this.attempt(running));
+  }
+
+  private timedOut(running: Running): void {
+    if (running.operation.end !== null) return;
+    const unknown = running.maybeApplied || running.inFlight > 0;
+    this.fail(running, unknown ? 'unknown' : 'not_applied', 'DEADLINE_EXCEEDED');
+  }
+
+  private fail(running: Running, outcome: 'applied' | 'not_applied' | 'unknown', code: string): void {
+    this.around.checks.failed(running.operation, outcome, code);
+    this.finish(running, outcome === 'applied');
+  }
+
+  private finish(running: Running, applied: boolean): void {
+    running.sequences?.end(running.sequence);
+    this.open -= 1;
+    running.done(applied);
+  }
+
+  /** The node to ask: the leader if one is known, else any. */
+  private route(partition: number): SimNode | null {
+    const { nodes, world } = this.around;
+    const route = this.routing.ready ? this.routing.leader(partition) : null;
+    const known = nodes.find((node) => node.id === route?.node);
+    return known !== undefined && world.chance(0.95) ? known : world.pick(nodes);
+  }
+
+  private link(node: SimNode): Link | null {
+    const existing = this.links.get(node.id);
+    if (existing !== undefined) return existing;
+    const { network } = this.around;
+    if (!node.running || !network.reachable(this.id, node.id)) return null;
+    const waiting = new Map<number, (reply: Reply | null) => void>();
+    const number = node.accept(this.clientId, (reply) => connection.sendLeft(reply));
+    if (number === null) return null;
+    const connection: Connection<ToNode, Reply> = network.connect(
+      this.id,
+      node.id,
+      {
+        message: (reply) => {
+          const waiter = waiting.get(reply.id);
+          waiting.delete(reply.id);
+          waiter?.(reply);
+        },
+        closed: () => {
+          if (this.links.get(node.id)?.connection === connection) this.links.delete(node.id);
+          const lost = [...waiting.values()];
+          waiting.clear();
+          for (const waiter of lost) waiter(null);
+        },
+      },
+      {
+        message: ({ request, cancel }) => {
+          if (request !== undefined) node.request(number, request);
+          if (cancel !== undefined) node.cancel(number, cancel);
+        },
+        closed: () => node.closed(number),
+      },
+    );
+    const link = { connection, waiting };
+    this.links.set(node.id, link);
+    return link;
+  }
+
+  /** A node has crashed: its connections break. */
+  nodeStopped(node: string): void {
+    this.links.get(node)?.connection.break();
+    this.links.delete(node);
+  }
+
+  /** Reads the topology from some node, as a subscription would have brought it. */
+  private refresh(): void {
+    const { world, nodes, network } = this.around;
+    const node = world.pick(nodes);
+    if (!network.reachable(this.id, node.id)) return;
+    const topology = node.knownTopology();
+    if (topology !== null) this.routing.apply(topology);
+  }
+
+  private sequencesOf(partition: number): PartitionSequences {
+    let sequences = this.sequences.get(partition);
+    if (sequences === undefined) {
+      sequences = new PartitionSequences();
+      this.sequences.set(partition, sequences);
+    }
+    return sequences;
+  }
+}

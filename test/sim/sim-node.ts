@@ -1,0 +1,486 @@
+/**
+ * A simulated storage node: the production core, WAL and effects' order over simulated disk, store and links. The shell
+ * takes no decisions: it carries out effects in the order of their fields, as the production shell does.
+ * Owns the faults of one node: crash, restart, pause, wipe, flipped bits.
+ * INVARIANT: the core is entered by one event at a time; a paused or crashed node runs nothing.
+ */
+
+import type { DiskError } from '../../src/common/disk.ts';
+import { RingkeepError } from '../../src/common/errors.ts';
+import { HEARTBEAT_MS, TICK_MS } from '../../src/common/limits.ts';
+import { SimDisk } from '../../src/common/sim-disk.ts';
+import type { Topology } from '../../src/common/topology.ts';
+import type { PeerMessage, Reply, Request } from '../../src/common/wire/messages.ts';
+import type { NodeCoreOptions } from '../../src/node/core/api.ts';
+import type { Effects, StoreEffect } from '../../src/node/core/effects.ts';
+import { NodeCore } from '../../src/node/core/node-core.ts';
+import type { Wal } from '../../src/node/wal/types.ts';
+import { type OpenedWal, openWal } from '../../src/node/wal/wal.ts';
+import type { NodeAttachment } from '../../src/router/controller/types.ts';
+import type { ClientChecks } from './client-checks.ts';
+import type { ControlLinks, ToNode } from './control-links.ts';
+import type { Invariants } from './invariants.ts';
+import type { PeerLinks } from './peer-links.ts';
+import type { RowChecks } from './row-checks.ts';
+import { SimStore } from './sim-store.ts';
+import { SimulationFailure, type World } from './world.ts';
+
+/** Wall clock of the simulated machines at virtual time 0, ms. */
+const WALL_START_MS = 1_700_000_000_000;
+
+const WAL_DIRECTORY = 'wal';
+
+/** What a node works with. */
+export interface NodeSurroundings {
+  readonly world: World;
+  readonly invariants: Invariants;
+  readonly rows: RowChecks;
+  readonly clients: ClientChecks;
+  readonly peers: PeerLinks;
+  readonly control: ControlLinks;
+  readonly core: Omit<NodeCoreOptions, 'nodeId' | 'incarnation' | 'boot' | 'random'>;
+  readonly segmentBytes: number;
+}
+
+interface OpenRequest {
+  readonly request: Request;
+  readonly clientId: Uint8Array;
+}
+
+/** A client's connection, seen from the node. */
+interface ClientLink {
+  readonly clientId: Uint8Array;
+  readonly reply: (reply: Reply) => void;
+  readonly open: Map<number, OpenRequest>;
+}
+
+export class SimNode {
+  readonly id: string;
+  running = false;
+  paused = false;
+  draining = false;
+  /** Why the process has ended by itself; nothing runs in it any more. */
+  failure: DiskError | null = null;
+  incarnation = '';
+  boot = 0;
+  core: NodeCore | null = null;
+  store!: SimStore;
+  disk!: SimDisk;
+  private wal: Wal | null = null;
+  private readonly around: NodeSurroundings;
+  private topology: Topology | null = null;
+  private life = 0;
+  private startedAt = 0;
+  private inbox: (() => void)[] = [];
+  private busy = false;
+  private scheduled = false;
+  private heartbeats = 0;
+  private links = new Map<number, ClientLink>();
+  private nextConnection = 1;
+  /** This machine's clock rate and wall clock offset. */
+  private readonly clockRate: number;
+  private readonly wallOffsetMs: number;
+  private readonly tickMs: number;
+
+  constructor(id: string, around: NodeSurroundings) {
+    const { world } = around;
+    this.id = id;
+    this.around = around;
+    this.clockRate = world.between(0.95, 1.05);
+    this.wallOffsetMs = Math.floor(world.between(-2_000, 2_000));
+    this.tickMs = TICK_MS * world.between(0.7, 2);
+    this.wipe();
+  }
+
+  /** Gives the stopped node an empty disk and a new incarnation. */
+  wipe(): void {
+    const { world, invariants } = this.around;
+    this.incarnation = world.random.id();
+    this.boot = 0;
+    this.topology = null;
+    const random = (): number => world.random.next();
+    this.disk = new SimDisk((delayMs, run) => this.later(delayMs, run), random);
+    this.store = new SimStore({
+      schedule: (delayMs, run) => this.later(delayMs, run),
+      random,
+      clearRowsMax: 20,
+    });
+    invariants.wiped(this.id);
+  }
+
+  /** Starts the process: recovers the WAL, restores the core, connects. */
+  start(): void {
+    const { world, peers, control } = this.around;
+    world.trace(`${this.id}: starts with boot ${this.boot + 1}`);
+    this.running = true;
+    this.paused = false;
+    this.draining = false;
+    this.failure = null;
+    this.boot += 1;
+    this.life += 1;
+    this.startedAt = world.now;
+    this.heartbeats = 0;
+    this.guard(() => this.recover());
+    if (!this.running) return;
+    const life = this.life;
+    this.every(this.tickMs, life, () => {
+      this.event((core) => {
+        core.walSize(this.wal?.bytes() ?? 0);
+        core.tick();
+      });
+    });
+    this.every(HEARTBEAT_MS, life, () => this.heartbeat());
+    peers.started(this.id);
+    control.started(this.id);
+  }
+
+  /** Kills the process; `power` also loses what was not fsynced. */
+  crash(kind: 'power' | 'process'): void {
+    if (!this.running) return;
+    this.around.world.trace(`${this.id}: crashes (${kind})`);
+    this.running = false;
+    this.paused = false;
+    this.life += 1;
+    this.inbox = [];
+    this.scheduled = false;
+    this.core = null;
+    this.wal = null;
+    this.links = new Map();
+    this.disk.crash(kind);
+    this.store.crash();
+    this.around.peers.stopped(this.id);
+    this.around.control.stopped(this.id);
+  }
+
+  /** Stops the process from running without ending it. */
+  pause(): void {
+    this.paused = true;
+  }
+
+  /** Lets a paused process run everything that has arrived meanwhile. */
+  resume(): void {
+    if (this.failure !== null) return;
+    this.paused = false;
+    this.drainInbox();
+  }
+
+  /** Asks the core to hand its leaderships over before a stop. */
+  drain(): void {
+    this.draining = true;
+    this.event((core) => core.drain());
+  }
+
+  /** Flips a bit in the older half of the WAL; false if there is nothing to flip. */
+  flipWalBit(): boolean {
+    const { world, invariants } = this.around;
+    const segments = this.disk.listSync(WAL_DIRECTORY).filter((name) => name.endsWith('.wal'));
+    const path = `${WAL_DIRECTORY}/${segments[0]}`;
+    if (segments.length === 0) return false;
+    const bytes = this.disk.readSync(path).byteLength;
+    if (bytes < 256) return false;
+    const offset = world.random.integer(Math.floor(bytes / 2));
+    world.trace(`${this.id}: a bit flips in ${path} at ${offset}`);
+    invariants.tainted(this.id);
+    this.disk.flipBit(path, offset, world.random.integer(8));
+    return true;
+  }
+
+  /** Opens a client's connection and returns its number, or null when nothing listens. */
+  accept(clientId: Uint8Array, reply: (reply: Reply) => void): number | null {
+    if (!this.running) return null;
+    const connection = this.nextConnection++;
+    this.links.set(connection, { clientId, reply, open: new Map() });
+    return connection;
+  }
+
+  request(connection: number, request: Request): void {
+    const link = this.links.get(connection);
+    if (link === undefined) return;
+    this.event((core) => {
+      link.open.set(request.id, { request, clientId: link.clientId });
+      core.request(connection, request, link.clientId);
+    });
+  }
+
+  cancel(connection: number, id: number): void {
+    this.event((core) => core.cancel(connection, id));
+  }
+
+  closed(connection: number): void {
+    if (!this.links.delete(connection)) return;
+    this.event((core) => core.connectionClosed(connection));
+  }
+
+  peerConnected(node: string): void {
+    this.event((core) => core.peerConnected(node));
+  }
+
+  peerMessages(node: string, messages: readonly PeerMessage[]): void {
+    this.event((core) => core.peerMessages(node, messages));
+  }
+
+  controllerMessage(message: ToNode): void {
+    const { topology, seals, prepares } = message;
+    if (topology !== undefined) this.event((core) => core.topologyPushed(topology));
+    for (const seal of seals ?? []) this.event((core) => core.seal(seal));
+    for (const prepare of prepares ?? []) this.event((core) => core.prepare(prepare));
+  }
+
+  /** What the node says first on a control stream; null while it cannot speak. */
+  attachment(): NodeAttachment | null {
+    if (this.core === null || this.paused) return null;
+    return {
+      incarnation: this.incarnation,
+      boot: this.boot,
+      register: { address: `${this.id}:1`, clientAddress: `${this.id}:2`, zone: '', pid: this.boot },
+      clusterId: this.topology?.clusterId ?? '',
+      reports: this.core.reportAll(),
+      knownTopology: this.topology,
+    };
+  }
+
+  /** The topology that a client would be pushed, or null. */
+  knownTopology(): Topology | null {
+    return this.running && !this.paused ? this.topology : null;
+  }
+
+  /** A process that finds no room to start ends, and is started again until there is some. */
+  private startLater(): void {
+    const { world } = this.around;
+    const { boot, incarnation } = this;
+    world.trace(`${this.id}: no room to start`);
+    world.count('start refused');
+    this.running = false;
+    this.disk.crash('process');
+    world.schedule(world.between(50, 200), () => {
+      if (!this.running && this.boot === boot && this.incarnation === incarnation) this.start();
+    });
+  }
+
+  private recover(): void {
+    const { world, invariants, core: options } = this.around;
+    let opened: OpenedWal;
+    try {
+      opened = this.openWal();
+    } catch (error) {
+      if (!(error instanceof RingkeepError) || error.code !== 'DISK_FULL') throw error;
+      return this.startLater();
+    }
+    const { wal, replicas, lastLsn, entries, problems } = opened;
+    for (const { damage, meta } of replicas) if (damage !== null || meta.damaged) world.count('damage found');
+    for (const problem of problems) world.trace(`${this.id}: WAL: ${problem}`);
+    this.wal = wal;
+    invariants.recovered(this.id, this.boot, replicas);
+    this.core = new NodeCore({
+      ...options,
+      nodeId: this.id,
+      incarnation: this.incarnation,
+      boot: this.boot,
+      random: () => world.random.next(),
+    });
+    const { store, topology } = this;
+    this.event((core) => core.restore({ replicas, entries, store, lastLsn, topology }));
+  }
+
+  private openWal(): OpenedWal {
+    const { world, invariants, segmentBytes } = this.around;
+    const { life } = this;
+    return openWal({
+      disk: this.disk,
+      directory: WAL_DIRECTORY,
+      schedule: (delayMs, run) => this.later(delayMs, run),
+      options: { segmentBytes, reserveBytes: 4 * segmentBytes },
+      newSalt: () => Uint8Array.from({ length: 8 }, () => world.random.integer(256)),
+      listener: {
+        durable: (lsn) => {
+          if (life !== this.life) return;
+          this.guard(() => invariants.synced(this.id, lsn));
+          this.event((core) => core.durable(lsn));
+        },
+        full: (full) => this.event((core) => core.diskFullChanged(full)),
+        failed: (error) => this.walFailed(life, error),
+      },
+    });
+  }
+
+  /** A failed fsync ends the process; anything else that ends the WAL is a bug. */
+  private walFailed(life: number, error: DiskError): void {
+    const world: World = this.around.world;
+    world.check(error.code === 'EIO', () => `${this.id}: the WAL failed: ${error.message}`);
+    if (life !== this.life) return;
+    world.trace(`${this.id}: the WAL failed, the process ends`);
+    this.failure = error;
+    this.paused = true;
+  }
+
+  private heartbeat(): void {
+    this.enter(() => {
+      if (this.core === null) return;
+      this.heartbeats += 1;
+      const heartbeat = { sequence: this.heartbeats, draining: this.draining, diskBytes: 0, diskFull: false };
+      this.around.control.toControllers(this.id, { heartbeat });
+    });
+  }
+
+  private every(periodMs: number, life: number, run: () => void): void {
+    const { world } = this.around;
+    const next = (): void => {
+      if (life !== this.life) return;
+      if (!this.paused) run();
+      world.schedule(periodMs, next);
+    };
+    world.schedule(world.between(0, periodMs), next);
+  }
+
+  /** Feeds one event to the core, at the times of this machine's clocks. */
+  private event(run: (core: NodeCore) => void): void {
+    this.enter(() => {
+      const { core } = this;
+      if (core === null) return;
+      const { now } = this.around.world;
+      const wall = Math.floor(WALL_START_MS + this.wallOffsetMs + now * this.clockRate);
+      core.advance((now - this.startedAt) * this.clockRate, wall);
+      run(core);
+      this.scheduleCarryOut();
+    });
+  }
+
+  /** Effects are taken at the end of the event loop's turn: several events may share them. */
+  private scheduleCarryOut(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    const { world } = this.around;
+    this.later(world.chance(0.5) ? 0 : world.between(0, 0.5), () => {
+      this.scheduled = false;
+      if (this.core !== null) this.carryOut(this.core, this.core.take());
+    });
+  }
+
+  /** Runs something in the process: at once, or after what runs now, or when it is resumed. */
+  private enter(run: () => void): void {
+    if (!this.running) return;
+    this.inbox.push(run);
+    this.drainInbox();
+  }
+
+  private drainInbox(): void {
+    if (this.busy || this.paused) return;
+    this.busy = true;
+    this.guard(() => {
+      for (let run = this.inbox.shift(); run !== undefined; run = this.inbox.shift()) run();
+    });
+    this.busy = false;
+  }
+
+  private later(delayMs: number, run: () => void): void {
+    const { life } = this;
+    this.around.world.schedule(delayMs, () => {
+      if (life === this.life) this.enter(run);
+    });
+  }
+
+  /** Turns what production code throws into a failure of the simulation. */
+  private guard(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      if (error instanceof SimulationFailure) throw error;
+      const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      throw this.around.world.failure(`${this.id} threw: ${message}`, error);
+    }
+  }
+
+  private carryOut(core: NodeCore, effects: Effects): void {
+    const { invariants, control, world } = this.around;
+    const { wal } = this;
+    if (wal === null) return;
+    for (const record of effects.wal) {
+      world.count(`wal ${record.type}`);
+      invariants.appended(this.id, wal.append(record), record);
+    }
+    if (effects.wal.length > 0) wal.flush();
+    invariants.reported(this.id, core.reportAll());
+    for (const { partition, from, countMax, bytesMax, done } of effects.walReads) {
+      wal.read(partition, from, countMax, bytesMax, (error, result) => this.event(() => done(error, result)));
+    }
+    if (effects.walFloors !== null) wal.truncateHead(effects.walFloors.floors, effects.walFloors.keepBytes);
+    for (const effect of effects.store) this.carryOutStore(effect);
+    this.sendPeers(effects.peers);
+    for (const reply of effects.sealReplies) invariants.sealAnswered(this.id, reply);
+    if (effects.sealReplies.length > 0) control.toControllers(this.id, { sealReplies: effects.sealReplies });
+    if (effects.reports.length > 0) control.toControllers(this.id, { reports: effects.reports });
+    for (const { connection, reply } of effects.replies) this.answer(connection, reply);
+    for (const { event, level, ...fields } of effects.events) {
+      world.count(`node ${event}`);
+      world.trace(`${this.id}: ${level} ${event} ${JSON.stringify(fields)}`);
+    }
+    if (effects.topologyChanged !== null) this.topology = core.topology();
+  }
+
+  private carryOutStore(effect: StoreEffect): void {
+    const { store } = this;
+    switch (effect.kind) {
+      case 'write':
+        this.around.rows.batch(this.id, effect.batch);
+        store.write(effect.batch, (error) => this.event(() => effect.done(error)));
+        break;
+      case 'get':
+        store.get(effect.key, (error, value) => this.event(() => effect.done(error, value)));
+        break;
+      case 'openView':
+        store.openView((error, view) => this.event(() => effect.done(error, view)));
+        break;
+      case 'readView':
+        effect.view.read(effect.from, effect.to, effect.bytesMax, (error, result) =>
+          this.event(() => effect.done(error, result)),
+        );
+        break;
+      case 'closeView':
+        effect.view.close();
+        break;
+      case 'sync':
+        store.sync((error) => this.event(() => effect.done(error)));
+        break;
+      case 'clear':
+        store.clear(effect.from, effect.to, () => {});
+    }
+  }
+
+  private sendPeers(sent: Effects['peers']): void {
+    const { invariants, peers, world } = this.around;
+    const batches = new Map<string, PeerMessage[]>();
+    for (const { node, message } of sent) {
+      invariants.sent(this.id, message);
+      world.count(`peer ${message.body}`);
+      const batch = batches.get(node);
+      if (batch === undefined) batches.set(node, [message]);
+      else batch.push(message);
+    }
+    for (const [node, batch] of batches) {
+      world.trace(`${this.id} -> ${node}: ${batch.map(describeMessage).join(', ')}`);
+      peers.send(this.id, node, batch);
+    }
+  }
+
+  private answer(connection: number, reply: Reply): void {
+    const link = this.links.get(connection);
+    const open = link?.open.get(reply.id);
+    if (link === undefined || open === undefined) return;
+    link.open.delete(reply.id);
+    this.around.clients.replied(this.id, open.request, open.clientId, reply);
+    const { world } = this.around;
+    world.count(`reply ${reply.failure?.code ?? reply.receipt?.durability ?? reply.result}`);
+    if (reply.receipt?.duplicate === true) world.count('reply duplicate');
+    link.reply(reply);
+  }
+}
+
+function describeMessage(message: PeerMessage): string {
+  const { partition, epoch, body, append, appendReply, confirm, confirmReply } = message;
+  const head = `p${partition} e${epoch} ${body}`;
+  if (append != null) return `${head} ${append.prevIndex}+${append.entries.length} c${append.commitIndex}`;
+  if (appendReply != null) return `${head} ${appendReply.success} ${appendReply.matchIndex}`;
+  if (confirm != null) return `${head} r${confirm.round}`;
+  if (confirmReply != null) return `${head} r${confirmReply.round} ${confirmReply.granted}`;
+  return head;
+}

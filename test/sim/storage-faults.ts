@@ -1,0 +1,50 @@
+/** Faults of node disks: flipped bits, a full disk, slow fsyncs, and one that fails and takes its process with it. */
+import type { Injection } from './injection.ts';
+
+/** Flips a bit in a node's WAL, and restarts it at once or lets it find out. */
+export function damage(injection: Injection): void {
+  const node = injection.victim();
+  if (!injection.mayInjure(node) || !node.flipWalBit()) return;
+  injection.cluster.world.count('damaged');
+  if (injection.chance(0.7)) injection.restart(node, 'process', 300);
+}
+
+/** Leaves a node little room on its disk for a while. */
+export function diskFull(injection: Injection): void {
+  const node = injection.victim();
+  const bytes = Math.floor(injection.between(0, 4_000));
+  injection.trace(`${node.id} has ${bytes} bytes left on its disk`);
+  const { disk } = node;
+  disk.limitFreeBytes(bytes);
+  injection.later(injection.between(50, 1_500), () => disk.limitFreeBytes(Number.POSITIVE_INFINITY));
+}
+
+/** Makes fsyncs slow for a while. */
+export function slowDisk(injection: Injection): void {
+  const node = injection.victim();
+  const ms = injection.between(2, 120);
+  injection.trace(`${node.id} syncs ${ms.toFixed(0)} ms slower`);
+  const { disk } = node;
+  disk.slowSyncs(ms);
+  injection.later(injection.between(100, 2_000), () => disk.slowSyncs(0));
+}
+
+/** The next fsync of a node fails and loses what it should have written: the process must end and recover. */
+export function failedSync(injection: Injection): void {
+  const node = injection.victim();
+  if (!node.running || node.paused) return;
+  injection.trace(`the next sync of ${node.id} fails`);
+  const { boot, incarnation } = node;
+  node.disk.failSyncs(1);
+  const poll = (): void => {
+    if (node.boot !== boot || node.incarnation !== incarnation) return;
+    if (node.running && node.failure === null) {
+      if (injection.healed) node.disk.failSyncs(0);
+      else injection.later(10, poll);
+      return;
+    }
+    injection.cluster.world.count('sync failed');
+    injection.restart(node, 'process', 300);
+  };
+  injection.later(10, poll);
+}

@@ -1,0 +1,105 @@
+/**
+ * What many seeds did together: operations, faults by kind, and how often each path of the protocol was taken. A
+ * simulation that stops injuring proves nothing, so a path that is never taken is a finding.
+ */
+import { FAULT_KINDS } from './nemesis.ts';
+
+/** What one seed did; `counts` are pairs, so that they can be sent between processes. */
+export interface SeedResult {
+  readonly seed: number;
+  readonly operations: number;
+  readonly virtualMs: number;
+  readonly counts: readonly (readonly [name: string, count: number])[];
+}
+
+/** Seeds from which on a path that was never taken counts as missing. */
+const SEEDS_ENOUGH = 200;
+
+/** What many seeds must have exercised between them. */
+export const PATHS: readonly string[] = [
+  'controller failover_started',
+  'controller learner_added',
+  'controller planned_change_became_unplanned',
+  'controller planned_change_finished',
+  'controller reconfiguration_reverted',
+  'damage found',
+  'damaged',
+  'node leader_established',
+  'node leader_stepped_down',
+  'node leader_writes_lost',
+  'node replica_damaged',
+  'node replica_dropped',
+  'node scrub_agreed',
+  'node snapshot_installed',
+  'operation notApplied',
+  'operation unknown',
+  'reply ACK_NOT_REACHED',
+  'reply DISK_FULL',
+  'reply NOT_LEADER',
+  'reply NO_QUORUM',
+  'reply SESSION_EXPIRED',
+  'reply SESSION_TIME',
+  'reply all',
+  'reply duplicate',
+  'reply leader',
+  'reply quorum',
+  'reply value',
+  'sync failed',
+  'wal truncate',
+  'wiped',
+  ...FAULT_KINDS.map((kind) => `fault ${kind}`),
+];
+
+export class Summary {
+  seeds = 0;
+  operations = 0;
+  virtualMs = 0;
+  readonly failures: number[] = [];
+  /** By name: how often, and in how many seeds. */
+  readonly counts = new Map<string, { total: number; seeds: number }>();
+
+  add({ operations, virtualMs, counts }: SeedResult): void {
+    this.seeds += 1;
+    this.operations += operations;
+    this.virtualMs += virtualMs;
+    for (const [name, count] of counts) {
+      if (count === 0) continue;
+      const known = this.counts.get(name);
+      if (known === undefined) this.counts.set(name, { total: count, seeds: 1 });
+      else {
+        known.total += count;
+        known.seeds += 1;
+      }
+    }
+  }
+
+  /** A table of everything that was counted: name, how often, in what part of the seeds. */
+  describe(): string {
+    const rows = [...this.counts].sort(([left], [right]) => (left < right ? -1 : 1));
+    const width = Math.max(0, ...rows.map(([name]) => name.length));
+    return rows
+      .map(([name, { total, seeds }]) => {
+        const part = `${((100 * seeds) / Math.max(1, this.seeds)).toFixed(0)} %`;
+        return `${name.padEnd(width)}  ${String(total).padStart(9)}  ${part.padStart(5)}`;
+      })
+      .join('\n');
+  }
+
+  /** The summary in one line. */
+  line(seconds: number): string {
+    const total = (name: string): number => this.counts.get(name)?.total ?? 0;
+    const faults = FAULT_KINDS.map((kind) => `${kind} ${total(`fault ${kind}`)}`).join(', ');
+    const completed = total('operation applied') + total('operation reads');
+    return (
+      `sim: ${this.seeds} seeds, ${(this.seeds / seconds).toFixed(1)} seeds/s, ${this.operations} operations ` +
+      `(${completed} completed), ${(this.virtualMs / 3_600_000).toFixed(2)} virtual hours; ` +
+      `leaders established ${total('node leader_established')}; faults: ${faults}; ` +
+      `${this.failures.length} failed${this.failures.length > 0 ? `: ${this.failures.join(' ')}` : ''}`
+    );
+  }
+}
+
+/** The paths that no seed has taken, when there were enough of them. */
+export function neverTaken(summary: Summary): string[] {
+  return summary.seeds < SEEDS_ENOUGH ? [] : PATHS.filter((name) => !summary.counts.has(name));
+}

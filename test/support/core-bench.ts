@@ -1,0 +1,304 @@
+/**
+ * Node cores driven by hand: no clock, no disk, no network, no controller. A test says when time passes, when an fsync
+ * returns, which links are cut, and speaks for the controller. For interleavings that a simulation meets by chance only.
+ */
+import { makeReplicaId } from '../../src/common/replica-id.ts';
+import type { PartitionRecord, Replica as ReplicaName } from '../../src/common/topology.ts';
+import type { PeerMessage, Reply, Request } from '../../src/common/wire/messages.ts';
+import type { CoreEvent, Effects, StoreEffect } from '../../src/node/core/effects.ts';
+import { NodeCore } from '../../src/node/core/node-core.ts';
+import type { Replica } from '../../src/node/core/replica.ts';
+import type { StoreRow, StoreView } from '../../src/node/store.ts';
+import type { ReplicaMeta, WalEntry } from '../../src/node/wal/types.ts';
+
+const WALL_START = 1_000_000;
+const MIB = 1024 * 1024;
+
+type Rows = Map<string, Uint8Array>;
+
+class RowsView implements StoreView {
+  readonly rows: Rows;
+
+  constructor(rows: Rows) {
+    this.rows = rows;
+  }
+
+  read: StoreView['read'] = (from, to, _bytesMax, done) => {
+    const found: StoreRow[] = [];
+    for (const name of [...this.rows.keys()].sort()) {
+      const key = Buffer.from(name, 'latin1');
+      if (Buffer.compare(key, from) < 0 || Buffer.compare(key, to) >= 0) continue;
+      found.push({ key, value: this.rows.get(name)! });
+    }
+    done(null, { rows: found, more: false });
+  };
+
+  close(): void {}
+}
+
+/** One node: its core, rows, WAL entries, and what it did. */
+export class BenchNode {
+  readonly id: string;
+  core: NodeCore;
+  boot = 1;
+  readonly replicaName: ReplicaName;
+  readonly rows: Rows = new Map();
+  readonly wal: WalEntry[] = [];
+  readonly events: CoreEvent[] = [];
+  readonly replies: Reply[] = [];
+  outbox: { node: string; message: PeerMessage }[] = [];
+  /** Fsyncs and store writes do not return while false. */
+  disk = true;
+  private lsn = 0;
+  private meta: ReplicaMeta | null = null;
+  private waiting: StoreEffect[] = [];
+
+  constructor(id: string) {
+    this.id = id;
+    const run = { node: id, incarnation: 'i', boot: 1 };
+    this.replicaName = { id: makeReplicaId(run, 'r'), node: id };
+    this.core = this.makeCore();
+  }
+
+  private makeCore(): NodeCore {
+    return new NodeCore({
+      nodeId: this.id,
+      incarnation: 'i',
+      boot: this.boot,
+      valueBytesMax: 8 * MIB,
+      random: () => 0.5,
+      checkpointBytes: 1024 * MIB,
+      walRetentionBytes: MIB,
+      sessionWindowMs: 600_000,
+      logCacheBytes: MIB,
+      snapshotChunkBytes: MIB,
+      snapshotBytesPerSecond: 100 * MIB,
+      scrubIntervalMs: 1e9,
+      requestsMax: 100_000,
+      requestBytesMax: 1024 * MIB,
+    });
+  }
+
+  /** A power cut and a restart: the WAL is kept, the store loses everything, as nothing of it was synced. */
+  restart(): void {
+    const { meta, wal, lsn: lastLsn } = this;
+    if (meta === null) throw new Error('there is no replica');
+    this.boot++;
+    this.rows.clear();
+    this.waiting = [];
+    this.outbox = [];
+    this.core = this.makeCore();
+    const epochs = wal.map(({ index, epoch }) => ({ index, epoch }));
+    const changes = epochs.filter(({ epoch }, at) => epoch !== epochs[at - 1]?.epoch);
+    const log = { firstIndex: 1, lastIndex: wal.length, epochs: changes, damage: null };
+    this.core.restore({
+      replicas: [{ partition: 0, meta, ...log }],
+      entries: (_partition, from) => wal.slice(from - 1),
+      store: { getSync: (key) => this.rows.get(Buffer.from(key).toString('latin1')) },
+      lastLsn,
+      topology: null,
+    });
+  }
+
+  get replica(): Replica {
+    return this.core.replicas.byPartition.get(0)!;
+  }
+
+  /** Names of the events so far. */
+  get eventNames(): string[] {
+    return this.events.map(({ event }) => event);
+  }
+
+  /** Carries out what the core wants, until it wants nothing more. */
+  settle(): void {
+    for (let busy = true; busy; ) {
+      const effects = this.core.take();
+      busy = this.perform(effects);
+      if (!this.disk) continue;
+      if (this.core.durableLsn < this.lsn) {
+        this.core.durable(this.lsn);
+        busy = true;
+      }
+      for (const effect of this.waiting.splice(0)) {
+        this.performStore(effect);
+        busy = true;
+      }
+    }
+  }
+
+  private perform(effects: Effects): boolean {
+    for (const record of effects.wal) {
+      this.lsn++;
+      if (record.type === 'entry') this.wal.push(record);
+      if (record.type === 'meta') this.meta = record.meta;
+      if (record.type === 'truncate') {
+        const keep = this.wal.filter(({ index }) => index <= record.index);
+        this.wal.splice(0, this.wal.length, ...keep);
+      }
+    }
+    for (const { from, countMax, done } of effects.walReads) {
+      const entries = this.wal.filter(({ index }) => index >= from).slice(0, countMax);
+      done(null, { gone: entries[0]?.index !== from, entries });
+    }
+    this.waiting.push(...effects.store);
+    this.outbox.push(...effects.peers);
+    this.replies.push(...effects.replies.map(({ reply }) => reply));
+    this.events.push(...effects.events);
+    return effects.wal.length + effects.walReads.length > 0;
+  }
+
+  private performStore(effect: StoreEffect): void {
+    const name = (key: Uint8Array): string => Buffer.from(key).toString('latin1');
+    if (effect.kind === 'write') {
+      for (const { key, value } of effect.batch) {
+        if (value === null) this.rows.delete(name(key));
+        else this.rows.set(name(key), value);
+      }
+      effect.done(null);
+    } else if (effect.kind === 'get') effect.done(null, this.rows.get(name(effect.key)));
+    else if (effect.kind === 'openView') effect.done(null, new RowsView(new Map(this.rows)));
+    else if (effect.kind === 'readView')
+      effect.view.read(effect.from, effect.to, effect.bytesMax, effect.done);
+    else if (effect.kind === 'sync') effect.done(null);
+    else if (effect.kind === 'clear') {
+      for (const key of this.rows.keys()) {
+        const bytes = Buffer.from(key, 'latin1');
+        if (Buffer.compare(bytes, effect.from) >= 0 && Buffer.compare(bytes, effect.to) < 0)
+          this.rows.delete(key);
+      }
+    }
+  }
+}
+
+/** Some nodes with one partition. */
+export class CoreBench {
+  readonly nodes: BenchNode[];
+  /** Nodes that nothing reaches and that reach nobody. */
+  readonly cut = new Set<string>();
+  /** Messages delivered so far, by body. */
+  readonly delivered = new Map<string, number>();
+  now = 0;
+  private revision = 0;
+  private requestId = 0;
+
+  constructor(ids: readonly string[]) {
+    this.nodes = ids.map((id) => new BenchNode(id));
+    this.advance(1);
+  }
+
+  /** The first three nodes. */
+  get trio(): [BenchNode, BenchNode, BenchNode] {
+    const [first, second, third] = this.nodes;
+    if (first === undefined || second === undefined || third === undefined)
+      throw new Error('fewer than three');
+    return [first, second, third];
+  }
+
+  node(id: string): BenchNode {
+    return this.nodes.find((node) => node.id === id)!;
+  }
+
+  /** Lets everybody work and hear each other until nothing happens any more. */
+  pump(turnsMax = 1_000): number {
+    for (let turn = 0; turn < turnsMax; turn++) {
+      const messages: { from: string; node: string; message: PeerMessage }[] = [];
+      for (const node of this.nodes) {
+        node.settle();
+        for (const sent of node.outbox.splice(0)) messages.push({ from: node.id, ...sent });
+      }
+      if (messages.length === 0) return turn;
+      for (const { from, node, message } of messages) {
+        if (this.cut.has(from) || this.cut.has(node)) continue;
+        this.delivered.set(message.body, (this.delivered.get(message.body) ?? 0) + 1);
+        this.node(node).core.peerMessages(from, [message]);
+      }
+    }
+    return turnsMax;
+  }
+
+  /** Lets time pass in ticks of 20 ms. */
+  advance(ms: number): void {
+    for (const until = this.now + ms; this.now < until; ) {
+      this.now = Math.min(this.now + 20, until);
+      for (const node of this.nodes) {
+        node.core.advance(this.now, WALL_START + this.now);
+        node.core.tick();
+      }
+      this.pump();
+    }
+  }
+
+  /** Pushes a record of partition 0 to nodes. */
+  push(fields: Partial<PartitionRecord>, to: readonly BenchNode[] = this.nodes): void {
+    const voters = this.nodes.map((node) => node.replicaName);
+    this.revision++;
+    const record: PartitionRecord = {
+      partition: 0,
+      revision: this.revision,
+      epoch: 0,
+      reservationId: '',
+      configuration: 1,
+      voters,
+      previousVoters: [],
+      led: false,
+      learners: [],
+      leader: null,
+      established: false,
+      ...fields,
+    };
+    const { revision } = this;
+    const head = { clusterId: 'c', revision, partitions: 1, replicationFactor: voters.length, full: false };
+    for (const node of to) node.core.topologyPushed({ ...head, nodes: [], records: [record] });
+    this.pump();
+  }
+
+  /** Forms the partition if need be, seals `epoch` at `sealed` and names the leader to everybody. */
+  lead(id: string, epoch: number, sealed: readonly BenchNode[] = this.nodes): void {
+    if (epoch === 1) this.push({});
+    const voters = this.nodes.map((node) => node.replicaName);
+    const reservationId = `e${epoch}`;
+    const sets = { configuration: 1, voters, previousVoters: [] };
+    for (const node of sealed) {
+      node.core.seal({ partition: 0, replica: node.replicaName.id, epoch, reservationId, ...sets });
+    }
+    this.pump();
+    const { replicaName, boot } = this.node(id);
+    const leader = { replica: replicaName.id, node: id, boot };
+    this.push({ epoch, reservationId, leader, led: true }, sealed);
+  }
+
+  /** Sends a put to a node; its reply shows up in `replies`. */
+  put(
+    id: string,
+    fields: Partial<Request> & { sequence: number },
+    value: Uint8Array = Buffer.from('v'),
+  ): number {
+    this.requestId++;
+    this.node(id).core.request(
+      1,
+      {
+        id: this.requestId,
+        timeLeftMs: 60_000,
+        keyspace: '',
+        key: Buffer.from(`k${fields.sequence}`),
+        clientId: Buffer.alloc(16, 1),
+        lowWater: 1,
+        sessionTime: WALL_START,
+        attempt: 1,
+        ack: 'ACK_QUORUM',
+        traceParent: '',
+        operation: 'put',
+        put: { value, codec: 1 },
+        ...fields,
+      },
+      Buffer.alloc(0),
+    );
+    return this.requestId;
+  }
+
+  /** The reply to a request of `put`: what was reached, or the error's code. */
+  outcome(id: string, request: number): string {
+    const reply = this.node(id).replies.find((candidate) => candidate.id === request);
+    return reply?.receipt?.durability ?? reply?.failure?.code ?? 'none';
+  }
+}

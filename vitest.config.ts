@@ -1,0 +1,48 @@
+import { defineConfig } from 'vitest/config';
+import { isMutated, mutate } from './test/support/typescript-source.mjs';
+
+/** Puts a deliberate bug in, for test/mutants/. */
+const mutation = {
+  name: 'mutation',
+  enforce: 'pre' as const,
+  transform: (code: string, id: string) => (isMutated(id) ? mutate(code) : null),
+};
+
+/**
+ * Projects: `unit` (pure and storage) and `e2e` (real processes) are `npm test` and need no root and no network; `release`
+ * (the packed package) is called by .ci/run.
+ */
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        plugins: [mutation],
+        test: {
+          name: 'unit',
+          include: ['src/**/*.test.ts', 'test/{sim,mutants,contract}/**/*.test.ts'],
+          testTimeout: 60_000,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts', 'test/crash/**/*.test.ts'],
+          testTimeout: 180_000,
+          hookTimeout: 60_000,
+          fileParallelism: false,
+          // After the unit tests: real processes need the cores for themselves.
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'release',
+          include: ['test/release/**/*.test.ts'],
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
+        },
+      },
+    ],
+  },
+});
