@@ -107,6 +107,8 @@ async function setUp(nodeFlags: readonly string[] = []) {
 
 it('replaces a replica whose WAL has a flipped bit', { timeout: 200_000 }, async () => {
   const { cluster, client, values, victim } = await setUp();
+  // Damage in the last group before a crash cannot be told from a torn tail (src/node/wal/DESIGN.md); a group follows here.
+  await client.put('a later group', 'of every voter', { ack: 'all' });
   await victim.kill('SIGKILL');
   const damaged = await flipBits(join(victim.data, 'wal'), '.wal', values, keysOfPartitions(values, [1]));
   expect(damaged).toEqual([1]);
