@@ -5,7 +5,9 @@
  * It keeps the history of all operations for checkers that know nothing of logs.
  */
 import { toLatin1 } from '../../src/common/bytes.ts';
+import type { ErrorCode } from '../../src/common/errors.ts';
 import { partitionOf } from '../../src/common/hash.ts';
+import type { HistoryOutput } from '../../src/common/history.ts';
 import type { Receipt, Reply, Request, Value } from '../../src/common/wire/messages.ts';
 import { decodeEntry } from '../../src/node/core/entry.ts';
 import { userKey } from '../../src/node/core/layout.ts';
@@ -29,9 +31,12 @@ export interface Operation {
   readonly floor: number;
   /** Null while it is open. */
   end: number | null;
-  outcome: 'open' | 'applied' | 'not_applied' | 'unknown';
-  output: string;
+  /** What the client was told; null while it is open. */
+  result: HistoryOutput | null;
 }
+
+/** Codec tag of everything that simulated clients put. */
+export const CODEC_BYTES = 1;
 
 const INITIAL: KeyState = { index: 0, kind: 'absent', content: '' };
 
@@ -62,15 +67,14 @@ export class ClientChecks {
   }
 
   /** Starts an operation. */
-  call(operation: Omit<Operation, 'call' | 'floor' | 'end' | 'outcome' | 'output'>): Operation {
+  call(operation: Omit<Operation, 'call' | 'floor' | 'end' | 'result'>): Operation {
     const floor = this.floors.get(operation.key) ?? 0;
     const started: Operation = {
       ...operation,
       call: this.world.now,
       floor,
       end: null,
-      outcome: 'open',
-      output: '',
+      result: null,
     };
     this.history.push(started);
     return started;
@@ -78,7 +82,9 @@ export class ClientChecks {
 
   /** Ends a write with a receipt. */
   acknowledged(operation: Operation, receipt: Receipt): void {
-    this.end(operation, 'applied', `version ${receipt.version}`);
+    const { version, durability } = receipt;
+    const counter = operation.kind === 'increment' ? { value: receipt.counter } : {};
+    this.end(operation, { result: 'ok', version, durability, ...counter });
     this.counts.applied += 1;
     if (receipt.durability === 'leader') {
       this.early.push(operation);
@@ -92,8 +98,8 @@ export class ClientChecks {
   }
 
   /** Ends a write or read without a result. */
-  failed(operation: Operation, outcome: 'applied' | 'not_applied' | 'unknown', code: string): void {
-    this.end(operation, outcome, code);
+  failed(operation: Operation, outcome: 'applied' | 'not_applied' | 'unknown', code: ErrorCode): void {
+    this.end(operation, { result: outcome, code });
     if (operation.kind === 'get') return;
     if (outcome === 'unknown') this.counts.unknown += 1;
     if (outcome === 'applied') {
@@ -114,7 +120,8 @@ export class ClientChecks {
   read(operation: Operation, value: Value): void {
     const ghost = this.ghost(operation.partition);
     const key = toLatin1(userKey('', Buffer.from(operation.key)));
-    this.end(operation, 'applied', value.found ? `version ${value.version}` : 'absent');
+    const shown = value.found ? { version: value.version, value: contentOf(value) } : {};
+    this.end(operation, { result: 'ok', found: value.found, ...shown });
     this.counts.reads += 1;
     const states = [INITIAL, ...ghost.history(key)];
     const position = value.found ? this.foundAt(operation, value, states) : absentAt(states, operation.floor);
@@ -185,10 +192,7 @@ export class ClientChecks {
 
   private foundAt(operation: Operation, value: Value, states: readonly KeyState[]): number {
     const state = states.find(({ index }) => index === value.version);
-    const content =
-      state?.kind === 'counter' && value.value.byteLength === 8
-        ? String(Buffer.from(value.value).readBigInt64LE(0))
-        : toLatin1(value.value);
+    const content = String(contentOf(value));
     this.world.check(
       state !== undefined && state.kind !== 'absent' && state.content === content,
       () =>
@@ -202,12 +206,11 @@ export class ClientChecks {
     return Math.max(value.version, operation.floor);
   }
 
-  private end(operation: Operation, outcome: Operation['outcome'], output: string): void {
+  private end(operation: Operation, result: HistoryOutput): void {
     this.world.check(operation.end === null, () => `${describe(operation)} ends twice`);
     operation.end = this.world.now;
-    operation.outcome = outcome;
-    operation.output = output;
-    this.world.trace(`${describe(operation)} ends: ${outcome} ${output}`);
+    operation.result = result;
+    this.world.trace(`${describe(operation)} ends: ${Object.values(result).join(' ')}`);
   }
 
   private raise(key: string, position: number): void {
@@ -219,6 +222,11 @@ export class ClientChecks {
     this.world.check(ghost !== undefined, () => `partition ${partition} does not exist`);
     return ghost;
   }
+}
+
+/** What a client reads: a counter comes as JSON. */
+function contentOf({ codec, value }: Value): string | number {
+  return codec === CODEC_BYTES ? toLatin1(value) : (JSON.parse(toLatin1(value)) as number);
 }
 
 /** The earliest position at or after `floor` at which the key was absent; null if there is none. */

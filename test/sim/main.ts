@@ -1,16 +1,18 @@
 /**
  * `npm run sim -- --seed N | --seeds A..B [--steps] [--faults LIST] [--minutes M] [--jobs J]`: runs seeds in child processes
  * (this file again, with `--child`), and sums up what they did. The summary is the last line. Exit status 1 on a
- * violation, which is shrunk and printed first, and 2 on a wrong command line.
+ * violation, which is shrunk and printed first, and 2 on a wrong command line. `--keep LIST` (places in the plan of the
+ * faults) and `--clients N` repeat what the shrinker has left of a run.
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import type { FaultWeights } from './nemesis.ts';
-import { simulate } from './run.ts';
+import { type SimulationOptions, simulate } from './run.ts';
 import { onlyFaults, shrink } from './shrink.ts';
-import { neverTaken, Summary } from './summary.ts';
+import { Summary, shortfalls } from './summary.ts';
 import { SimulationFailure } from './world.ts';
+
+type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 interface Task {
   readonly from: number;
@@ -33,6 +35,8 @@ const { values } = parseArgs({
     faults: { type: 'string' },
     minutes: { type: 'string' },
     jobs: { type: 'string' },
+    keep: { type: 'string' },
+    clients: { type: 'string' },
     child: { type: 'boolean', default: false },
   },
 });
@@ -42,12 +46,23 @@ function usage(text: string): never {
   process.exit(2);
 }
 
-function weights(): Partial<FaultWeights> {
+/** What the command line makes of every run. */
+function runOptions(): SimulationOptions {
+  const { faults, keep, clients } = values;
+  const options: Mutable<SimulationOptions> = {};
   try {
-    return values.faults === undefined ? {} : onlyFaults(values.faults.split(','));
+    if (faults !== undefined) options.faults = onlyFaults(faults.split(','));
   } catch (error) {
     return usage((error as Error).message);
   }
+  const kept = keep?.split(',').filter((place) => place !== '');
+  if (kept?.some((place) => !/^\d+$/.test(place))) usage(`--keep takes numbers, not ${keep}`);
+  if (kept !== undefined) options.keepFaults = new Set(kept.map(Number));
+  if (clients !== undefined && !(Number(clients) >= 1)) usage(`--clients takes a number, not ${clients}`);
+  if (clients !== undefined) options.shape = { clients: Number(clients) };
+  const given = Object.entries({ faults, keep, clients }).filter(([, value]) => value !== undefined);
+  options.flags = given.map(([name, value]) => ` --${name} ${value}`).join('');
+  return options;
 }
 
 function range(): Task {
@@ -65,14 +80,14 @@ function range(): Task {
 
 /** Runs one seed here; returns what it did, or the text of its failure. */
 function runSeed(seed: number): Report {
-  const faults = weights();
+  const options = runOptions();
   try {
-    const print = values.steps ? (line: string) => process.stdout.write(`${line}\n`) : undefined;
-    const result = simulate(seed, { faults, ...(print === undefined ? {} : { print }) });
+    const print = values.steps ? { print: (line: string) => void process.stdout.write(`${line}\n`) } : {};
+    const result = simulate(seed, { ...options, ...print });
     return { kind: 'seed', result: { ...result, counts: [...result.counts] } };
   } catch (error) {
     if (!(error instanceof SimulationFailure)) throw error;
-    const smaller = shrink(seed, { faults });
+    const smaller = values.keep === undefined ? shrink(seed, options) : null;
     const what =
       smaller === null
         ? ''
@@ -124,7 +139,7 @@ async function spread(seeds: Task, jobs: number, untilMs: number): Promise<Summa
 
 async function main(): Promise<void> {
   if (values.child) return serve();
-  weights();
+  runOptions();
   const seeds = range();
   const startedAt = performance.now();
   const minutes = values.minutes === undefined ? Number.POSITIVE_INFINITY : Number(values.minutes);
@@ -132,8 +147,10 @@ async function main(): Promise<void> {
   let summary = new Summary();
   if (seeds.from === seeds.to) {
     const report = runSeed(seeds.from);
-    if (report.kind === 'seed') summary.add(report.result);
-    else if (report.kind === 'failed') {
+    if (report.kind === 'seed') {
+      summary.add(report.result);
+      process.stdout.write(`trace ${report.result.traceHash}\n`);
+    } else if (report.kind === 'failed') {
       summary.failures.push(report.seed);
       process.stdout.write(`${report.text}\n\n`);
     }
@@ -144,8 +161,8 @@ async function main(): Promise<void> {
   }
   const seconds = (performance.now() - startedAt) / 1_000;
   process.stdout.write(`${summary.describe()}\n`);
-  const missing = values.faults === undefined ? neverTaken(summary) : [];
-  if (missing.length > 0) process.stdout.write(`never taken: ${missing.join(', ')}\n`);
+  const missing = values.faults === undefined && values.keep === undefined ? shortfalls(summary) : [];
+  for (const text of missing) process.stdout.write(`${text}\n`);
   process.stdout.write(`${summary.line(seconds)}\n`);
   process.exitCode = summary.failures.length > 0 || missing.length > 0 ? 1 : 0;
 }

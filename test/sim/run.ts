@@ -1,10 +1,12 @@
 /**
  * Runs one seed: forms a cluster, lets clients work while the nemesis injects faults, heals, and then requires that
- * every partition takes writes again, that every replica catches up and that all rows are equal.
+ * every partition takes writes again, that every replica catches up, that all rows are equal and that the history of the
+ * clients is linearizable.
  * A failure is thrown as a `SimulationFailure` that names the seed and the command that repeats it.
  */
 import { partitionOf } from '../../src/common/hash.ts';
 import { Cluster, type ClusterShape, drawShape } from './cluster.ts';
+import { describeKey, judge } from './history.ts';
 import { FAULT_WEIGHTS, type FaultWeights, Nemesis, type PlannedFault, planFaults } from './nemesis.ts';
 import { SimulationFailure, World } from './world.ts';
 
@@ -20,6 +22,8 @@ export interface SimulationOptions {
   readonly faultEveryMs?: number;
   /** Sees every trace line. */
   readonly print?: (line: string) => void;
+  /** Flags of `npm run sim` that stand for these options in the text of a failure, each with a space before it. */
+  readonly flags?: string;
 }
 
 /** What a run did. */
@@ -42,7 +46,7 @@ const SETTLE_MS = 20_000;
 
 /** Runs one simulation to its end. Throws a `SimulationFailure`. */
 export function simulate(seed: number, options: SimulationOptions = {}): SimulationResult {
-  const world = new World(seed, options.print ?? null);
+  const world = new World(seed, options.print ?? null, options.flags);
   const cluster = new Cluster(world, drawShape(world, options.shape ?? {}));
   const weights = { ...FAULT_WEIGHTS, ...options.faults };
   const durationMs = options.faultMs ?? world.between(1_500, 3_500);
@@ -75,7 +79,7 @@ function run(
   durationMs: number,
   options: SimulationOptions,
 ): void {
-  const { world } = cluster;
+  const world: World = cluster.world;
   world.trace(`shape ${JSON.stringify(cluster.shape)}`);
   for (const node of cluster.nodes) node.start();
   for (const controller of cluster.controllers) controller.start();
@@ -87,6 +91,7 @@ function run(
   nemesis.heal();
   requireProgress(cluster);
   settle(cluster);
+  for (const key of judge(cluster.checks.history)) world.check(false, () => describeKey(key));
   world.counts.set('operation lost', cluster.checks.lost().length);
   world.trace(`end after ${world.events} events`);
 }

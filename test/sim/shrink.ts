@@ -26,9 +26,14 @@ export function shrink(seed: number, options: SimulationOptions, triesMax = 300)
   const fails = (keep: readonly number[] | null, clients: number | null): SimulationFailure | null => {
     tries += 1;
     const shape = clients === null ? options.shape : { ...options.shape, clients };
+    const flags =
+      (options.flags ?? '') +
+      (keep === null ? '' : ` --keep ${keep.join(',')}`) +
+      (clients === null ? '' : ` --clients ${clients}`);
     try {
       simulate(seed, {
         ...options,
+        flags,
         ...(shape === undefined ? {} : { shape }),
         ...(keep === null ? {} : { keepFaults: new Set(keep) }),
       });

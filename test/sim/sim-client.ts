@@ -14,11 +14,12 @@ import {
 } from '../../src/client/retry-policy.ts';
 import { PartitionSequences, type SessionPin } from '../../src/client/sequences.ts';
 import { toLatin1 } from '../../src/common/bytes.ts';
+import type { ErrorCode, Outcome } from '../../src/common/errors.ts';
 import { fromFailure } from '../../src/common/failure.ts';
 import { partitionOf } from '../../src/common/hash.ts';
 import type { Failure, Reply, Request } from '../../src/common/wire/messages.ts';
 import { Routing } from '../../src/router/routing.ts';
-import type { ClientChecks, Operation } from './client-checks.ts';
+import { type ClientChecks, CODEC_BYTES, type Operation } from './client-checks.ts';
 import { requestName } from './ghost.ts';
 import type { Connection, Network } from './network.ts';
 import type { SimNode } from './sim-node.ts';
@@ -188,7 +189,7 @@ export class SimClient {
       traceParent: '',
       operation: kind,
     };
-    if (kind === 'put') return { ...base, put: { value: Buffer.from(input), codec: 1 } };
+    if (kind === 'put') return { ...base, put: { value: Buffer.from(input), codec: CODEC_BYTES } };
     if (kind === 'increment') return { ...base, increment: { delta: Number(input) } };
     return kind === 'get' ? { ...base, get: {} } : { ...base, delete: {} };
   }
@@ -257,7 +258,7 @@ export class SimClient {
     this.fail(running, unknown ? 'unknown' : 'not_applied', 'DEADLINE_EXCEEDED');
   }
 
-  private fail(running: Running, outcome: 'applied' | 'not_applied' | 'unknown', code: string): void {
+  private fail(running: Running, outcome: Outcome, code: ErrorCode): void {
     this.around.checks.failed(running.operation, outcome, code);
     this.finish(running, outcome === 'applied');
   }

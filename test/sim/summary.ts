@@ -9,6 +9,7 @@ export interface SeedResult {
   readonly seed: number;
   readonly operations: number;
   readonly virtualMs: number;
+  readonly traceHash: string;
   readonly counts: readonly (readonly [name: string, count: number])[];
 }
 
@@ -90,16 +91,41 @@ export class Summary {
     const total = (name: string): number => this.counts.get(name)?.total ?? 0;
     const faults = FAULT_KINDS.map((kind) => `${kind} ${total(`fault ${kind}`)}`).join(', ');
     const completed = total('operation applied') + total('operation reads');
+    const kinds = FAULT_KINDS.reduce((sum, kind) => sum + (this.counts.get(`fault ${kind}`)?.seeds ?? 0), 0);
+    const average = (count: number): string => (count / Math.max(1, this.seeds)).toFixed(1);
     return (
       `sim: ${this.seeds} seeds, ${(this.seeds / seconds).toFixed(1)} seeds/s, ${this.operations} operations ` +
       `(${completed} completed), ${(this.virtualMs / 3_600_000).toFixed(2)} virtual hours; ` +
-      `leaders established ${total('node leader_established')}; faults: ${faults}; ` +
+      `leaders established ${total('node leader_established')}; on average ${average(completed)} completed, ` +
+      `${average(kinds)} kinds of faults, ${average(total('node leader_established'))} leaders a seed; ` +
+      `faults: ${faults}; ` +
       `${this.failures.length} failed${this.failures.length > 0 ? `: ${this.failures.join(' ')}` : ''}`
     );
   }
 }
 
-/** The paths that no seed has taken, when there were enough of them. */
-export function neverTaken(summary: Summary): string[] {
-  return summary.seeds < SEEDS_ENOUGH ? [] : PATHS.filter((name) => !summary.counts.has(name));
+/** What many seeds must do, on average or in a part of them; less proves too little. */
+const LEAST = { operations: 300, leaders: 2, faultKinds: 3, partWithFault: 0.05 };
+
+/** What seeds have left out that they should have done, when there were enough of them: empty if nothing. */
+export function shortfalls({ seeds, counts }: Summary): string[] {
+  if (seeds < SEEDS_ENOUGH) return [];
+  const found = PATHS.filter((name) => !counts.has(name)).map((name) => `never taken: ${name}`);
+  const total = (name: string): number => counts.get(name)?.total ?? 0;
+  const withFault = FAULT_KINDS.map((kind) => counts.get(`fault ${kind}`)?.seeds ?? 0);
+  const averages = {
+    operations: (total('operation applied') + total('operation reads')) / seeds,
+    // The first one is not a change.
+    leaders: total('node leader_established') / seeds,
+    faultKinds: withFault.reduce((sum, count) => sum + count, 0) / seeds,
+  };
+  for (const [name, average] of Object.entries(averages)) {
+    const least = LEAST[name as keyof typeof averages];
+    if (average < least) found.push(`${average.toFixed(1)} ${name} a seed, not ${least}`);
+  }
+  for (const [at, kind] of FAULT_KINDS.entries()) {
+    if (withFault[at]! < seeds * LEAST.partWithFault)
+      found.push(`${kind} in ${withFault[at]} seeds of ${seeds}`);
+  }
+  return found;
 }

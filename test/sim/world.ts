@@ -6,6 +6,7 @@
  * INVARIANT: no real time, promise or ambient randomness is on the path.
  */
 import { createRandom, type Random } from '../../src/common/random.ts';
+import { describeCommit } from './commit.ts';
 
 /** Trace lines kept for a failure message. */
 const TRACE_LINES_KEPT = 70;
@@ -18,9 +19,15 @@ export class SimulationFailure extends Error {
   /** What the run was made of: planned faults and clients. */
   faults = 0;
   clients = 0;
-  constructor(seed: number, reason: string, lines: readonly string[], cause?: unknown) {
+  constructor(seed: number, reason: string, lines: readonly string[], flags = '', cause?: unknown) {
     super(
-      `seed ${seed}: ${reason}\nrepeat with: npm run sim -- --seed ${seed} --steps\nlast events:\n${lines.map((line) => `  ${line}`).join('\n')}`,
+      [
+        `seed ${seed}: ${reason}`,
+        `commit: ${describeCommit()}`,
+        `repeat with: npm run sim -- --seed ${seed} --steps${flags}`,
+        'last events:',
+        ...lines.map((line) => `  ${line}`),
+      ].join('\n'),
       cause === undefined ? undefined : { cause },
     );
     this.name = 'SimulationFailure';
@@ -51,10 +58,15 @@ export class World {
   private hashLow = 0x811c9dc5;
   private hashHigh = 0x01000193;
   private readonly print: ((line: string) => void) | null;
+  private readonly flags: string;
 
-  /** Creates an empty world. `print`, when given, sees every trace line as it happens. */
-  constructor(seed: number, print: ((line: string) => void) | null = null) {
+  /**
+   * Creates an empty world. `print`, when given, sees every trace line as it happens; `flags` are those of `npm run sim`
+   * that repeat the run, beside the seed.
+   */
+  constructor(seed: number, print: ((line: string) => void) | null = null, flags = '') {
     this.seed = seed;
+    this.flags = flags;
     this.random = createRandom(seed);
     this.print = print;
   }
@@ -115,7 +127,7 @@ export class World {
 
   /** Returns the failure to throw for a broken invariant. */
   failure(reason: string, cause?: unknown): SimulationFailure {
-    return new SimulationFailure(this.seed, reason, this.lines.slice(-TRACE_LINES_KEPT), cause);
+    return new SimulationFailure(this.seed, reason, this.lines.slice(-TRACE_LINES_KEPT), this.flags, cause);
   }
 
   /** Fails the simulation unless `condition` holds. `reason` is called only then. */
