@@ -137,7 +137,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     seed: 1,
     breaks: '5',
     file: 'src/node/core/replica.ts',
-    from: 'if (this.pendingSeal !== null && this.pendingSeal.lsn <= this.host.durableLsn) {',
+    from: 'if (this.pendingSeal !== null && this.promiseDurable) {',
     to: 'if (this.pendingSeal !== null) {',
     caught: /invariant 5: .* is answered before the fsync/,
   },

@@ -4,7 +4,7 @@
  */
 import { makeReplicaId } from '../../src/common/replica-id.ts';
 import type { PartitionRecord, Replica as ReplicaName } from '../../src/common/topology.ts';
-import type { PeerMessage, Reply, Request } from '../../src/common/wire/messages.ts';
+import type { PeerMessage, Reply, Request, SealReply } from '../../src/common/wire/messages.ts';
 import type { CoreEvent, Effects, StoreEffect } from '../../src/node/core/effects.ts';
 import { NodeCore } from '../../src/node/core/node-core.ts';
 import type { Replica } from '../../src/node/core/replica.ts';
@@ -47,8 +47,11 @@ export class BenchNode {
   readonly events: CoreEvent[] = [];
   readonly replies: Reply[] = [];
   outbox: { node: string; message: PeerMessage }[] = [];
+  readonly sealReplies: SealReply[] = [];
   /** Fsyncs and store writes do not return while false. */
   disk = true;
+  /** Fsyncs alone. */
+  fsyncs = true;
   private lsn = 0;
   private meta: ReplicaMeta | null = null;
   private waiting: StoreEffect[] = [];
@@ -115,7 +118,7 @@ export class BenchNode {
       const effects = this.core.take();
       busy = this.perform(effects);
       if (!this.disk) continue;
-      if (this.core.durableLsn < this.lsn) {
+      if (this.fsyncs && this.core.durableLsn < this.lsn) {
         this.core.durable(this.lsn);
         busy = true;
       }
@@ -144,6 +147,7 @@ export class BenchNode {
     this.outbox.push(...effects.peers);
     this.replies.push(...effects.replies.map(({ reply }) => reply));
     this.events.push(...effects.events);
+    this.sealReplies.push(...effects.sealReplies);
     return effects.wal.length + effects.walReads.length > 0;
   }
 
@@ -219,12 +223,17 @@ export class CoreBench {
   /** Lets time pass in ticks of 20 ms. */
   advance(ms: number): void {
     for (const until = this.now + ms; this.now < until; ) {
-      this.now = Math.min(this.now + 20, until);
-      for (const node of this.nodes) {
-        node.core.advance(this.now, WALL_START + this.now);
-        node.core.tick();
-      }
+      this.tick(Math.min(20, until - this.now));
       this.pump();
+    }
+  }
+
+  /** Lets time pass, and everybody notice; nobody hears of it. */
+  tick(ms: number): void {
+    this.now += ms;
+    for (const node of this.nodes) {
+      node.core.advance(this.now, WALL_START + this.now);
+      node.core.tick();
     }
   }
 

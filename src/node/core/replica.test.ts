@@ -223,4 +223,30 @@ describe('a replica among others', () => {
     expect(b.replica.meta.promiseEpoch).toBe(2);
     expect(b.replica.log.lastIndex).toBe(a.replica.log.lastIndex);
   });
+
+  it('answers a Seal with what it has when it answers, also when a snapshot is installed before that', () => {
+    const bench = threeNodes();
+    const [a, b] = bench.trio;
+    bench.cut.add('b');
+    for (let sequence = 1; sequence <= 5; sequence++) bench.put('a', { sequence });
+    bench.advance(100);
+    a.replica.log.rebase(a.replica.log.lastIndex, 1, 1_001_000);
+    bench.cut.delete('b');
+    for (let turn = 0; !bench.delivered.has('snapshotChunk'); turn++) {
+      if (turn % 4 === 0) bench.tick(20);
+      bench.pump(1);
+    }
+    b.fsyncs = false;
+    const voters = bench.nodes.map((node) => node.replicaName);
+    const sets = { configuration: 1, voters, previousVoters: [] };
+    b.core.seal({ partition: 0, replica: b.replicaName.id, epoch: 2, reservationId: 'e2', ...sets });
+    const before = b.sealReplies.length;
+    b.settle();
+    expect(b.eventNames).toContain('snapshot_installed');
+    expect(b.sealReplies).toHaveLength(before);
+    b.fsyncs = true;
+    b.settle();
+    const { lastIndex, lastEpoch } = a.replica.log;
+    expect(b.sealReplies.slice(before)).toMatchObject([{ epoch: 2, accepted: true, lastIndex, lastEpoch }]);
+  });
 });

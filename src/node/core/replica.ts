@@ -37,7 +37,8 @@ export class Replica {
   private readonly follower: Follower;
   /** The WAL record that holds `meta`. */
   private metaLsn = 0;
-  private pendingSeal: { readonly lsn: number; readonly reply: SealReply } | null = null;
+  /** To be answered once the promise is durable, with what the log is then: an install that was under way may end first. */
+  private pendingSeal: Seal | null = null;
   private receiver: SnapshotReceiver | null = null;
   private scrubber: Scrubber | null = null;
   /** The node has dropped it: late answers of the store concern nobody, least of all the partition's next replica. */
@@ -179,7 +180,7 @@ export class Replica {
       log.lastEpoch < seal.epoch
     ) {
       if (this.pendingSeal !== null || this.leadership !== null) return;
-      this.pendingSeal = { lsn: this.metaLsn, reply: this.sealReply(seal, true) };
+      this.pendingSeal = seal;
       this.host.touch(this.partition);
       return;
     }
@@ -197,7 +198,7 @@ export class Replica {
       previousVoters: seal.previousVoters,
     });
     this.follower.reset();
-    this.pendingSeal = { lsn: this.metaLsn, reply: this.sealReply(seal, true) };
+    this.pendingSeal = seal;
   }
 
   private sealReply(seal: Seal, accepted: boolean): SealReply {
@@ -392,8 +393,9 @@ export class Replica {
   /** Carries out what has become due through the events since the last flush. */
   flush(): void {
     if (!this.usable) return;
-    if (this.pendingSeal !== null && this.pendingSeal.lsn <= this.host.durableLsn) {
-      if (this.log.lastEpoch < this.meta.promiseEpoch) this.host.sealReply(this.pendingSeal.reply);
+    if (this.pendingSeal !== null && this.promiseDurable) {
+      if (this.log.lastEpoch < this.meta.promiseEpoch)
+        this.host.sealReply(this.sealReply(this.pendingSeal, true));
       this.pendingSeal = null;
     }
     this.tryLead();
