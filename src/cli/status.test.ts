@@ -17,6 +17,7 @@ const REPLY: StatusReply = {
     nodes: ['n10', 'n2'].map((id, index) => ({
       ...{ id, incarnation: id, boot: 3, address: `${id}:1`, clientAddress: `${id}:2`, zone: 'a' },
       ...{ alive: index === 1, reason: index === 1 ? '' : 'silent for 900 ms', pid: 100 + index },
+      ...{ run: `run of ${id}`, formerRuns: [] },
     })),
     records: [1, 0].map((partition) => ({
       ...{ partition, revision: 1, epoch: 2, reservationId: 'r', configuration: 1 },

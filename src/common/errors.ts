@@ -17,6 +17,7 @@ export const ERROR_CODES = {
   VERSION_MISMATCH: 'The two sides share no protocol version.',
   WRONG_CLUSTER: 'The other side belongs to another cluster.',
   WRONG_NODE: 'The other side, or the data directory, is not the node that was expected.',
+  ROLLED_BACK: 'The data directory is an old copy of one that has been used since.',
   SECOND_ROUTER: 'Another router, with a topology store of its own, leads this cluster.',
   FORMAT_TOO_NEW: 'The data directory was written by a newer version.',
   NOT_LEADER: 'This node does not lead the partition; the current leader may be named in the error.',

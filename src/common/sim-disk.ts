@@ -99,6 +99,24 @@ export class SimDisk implements Disk {
     this.#extraSyncMs = ms;
   }
 
+  /** Returns the bytes of all files, by path, as a copy of the directory would have them. */
+  contents(): ReadonlyMap<string, Uint8Array> {
+    return new Map([...this.#names].map(([path, file]) => [path, file.read(0, file.size)]));
+  }
+
+  /** Replaces everything, durably, by what `contents` has returned. */
+  putBack(contents: ReadonlyMap<string, Uint8Array>): void {
+    this.#names = new Map();
+    for (const [path, bytes] of contents) {
+      const file = new SimFile();
+      file.write(0, bytes);
+      file.endSync(file.beginSync());
+      this.#names.set(path, file);
+    }
+    this.#durableNames = new Map(this.#names);
+    this.#changes = [];
+  }
+
   /** Cuts a file, durably, as damage does. */
   cut(path: string, length: number): void {
     const file = this.#file(path);

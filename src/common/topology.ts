@@ -51,6 +51,17 @@ export interface NodeRecord {
   /** Why the failure detector thinks so; empty while alive. */
   readonly reason: string;
   readonly pid: number;
+  /** Random id of the process run: no two share one, also where an old copy of a directory counts its boots again. */
+  readonly run: string;
+  /** The last runs of other data directories that this node has used, newest first; FORMER_RUNS_MAX at most. */
+  readonly formerRuns: readonly FormerRun[];
+}
+
+/** The last run of a data directory that its node does not use at present. */
+export interface FormerRun {
+  readonly incarnation: string;
+  readonly boot: number;
+  readonly run: string;
 }
 
 /** A whole topology (`full`) or the records that changed. `revision` grows with every change of any record. */

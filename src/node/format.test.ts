@@ -5,9 +5,10 @@ import { SimDisk } from '../common/sim-disk.ts';
 import { openFormat } from './format.ts';
 
 const disk = (random: () => number = () => 0.5) => new SimDisk(() => {}, random);
-const newIncarnation = () => 'inc-1';
-const never = () => {
-  throw new Error('a known directory needs no incarnation');
+let ids = 0;
+const newId = () => {
+  ids += 1;
+  return `id-${ids}`;
 };
 
 function code(call: () => unknown): string {
@@ -24,17 +25,19 @@ describe('FORMAT', () => {
     const data = disk();
     data.replaceSync('FORMAT.tmp', new Uint8Array(3));
     data.makeDirectorySync('lock');
-    const first = openFormat(data, { nodeId: 'n1', newIncarnation });
+    const first = openFormat(data, { nodeId: 'n1', newId });
     expect(first).toMatchObject({
       clusterId: '',
       nodeId: 'n1',
-      incarnation: 'inc-1',
       boot: 1,
       created: true,
     });
+    expect(first.admittedBoot).toBe(0);
     data.crash();
-    const second = openFormat(data, { nodeId: 'n1', newIncarnation: never });
-    expect(second).toMatchObject({ incarnation: 'inc-1', boot: 2, created: false });
+    const second = openFormat(data, { nodeId: 'n1', newId });
+    expect(second).toMatchObject({ incarnation: first.incarnation, boot: 2, created: false });
+    expect(second.runs).toEqual([...first.runs, expect.any(String)]);
+    expect(new Set([first.incarnation, ...second.runs]).size).toBe(4);
     expect(Buffer.from(data.readSync('FORMAT')).toString()).toMatch(
       /^\{"format":1,.*\}\ncrc32c [0-9a-f]{8}\n$/,
     );
@@ -50,7 +53,7 @@ describe('FORMAT', () => {
           if (left-- === 0) throw new Error('power cut');
         };
         try {
-          given.push(openFormat(data, { nodeId: 'n1', newIncarnation }).boot);
+          given.push(openFormat(data, { nodeId: 'n1', newId }).boot);
         } catch (error) {
           if (!(error instanceof Error) || error.message !== 'power cut') throw error;
           left = (at + start) % 7;
@@ -62,43 +65,65 @@ describe('FORMAT', () => {
     }
   });
 
+  test('remembers the start that was admitted last, and those since', () => {
+    const data = disk();
+    const start = () => openFormat(data, { nodeId: 'n1', newId });
+    start();
+    const admitted = start();
+    admitted.admit();
+    admitted.admit();
+    data.crash();
+    const since = Array.from({ length: 3 }, start);
+    expect(since.map(({ admittedBoot }) => admittedBoot)).toEqual([2, 2, 2]);
+    expect(since[2]!.runs).toEqual([admitted, ...since].map(({ runs }) => runs.at(-1)));
+  });
+
+  test('is renewed durably, for the next start', () => {
+    const data = disk();
+    const old = openFormat(data, { nodeId: 'n1', clusterId: 'c1', newId });
+    old.renew('another');
+    data.crash();
+    const renewed = openFormat(data, { nodeId: 'n1', newId });
+    expect(renewed).toMatchObject({ incarnation: 'another', boot: 2, clusterId: 'c1', admittedBoot: 0 });
+    expect(renewed.runs).not.toContain(old.runs.at(-1));
+    expect(() => renewed.renew('another')).toThrow('another incarnation');
+  });
+
   test('binds to one cluster, once', () => {
     const data = disk();
-    const format = openFormat(data, { nodeId: 'n1', newIncarnation });
+    const format = openFormat(data, { nodeId: 'n1', newId });
     format.setClusterId('c1');
     format.setClusterId('c1');
     expect(format.clusterId).toBe('c1');
     expect(code(() => format.setClusterId('c2'))).toBe('WRONG_CLUSTER');
-    expect(openFormat(data, { nodeId: 'n1', newIncarnation: never }).clusterId).toBe('c1');
-    expect(openFormat(data, { nodeId: 'n1', clusterId: 'c1', newIncarnation: never }).boot).toBe(3);
-    expect(code(() => openFormat(data, { nodeId: 'n1', clusterId: 'c2', newIncarnation }))).toBe(
-      'WRONG_CLUSTER',
-    );
+    expect(openFormat(data, { nodeId: 'n1', newId }).clusterId).toBe('c1');
+    expect(openFormat(data, { nodeId: 'n1', clusterId: 'c1', newId }).boot).toBe(3);
+    expect(code(() => openFormat(data, { nodeId: 'n1', clusterId: 'c2', newId }))).toBe('WRONG_CLUSTER');
     // A refused start is none.
-    expect(openFormat(data, { nodeId: 'n1', newIncarnation: never }).boot).toBe(4);
+    expect(openFormat(data, { nodeId: 'n1', newId }).boot).toBe(4);
   });
 
   test('takes the cluster it is told when it has none', () => {
     const data = disk();
-    openFormat(data, { nodeId: 'n1', newIncarnation });
-    expect(openFormat(data, { nodeId: 'n1', clusterId: 'c1', newIncarnation: never }).clusterId).toBe('c1');
+    openFormat(data, { nodeId: 'n1', newId });
+    expect(openFormat(data, { nodeId: 'n1', clusterId: 'c1', newId }).clusterId).toBe('c1');
   });
 
   test('refuses another node, foreign files, newer formats and damage', () => {
     const data = disk();
-    openFormat(data, { nodeId: 'n1', newIncarnation });
-    expect(code(() => openFormat(data, { nodeId: 'n2', newIncarnation }))).toBe('WRONG_NODE');
+    openFormat(data, { nodeId: 'n1', newId });
+    expect(code(() => openFormat(data, { nodeId: 'n2', newId }))).toBe('WRONG_NODE');
     const foreign = disk();
     foreign.replaceSync('holiday.jpg', new Uint8Array(1));
-    expect(code(() => openFormat(foreign, { nodeId: 'n1', newIncarnation }))).toBe('WRONG_NODE');
+    expect(code(() => openFormat(foreign, { nodeId: 'n1', newId }))).toBe('WRONG_NODE');
     const good = data.readSync('FORMAT');
     for (let bit = 0; bit < good.length * 8; bit++) {
       data.flipBit('FORMAT', bit >> 3, bit & 7);
-      expect(code(() => openFormat(data, { nodeId: 'n1', newIncarnation }))).toBe('DAMAGED');
+      expect(code(() => openFormat(data, { nodeId: 'n1', newId }))).toBe('DAMAGED');
       data.flipBit('FORMAT', bit >> 3, bit & 7);
     }
     data.replaceSync('FORMAT', Buffer.from(`${NEWER}\ncrc32c ${NEWER_SUM}\n`));
-    expect(code(() => openFormat(data, { nodeId: 'n1', newIncarnation }))).toBe('FORMAT_TOO_NEW');
+    expect(code(() => openFormat(data, { nodeId: 'n1', newId }))).toBe('FORMAT_TOO_NEW');
   });
 });
 

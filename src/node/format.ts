@@ -2,11 +2,14 @@
  * The FORMAT file of a node's data directory: whose directory it is and how often a process has started on
  * it. Two lines of text, so that a person can read it:
  *
- *     {"format":1,"cluster":"c-7f3a","node":"n1","incarnation":"5be0…","boot":12}
+ *     {"format":1,"cluster":"c-7f3a","node":"n1","incarnation":"5be0…","boot":12,
+ *      "admitted":{"boot":11,"run":"77d1…"},"runs":["c04e…"]}              (one line)
  *     crc32c 1a2b3c4d                                (of the first line without its end)
  *
- * INVARIANT: a boot number is durable before it is returned, so no two process starts ever share one.
- * INVARIANT: cluster and node never change once written; the incarnation never changes at all.
+ * INVARIANT: boot and run are durable before they are returned: no two process starts share a run, and none share a boot
+ * unless the directory is an old copy.
+ * INVARIANT: cluster and node never change once written; the incarnation changes when the directory has turned out to be an
+ * old copy, and then has never been used before.
  * Does not lock the directory: take `lockDirectory` before.
  */
 import { crc32c } from '../common/crc32c.ts';
@@ -27,16 +30,26 @@ interface FormatFields {
   readonly node: string;
   readonly incarnation: string;
   readonly boot: number;
+  readonly admitted: { readonly boot: number; readonly run: string };
+  readonly runs: readonly string[];
 }
+
+/** Starts since the last admitted one that a directory remembers. */
+const RUNS_MAX = 1_024;
 
 /** An opened data directory's identity. */
 export interface Format {
   /** Empty until the node has joined a cluster. */
   readonly clusterId: string;
   readonly nodeId: string;
+  /** As of this start. */
   readonly incarnation: string;
   /** This process start, from 1. */
   readonly boot: number;
+  /** The last start that was admitted, as far as the directory knows; boot 0: none. */
+  readonly admittedBoot: number;
+  /** Random ids of that start and of those since, this one last. */
+  readonly runs: readonly string[];
   /** The directory was empty before. */
   readonly created: boolean;
   /**
@@ -44,6 +57,10 @@ export interface Format {
    * one.
    */
   setClusterId(clusterId: string): void;
+  /** Notes, durably, that this start was admitted. */
+  admit(): void;
+  /** Gives the directory another incarnation, durably; the next start goes by it. */
+  renew(incarnation: string): void;
 }
 
 function encode(fields: FormatFields): Uint8Array {
@@ -76,7 +93,7 @@ function decode(bytes: Uint8Array): FormatFields {
   } catch (cause) {
     throw damaged('cannot be parsed', cause);
   }
-  const { format, cluster, node, incarnation, boot } = fields;
+  const { format, cluster, node, incarnation, boot, admitted, runs } = fields;
   if (!isCount(format)) throw damaged('names no version');
   if (format > FORMAT_VERSION) {
     throw new RingkeepError(
@@ -86,7 +103,8 @@ function decode(bytes: Uint8Array): FormatFields {
   }
   if (typeof cluster !== 'string' || typeof node !== 'string') throw damaged('lacks cluster or node');
   if (typeof incarnation !== 'string' || !isCount(boot)) throw damaged('lacks incarnation or boot');
-  return { format, cluster, node, incarnation, boot };
+  if (!Array.isArray(runs) || typeof admitted?.run !== 'string') throw damaged('lacks runs');
+  return { format, cluster, node, incarnation, boot, admitted, runs };
 }
 
 function readFields(disk: Disk): FormatFields | null {
@@ -105,15 +123,15 @@ function requireCluster(found: string, wanted: string): void {
 
 /**
  * Opens the directory at the root of `disk` for node `nodeId`, creating FORMAT if the directory is empty, and
- * counts the boot durably. `clusterId` empty or absent accepts any; `newIncarnation` makes the random id of a
- * new directory. Throws RingkeepError WRONG_NODE (also for a directory with foreign files), WRONG_CLUSTER,
+ * counts the boot durably. `clusterId` empty or absent accepts any; `newId` makes the random ids of a new directory and of
+ * this start. Throws RingkeepError WRONG_NODE (also for a directory with foreign files), WRONG_CLUSTER,
  * FORMAT_TOO_NEW, DAMAGED; DiskError when the disk refuses.
  */
 export function openFormat(
   disk: Disk,
-  options: { readonly nodeId: string; readonly clusterId?: string; readonly newIncarnation: () => string },
+  options: { readonly nodeId: string; readonly clusterId?: string; readonly newId: () => string },
 ): Format {
-  const { nodeId, clusterId = '', newIncarnation } = options;
+  const { nodeId, clusterId = '', newId } = options;
   assert(nodeId !== '', 'a node has an id');
   const found = readFields(disk);
   if (found === null) {
@@ -135,14 +153,18 @@ export function openFormat(
     format: FORMAT_VERSION,
     cluster: found?.cluster || clusterId,
     node: nodeId,
-    incarnation: found?.incarnation ?? newIncarnation(),
+    incarnation: found?.incarnation ?? newId(),
     boot: (found?.boot ?? 0) + 1,
+    admitted: found?.admitted ?? { boot: 0, run: '' },
+    runs: [...(found?.runs ?? []), newId()].slice(-RUNS_MAX),
   };
   disk.replaceSync(FORMAT_NAME, encode(fields));
   return {
     nodeId,
     incarnation: fields.incarnation,
     boot: fields.boot,
+    admittedBoot: fields.admitted.boot,
+    runs: [fields.admitted.run, ...fields.runs],
     created: found === null,
     get clusterId() {
       return fields.cluster;
@@ -156,6 +178,18 @@ export function openFormat(
       const bound = { ...fields, cluster: wanted };
       disk.replaceSync(FORMAT_NAME, encode(bound));
       fields = bound;
+    },
+    admit(): void {
+      if (fields.runs.length === 0) return;
+      const admitted = { ...fields, admitted: { boot: fields.boot, run: fields.runs.at(-1)! }, runs: [] };
+      disk.replaceSync(FORMAT_NAME, encode(admitted));
+      fields = admitted;
+    },
+    renew(wanted: string): void {
+      assert(wanted !== fields.incarnation, 'a renewed directory has another incarnation');
+      const renewed = { ...fields, incarnation: wanted, admitted: { boot: 0, run: '' }, runs: [] };
+      disk.replaceSync(FORMAT_NAME, encode(renewed));
+      fields = renewed;
     },
   };
 }

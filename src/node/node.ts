@@ -6,7 +6,8 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { FailStop } from '../common/errors.ts';
+import { DiskError } from '../common/disk.ts';
+import { FailStop, type RingkeepError } from '../common/errors.ts';
 import { createHttpServer, type HttpServer } from '../common/http.ts';
 import * as limits from '../common/limits.ts';
 import { createLog, type Log, type LogLevel } from '../common/log.ts';
@@ -77,6 +78,10 @@ const DRAIN_POLL_MS = 20;
 /** Longest wait for commits and answers at the end, also when the grace was used up by waiting for a successor. */
 const SETTLE_MS = 500;
 
+function randomId(): string {
+  return randomBytes(8).toString('hex');
+}
+
 class NodeShell {
   readonly options: NodeOptions;
   readonly log: Log;
@@ -99,6 +104,7 @@ class NodeShell {
   private walFull = false;
   private spaceLow = false;
   private draining = false;
+  private distrusted = false;
   private stopping: Promise<void> | null = null;
   private fail!: (error: Error) => void;
   readonly failed: Promise<Error>;
@@ -155,7 +161,7 @@ class NodeShell {
     makeDataDirectory(dataDirectory);
     this.lock = await lockDirectory(dataDirectory);
     this.disk = new NodeDisk(dataDirectory);
-    this.format = openFormat(this.disk, { nodeId: id, newIncarnation: () => randomBytes(8).toString('hex') });
+    this.format = openFormat(this.disk, { nodeId: id, newId: randomId });
     this.disk.makeDirectorySync('store');
     this.store = await openLevelStore(join(dataDirectory, 'store'), { disk: this.disk, path: 'store' });
   }
@@ -166,6 +172,7 @@ class NodeShell {
       nodeId: options.id,
       incarnation: format.incarnation,
       boot: format.boot,
+      run: format.runs.at(-1)!,
       valueBytesMax: options.valueBytesMax ?? limits.VALUE_BYTES_MAX,
       random: createRandom(randomBytes(6).readUIntBE(0, 6)).next,
       checkpointBytes: options.checkpointBytes ?? limits.CHECKPOINT_BYTES,
@@ -286,6 +293,9 @@ class NodeShell {
             clientAddress: this.clientAddress,
             zone: this.options.zone ?? '',
             pid: process.pid,
+            admittedBoot: this.format.admittedBoot,
+            runs: this.format.runs,
+            durableLsn: this.engine.core.durableLsn,
           },
           reports: this.engine.core.reportAll(),
           topology: this.engine.core.topology(),
@@ -293,7 +303,7 @@ class NodeShell {
         heartbeat: (sequence) => this.heartbeat(sequence),
         welcomed: (welcome) => this.welcomed(welcome),
         message: (message) => this.controllerMessage(message),
-        refused: (error) => this.log.error('controller_refused', { error }),
+        refused: (error) => this.refused(error),
       },
     });
     this.every(limits.TICK_MS, () => this.engine.run((core) => core.tick()));
@@ -325,7 +335,7 @@ class NodeShell {
 
   private heartbeat(sequence: number): Heartbeat {
     const { diskBytes, diskFull, draining } = this.status();
-    return { sequence, draining, diskBytes, diskFull };
+    return { sequence, draining, diskBytes, diskFull, durableLsn: this.engine.core.durableLsn };
   }
 
   private status(): NodeStatus {
@@ -354,6 +364,40 @@ class NodeShell {
     return clusterId === '' || welcome.clusterId === '' || clusterId === welcome.clusterId;
   }
 
+  /** Keeps the list of runs short. It can wait for room; a failed fsync cannot be got over. */
+  private noteAdmission(): void {
+    try {
+      this.format.admit();
+    } catch (error) {
+      if (!(error instanceof DiskError) || error.code !== 'ENOSPC') return this.engine.fail(error);
+      this.log.warn('admission_not_noted', { error });
+    }
+  }
+
+  private refused(error: RingkeepError): void {
+    this.log.error('controller_refused', { error });
+    if (error.code === 'ROLLED_BACK') void this.rolledBack(error);
+  }
+
+  /**
+   * The directory is an old copy: nothing in it counts any more. Once that is durable the process ends, and starts again as a
+   * node that has lost its replicas; they are kept until others have replaced them.
+   */
+  private async rolledBack(error: RingkeepError): Promise<void> {
+    if (this.distrusted) return;
+    this.distrusted = true;
+    this.engine.run((core) => core.distrust(error.message));
+    do await delay(DRAIN_POLL_MS);
+    while (this.engine.core.durableLsn < this.engine.core.appendedLsn);
+    try {
+      this.format.renew(randomId());
+    } catch (cause) {
+      // It will be found out again at the next start.
+      return this.engine.fail(cause);
+    }
+    this.engine.fail(error);
+  }
+
   private controllerMessage(message: ControllerMessage): void {
     const { topology } = message;
     if (topology !== null && topology.clusterId !== '') {
@@ -364,6 +408,7 @@ class NodeShell {
         return;
       }
     }
+    if (topology !== null && this.engine.core.isAdmittedBy(topology)) this.noteAdmission();
     this.engine.run((core) => {
       if (topology !== null) core.topologyPushed(topology);
       for (const seal of message.seals) core.seal(seal);

@@ -64,7 +64,17 @@ class FakeNode implements ControlPush {
   }
 
   attach(shell: ControllerShell, topology: Topology | null = null): this {
-    const register = { address: `${this.hello.nodeId}:1`, clientAddress: '', zone: '', pid: 1 };
+    const { nodeId, boot } = this.hello;
+    const runs = [`run ${boot - 1}`, `run ${boot}`];
+    const register = {
+      address: `${nodeId}:1`,
+      clientAddress: '',
+      zone: '',
+      pid: 1,
+      admittedBoot: 0,
+      runs,
+      durableLsn: 0,
+    };
     this.sink = shell.onAttach({ hello: this.hello, remote: '' }, { register, reports: [], topology }, this);
     return this;
   }
@@ -167,7 +177,7 @@ describe('ControllerShell', () => {
     const next = new FakeNode('n1', { boot: 2 }).attach(shell);
     expect(first.failures).toHaveLength(1);
     first.sink.onEnd();
-    next.say({ heartbeat: { sequence: 1, draining: false, diskBytes: 77, diskFull: false } });
+    next.say({ heartbeat: { sequence: 1, draining: false, diskBytes: 77, diskFull: false, durableLsn: 0 } });
     expect(shell.nodeStatuses()).toEqual([{ id: 'n1', diskBytes: 77, diskFull: false, draining: false }]);
   });
 

@@ -16,6 +16,8 @@ function nodeRecord(id: string, address = `${id}:1`): NodeRecord {
     alive: true,
     reason: '',
     pid: 1,
+    run: 'r',
+    formerRuns: [],
   };
 }
 

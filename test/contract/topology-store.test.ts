@@ -36,7 +36,18 @@ function partitionRecord(partition: number, revision: number, epoch = revision):
 
 function nodeRecord(id: string): NodeRecord {
   const addresses = { address: '127.0.0.1:7001', clientAddress: '127.0.0.1:7002' };
-  return { id, incarnation: 'ffee', boot: 3, ...addresses, zone: 'z1', alive: true, reason: '', pid: 42 };
+  const runs = { run: 'r3', formerRuns: [{ incarnation: 'eeff', boot: 2, run: 'r2' }] };
+  return {
+    id,
+    incarnation: 'ffee',
+    boot: 3,
+    ...addresses,
+    ...runs,
+    zone: 'z1',
+    alive: true,
+    reason: '',
+    pid: 42,
+  };
 }
 
 const partition = (n: number, expectedRevision: number, epoch?: number): StoreChange => {

@@ -179,7 +179,7 @@ export class ClientChecks {
     const record = this.invariants.record(receipt.partition);
     const holders = (record?.voters ?? []).filter(({ node, id }) => {
       const log = this.invariants.durableLog(node, receipt.partition);
-      if (log?.meta?.replica !== id) return true;
+      if (log?.meta?.replica !== id || this.invariants.isDead(id)) return true;
       return receipt.version < log.base || log.epochAt(receipt.version) === epoch;
     });
     // A record of a later epoch may name voters that this leader never had: those say nothing.

@@ -4,6 +4,7 @@
  */
 import { partitionOf } from '../../src/common/hash.ts';
 import { SESSION_SEQUENCES_MAX, SESSIONS_MAX } from '../../src/common/limits.ts';
+import type { NodeRecord } from '../../src/common/topology.ts';
 import { Sessions } from '../../src/node/core/sessions.ts';
 import { ClientChecks } from './client-checks.ts';
 import { ControlLinks } from './control-links.ts';
@@ -60,6 +61,8 @@ export class Cluster {
   readonly controllers: readonly SimController[];
   readonly clients: SimClient[] = [];
   readonly workload: Workload;
+  /** As the topology store has them. */
+  readonly nodeRecords = new Map<string, NodeRecord>();
   /** While true, the topology store leaves the outcome of many writes unknown. */
   storeUnsure = false;
 
@@ -93,7 +96,10 @@ export class Cluster {
       fate: () =>
         this.storeUnsure ? world.pick<Fate>(['normal', 'lost', 'applied', 'applied-late']) : 'normal',
       committed: ({ entries }) => {
-        for (const { value } of entries) if ('partition' in value) this.invariants.recordWritten(value);
+        for (const { value } of entries) {
+          if ('partition' in value) this.invariants.recordWritten(value);
+          if ('run' in value) this.nodeRecords.set(value.id, value);
+        }
       },
     });
     this.workload = {
@@ -191,7 +197,9 @@ export class Cluster {
       balanceAfterMs: world.between(300, 3_000),
       storeRetryMs: world.between(50, 500),
     };
-    const around = { world, control, store, bootstrap, options };
+    const isOldCopy = (node: string): boolean =>
+      this.nodes.some(({ id, directory }) => id === node && directory.isOldCopy);
+    const around = { world, control, store, bootstrap, options, isOldCopy };
     return Array.from({ length: shape.controllers }, (_, at) => new SimController(`c${at + 1}`, around));
   }
 }

@@ -21,6 +21,8 @@ export interface ToNode {
   readonly topology?: Topology;
   readonly seals?: readonly Seal[];
   readonly prepares?: readonly Prepare[];
+  /** The controller refuses this run: its directory is an old copy. */
+  readonly rolledBack?: string;
 }
 
 /** What a link needs of a node. */

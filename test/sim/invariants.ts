@@ -26,19 +26,29 @@ export class Invariants {
 
   /** A node begins with an empty data directory; whatever it had before is gone for ever. */
   wiped(node: string): void {
-    const before = this.facts.nodes.get(node);
-    if (before !== undefined) {
-      for (const log of before.wal.appended.values()) {
-        if (log.meta !== null) this.facts.replica(log.meta.replica, node).dead = true;
-      }
+    this.replaced(node, new ShadowWal());
+  }
+
+  /** What the checks know of a node's data directory, for a copy of it that is taken now. */
+  copied(node: string): ShadowWal {
+    return this.facts.node(node).wal.copy();
+  }
+
+  /** A copy of a node's data directory takes its place: none of the replicas in either may ever answer again. */
+  putBack(node: string, copy: ShadowWal): void {
+    this.replaced(node, copy.copy());
+    this.facts.node(node).injured = true;
+    for (const { meta } of copy.appended.values()) {
+      if (meta !== null) this.facts.replica(meta.replica, node).dead = true;
     }
-    this.facts.nodes.set(node, {
-      wal: new ShadowWal(),
-      boot: 0,
-      tainted: false,
-      injured: false,
-      commits: new Map(),
-    });
+  }
+
+  private replaced(node: string, wal: ShadowWal): void {
+    const before = this.facts.nodes.get(node);
+    for (const { meta } of before?.wal.appended.values() ?? []) {
+      if (meta !== null) this.facts.replica(meta.replica, node).dead = true;
+    }
+    this.facts.nodes.set(node, { wal, boot: 0, tainted: false, injured: false, commits: new Map() });
   }
 
   /** Something on the node's disk is damaged: until a replica is known to be damaged or intact, it counts as lost. */
@@ -46,6 +56,11 @@ export class Invariants {
     const facts = this.facts.node(node);
     facts.tainted = true;
     facts.injured = true;
+  }
+
+  /** Whether what a replica held has been taken from it. */
+  isDead(replica: string): boolean {
+    return this.facts.replicas.get(replica)?.dead === true;
   }
 
   /** Whether a partition keeps a quorum of trusted replicas in every set when this node's replica is lost. */
@@ -83,9 +98,9 @@ export class Invariants {
     }
     for (const [partition, log] of facts.wal.durable) {
       if (log.meta === null || facts.wal.damaged.has(partition)) continue;
-      const { sealedEpoch } = this.facts.replica(log.meta.replica, node);
+      const { sealedEpoch, dead } = this.facts.replica(log.meta.replica, node);
       this.world.check(
-        log.meta.promiseEpoch >= sealedEpoch,
+        dead || log.meta.promiseEpoch >= sealedEpoch,
         () => `invariant 5: ${log.meta?.replica} lost its promise of epoch ${sealedEpoch}`,
       );
     }

@@ -19,6 +19,7 @@ const FAULTS = {
   drain: { weight: 2, inject: process.drain },
   wipe: { weight: 2, inject: process.wipe },
   damage: { weight: 2, inject: storage.damage },
+  oldCopy: { weight: 2, inject: storage.oldCopy },
   diskFull: { weight: 1, inject: storage.diskFull },
   slowDisk: { weight: 1, inject: storage.slowDisk },
   failedSync: { weight: 1, inject: storage.failedSync },
@@ -85,7 +86,9 @@ export class Nemesis implements InjectionHost {
 
   constructor(cluster: Cluster, weights: FaultWeights) {
     this.cluster = cluster;
-    this.patient = weights.crash === 0 && weights.wipe === 0 && weights.failedSync === 0;
+    this.patient = [weights.crash, weights.wipe, weights.oldCopy, weights.failedSync].every(
+      (weight) => weight === 0,
+    );
   }
 
   /** Injects what is planned, from now on. */

@@ -123,3 +123,14 @@ function copyMessage(message: PeerMessage): PeerMessage {
         }),
   };
 }
+
+/** A message in a few words, for the trace. */
+export function describeMessage(message: PeerMessage): string {
+  const { partition, epoch, body, append, appendReply, confirm, confirmReply } = message;
+  const head = `p${partition} e${epoch} ${body}`;
+  if (append != null) return `${head} ${append.prevIndex}+${append.entries.length} c${append.commitIndex}`;
+  if (appendReply != null) return `${head} ${appendReply.success} ${appendReply.matchIndex}`;
+  if (confirm != null) return `${head} r${confirm.round}`;
+  if (confirmReply != null) return `${head} r${confirmReply.round} ${confirmReply.granted}`;
+  return head;
+}

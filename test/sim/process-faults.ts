@@ -50,7 +50,7 @@ export function wipe(injection: Injection): void {
   world.trace(`${node.id}: wiped`);
   world.count('wiped');
   injection.cluster.stopNode(node, 'power');
-  node.wipe();
+  node.directory.wipe();
   const { incarnation } = node;
   injection.later(injection.between(20, 800), () => {
     if (!node.running && node.incarnation === incarnation) node.start();

@@ -126,6 +126,11 @@ function settle(cluster: Cluster): void {
   for (const client of clients) client.stop();
   reach(cluster, SETTLE_MS, 'all operations end', () => clients.every(({ open }) => open === 0));
   reach(cluster, SETTLE_MS, 'every voter applies everything', () => isLevel(cluster));
+  const copies = cluster.nodes.filter(({ directory }) => directory.isOldCopy).map(({ id }) => id);
+  world.check(
+    copies.length === 0,
+    () => `invariant 9: nobody has noticed the old copy on ${copies.join(' ')}`,
+  );
   let pending = 0;
   for (const node of cluster.nodes) {
     for (const report of node.core?.reportAll() ?? []) {

@@ -88,6 +88,16 @@ export class ShadowWal {
   readonly damaged = new Set<number>();
   private pending: { readonly lsn: number; readonly record: WalAppend; readonly hash: number }[] = [];
 
+  /** A copy of what is known, for a copy of the directory. */
+  copy(): ShadowWal {
+    const copy = new ShadowWal();
+    for (const [partition, log] of this.appended) copy.appended.set(partition, log.copy());
+    for (const [partition, log] of this.durable) copy.durable.set(partition, log.copy());
+    for (const partition of this.damaged) copy.damaged.add(partition);
+    copy.pending = [...this.pending];
+    return copy;
+  }
+
   append(lsn: number, record: WalAppend): void {
     const hash = record.type === 'entry' ? crc32c(record.payload) : 0;
     logOf(this.appended, record.partition).apply(record, hash);

@@ -19,6 +19,8 @@ export interface ControllerSurroundings {
   readonly store: TopologyStore;
   readonly bootstrap: BootstrapOptions;
   readonly options: Partial<Omit<ControllerOptions, 'bootstrap'>>;
+  /** Whether an old copy has been put in the place of a node's directory. */
+  isOldCopy(node: string): boolean;
 }
 
 export class SimController {
@@ -173,9 +175,12 @@ export class SimController {
       world.count(`controller ${event}`);
       world.trace(`${this.id}: ${level} ${event} ${JSON.stringify(fields)}`);
     }
-    world.check(
-      rejections.length === 0,
-      () => `${this.id} rejects ${rejections.map(({ node }) => node).join(' ')}`,
-    );
+    for (const { node, code, message } of rejections) {
+      world.check(
+        code === 'ROLLED_BACK' && this.around.isOldCopy(node),
+        () => `${this.id} rejects ${node}: ${code} ${message}`,
+      );
+      control.toNode(this.id, node, { rolledBack: message });
+    }
   }
 }

@@ -5,10 +5,9 @@
  * INVARIANT: the core is entered by one event at a time; a paused or crashed node runs nothing.
  */
 
-import type { DiskError } from '../../src/common/disk.ts';
+import { DiskError } from '../../src/common/disk.ts';
 import { RingkeepError } from '../../src/common/errors.ts';
 import { HEARTBEAT_MS, TICK_MS } from '../../src/common/limits.ts';
-import { SimDisk } from '../../src/common/sim-disk.ts';
 import type { Topology } from '../../src/common/topology.ts';
 import type { PeerMessage, Reply, Request } from '../../src/common/wire/messages.ts';
 import type { NodeCoreOptions } from '../../src/node/core/api.ts';
@@ -20,9 +19,10 @@ import type { NodeAttachment } from '../../src/router/controller/types.ts';
 import type { ClientChecks } from './client-checks.ts';
 import type { ControlLinks, ToNode } from './control-links.ts';
 import type { Invariants } from './invariants.ts';
-import type { PeerLinks } from './peer-links.ts';
+import { NodeSessions } from './node-sessions.ts';
+import { describeMessage, type PeerLinks } from './peer-links.ts';
 import type { RowChecks } from './row-checks.ts';
-import { SimStore } from './sim-store.ts';
+import { SimDirectory } from './sim-directory.ts';
 import { SimulationFailure, type World } from './world.ts';
 
 /** Wall clock of the simulated machines at virtual time 0, ms. */
@@ -38,20 +38,8 @@ export interface NodeSurroundings {
   readonly clients: ClientChecks;
   readonly peers: PeerLinks;
   readonly control: ControlLinks;
-  readonly core: Omit<NodeCoreOptions, 'nodeId' | 'incarnation' | 'boot' | 'random'>;
+  readonly core: Omit<NodeCoreOptions, 'nodeId' | 'incarnation' | 'boot' | 'run' | 'random'>;
   readonly segmentBytes: number;
-}
-
-interface OpenRequest {
-  readonly request: Request;
-  readonly clientId: Uint8Array;
-}
-
-/** A client's connection, seen from the node. */
-interface ClientLink {
-  readonly clientId: Uint8Array;
-  readonly reply: (reply: Reply) => void;
-  readonly open: Map<number, OpenRequest>;
 }
 
 export class SimNode {
@@ -61,22 +49,17 @@ export class SimNode {
   draining = false;
   /** Why the process has ended by itself; nothing runs in it any more. */
   failure: DiskError | null = null;
-  incarnation = '';
-  boot = 0;
   core: NodeCore | null = null;
-  store!: SimStore;
-  disk!: SimDisk;
+  readonly directory: SimDirectory;
   private wal: Wal | null = null;
   private readonly around: NodeSurroundings;
-  private topology: Topology | null = null;
   private life = 0;
   private startedAt = 0;
   private inbox: (() => void)[] = [];
   private busy = false;
   private scheduled = false;
   private heartbeats = 0;
-  private links = new Map<number, ClientLink>();
-  private nextConnection = 1;
+  private readonly sessions: NodeSessions;
   /** This machine's clock rate and wall clock offset. */
   private readonly clockRate: number;
   private readonly wallOffsetMs: number;
@@ -89,34 +72,35 @@ export class SimNode {
     this.clockRate = world.between(0.95, 1.05);
     this.wallOffsetMs = Math.floor(world.between(-2_000, 2_000));
     this.tickMs = TICK_MS * world.between(0.7, 2);
-    this.wipe();
+    this.sessions = new NodeSessions(id, world, around.clients);
+    const later = (delayMs: number, run: () => void): void => this.later(delayMs, run);
+    this.directory = new SimDirectory(id, world, around.invariants, later);
   }
 
-  /** Gives the stopped node an empty disk and a new incarnation. */
-  wipe(): void {
-    const { world, invariants } = this.around;
-    this.incarnation = world.random.id();
-    this.boot = 0;
-    this.topology = null;
-    const random = (): number => world.random.next();
-    this.disk = new SimDisk((delayMs, run) => this.later(delayMs, run), random);
-    this.store = new SimStore({
-      schedule: (delayMs, run) => this.later(delayMs, run),
-      random,
-      clearRowsMax: 20,
-    });
-    invariants.wiped(this.id);
+  /** Of the directory, as of the last start on it; empty before there was one. */
+  get incarnation(): string {
+    return this.directory.format?.incarnation ?? '';
+  }
+
+  get boot(): number {
+    return this.directory.format?.boot ?? 0;
+  }
+
+  get disk(): SimDirectory['disk'] {
+    return this.directory.disk;
+  }
+
+  get store(): SimDirectory['store'] {
+    return this.directory.store;
   }
 
   /** Starts the process: recovers the WAL, restores the core, connects. */
   start(): void {
     const { world, peers, control } = this.around;
-    world.trace(`${this.id}: starts with boot ${this.boot + 1}`);
     this.running = true;
     this.paused = false;
     this.draining = false;
     this.failure = null;
-    this.boot += 1;
     this.life += 1;
     this.startedAt = world.now;
     this.heartbeats = 0;
@@ -145,7 +129,7 @@ export class SimNode {
     this.scheduled = false;
     this.core = null;
     this.wal = null;
-    this.links = new Map();
+    this.sessions.clear();
     this.disk.crash(kind);
     this.store.crash();
     this.around.peers.stopped(this.id);
@@ -187,19 +171,12 @@ export class SimNode {
 
   /** Opens a client's connection and returns its number, or null when nothing listens. */
   accept(clientId: Uint8Array, reply: (reply: Reply) => void): number | null {
-    if (!this.running) return null;
-    const connection = this.nextConnection++;
-    this.links.set(connection, { clientId, reply, open: new Map() });
-    return connection;
+    return this.running ? this.sessions.open(clientId, reply) : null;
   }
 
   request(connection: number, request: Request): void {
-    const link = this.links.get(connection);
-    if (link === undefined) return;
-    this.event((core) => {
-      link.open.set(request.id, { request, clientId: link.clientId });
-      core.request(connection, request, link.clientId);
-    });
+    if (!this.sessions.has(connection)) return;
+    this.event((core) => core.request(connection, request, this.sessions.begin(connection, request)));
   }
 
   cancel(connection: number, id: number): void {
@@ -207,8 +184,7 @@ export class SimNode {
   }
 
   closed(connection: number): void {
-    if (!this.links.delete(connection)) return;
-    this.event((core) => core.connectionClosed(connection));
+    if (this.sessions.close(connection)) this.event((core) => core.connectionClosed(connection));
   }
 
   peerConnected(node: string): void {
@@ -220,35 +196,85 @@ export class SimNode {
   }
 
   controllerMessage(message: ToNode): void {
-    const { topology, seals, prepares } = message;
-    if (topology !== undefined) this.event((core) => core.topologyPushed(topology));
+    const { topology, seals, prepares, rolledBack } = message;
+    if (rolledBack !== undefined) this.distrust(rolledBack);
+    if (topology !== undefined) this.topologyPushed(topology);
     for (const seal of seals ?? []) this.event((core) => core.seal(seal));
     for (const prepare of prepares ?? []) this.event((core) => core.prepare(prepare));
   }
 
+  private topologyPushed(topology: Topology): void {
+    this.event((core) => {
+      if (core.isAdmittedBy(topology)) this.write(() => this.directory.format?.admit());
+      core.topologyPushed(topology);
+    });
+  }
+
+  /** Writes to FORMAT while the process runs: without room it may be left for later, a failed fsync ends the process. */
+  private write(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      if (!(error instanceof DiskError)) throw error;
+      if (error.code !== 'ENOSPC') this.walFailed(this.life, error);
+    }
+  }
+
+  /** Once nothing in the directory counts any more, durably, it gets a new incarnation and the process starts again. */
+  private distrust(reason: string): void {
+    const { world } = this.around;
+    this.event((core) => core.distrust(reason));
+    const { life } = this;
+    const poll = (): void => {
+      if (life !== this.life) return;
+      const { core } = this;
+      if (this.paused || core === null || core.durableLsn < core.appendedLsn) {
+        world.schedule(5, poll);
+        return;
+      }
+      world.trace(`${this.id}: has found out that its directory is an old copy`);
+      this.write(() => this.directory.renew());
+      this.crash('process');
+      world.schedule(20, () => {
+        if (!this.running && life + 1 === this.life) this.start();
+      });
+    };
+    world.schedule(5, poll);
+  }
+
   /** What the node says first on a control stream; null while it cannot speak. */
   attachment(): NodeAttachment | null {
-    if (this.core === null || this.paused) return null;
+    const { format, topology } = this.directory;
+    if (this.core === null || format === null || this.paused) return null;
+    const { admittedBoot, runs } = format;
     return {
       incarnation: this.incarnation,
       boot: this.boot,
-      register: { address: `${this.id}:1`, clientAddress: `${this.id}:2`, zone: '', pid: this.boot },
-      clusterId: this.topology?.clusterId ?? '',
+      register: {
+        address: `${this.id}:1`,
+        clientAddress: `${this.id}:2`,
+        zone: '',
+        pid: this.boot,
+        admittedBoot,
+        runs,
+        durableLsn: this.core.durableLsn,
+      },
+      clusterId: topology?.clusterId ?? '',
       reports: this.core.reportAll(),
-      knownTopology: this.topology,
+      knownTopology: topology,
     };
   }
 
   /** The topology that a client would be pushed, or null. */
   knownTopology(): Topology | null {
-    return this.running && !this.paused ? this.topology : null;
+    return this.running && !this.paused ? this.directory.topology : null;
   }
 
-  /** A process that finds no room to start ends, and is started again until there is some. */
-  private startLater(): void {
+  /** A process that cannot start, for want of room or a failed fsync, is started again until it can. */
+  private startLater(error: Error): void {
     const { world } = this.around;
     const { boot, incarnation } = this;
-    world.trace(`${this.id}: no room to start`);
+    world.trace(`${this.id}: cannot start: ${error.message}`);
     world.count('start refused');
     this.running = false;
     this.disk.crash('process');
@@ -261,10 +287,12 @@ export class SimNode {
     const { world, invariants, core: options } = this.around;
     let opened: OpenedWal;
     try {
+      this.directory.open();
+      world.trace(`${this.id}: starts with boot ${this.boot}`);
       opened = this.openWal();
     } catch (error) {
-      if (!(error instanceof RingkeepError) || error.code !== 'DISK_FULL') throw error;
-      return this.startLater();
+      if (!endsProcess(error)) throw error;
+      return this.startLater(error);
     }
     const { wal, replicas, lastLsn, entries, problems } = opened;
     for (const { damage, meta } of replicas) if (damage !== null || meta.damaged) world.count('damage found');
@@ -276,9 +304,10 @@ export class SimNode {
       nodeId: this.id,
       incarnation: this.incarnation,
       boot: this.boot,
+      run: this.directory.format!.runs.at(-1)!,
       random: () => world.random.next(),
     });
-    const { store, topology } = this;
+    const { store, topology } = this.directory;
     this.event((core) => core.restore({ replicas, entries, store, lastLsn, topology }));
   }
 
@@ -317,7 +346,9 @@ export class SimNode {
     this.enter(() => {
       if (this.core === null) return;
       this.heartbeats += 1;
-      const heartbeat = { sequence: this.heartbeats, draining: this.draining, diskBytes: 0, diskFull: false };
+      const { heartbeats: sequence, draining } = this;
+      const { durableLsn } = this.core;
+      const heartbeat = { sequence, draining, diskBytes: 0, diskFull: false, durableLsn };
       this.around.control.toControllers(this.id, { heartbeat });
     });
   }
@@ -409,12 +440,12 @@ export class SimNode {
     for (const reply of effects.sealReplies) invariants.sealAnswered(this.id, reply);
     if (effects.sealReplies.length > 0) control.toControllers(this.id, { sealReplies: effects.sealReplies });
     if (effects.reports.length > 0) control.toControllers(this.id, { reports: effects.reports });
-    for (const { connection, reply } of effects.replies) this.answer(connection, reply);
+    for (const { connection, reply } of effects.replies) this.sessions.answer(connection, reply);
     for (const { event, level, ...fields } of effects.events) {
       world.count(`node ${event}`);
       world.trace(`${this.id}: ${level} ${event} ${JSON.stringify(fields)}`);
     }
-    if (effects.topologyChanged !== null) this.topology = core.topology();
+    if (effects.topologyChanged !== null) this.directory.topology = core.topology();
   }
 
   private carryOutStore(effect: StoreEffect): void {
@@ -461,26 +492,8 @@ export class SimNode {
       peers.send(this.id, node, batch);
     }
   }
-
-  private answer(connection: number, reply: Reply): void {
-    const link = this.links.get(connection);
-    const open = link?.open.get(reply.id);
-    if (link === undefined || open === undefined) return;
-    link.open.delete(reply.id);
-    this.around.clients.replied(this.id, open.request, open.clientId, reply);
-    const { world } = this.around;
-    world.count(`reply ${reply.failure?.code ?? reply.receipt?.durability ?? reply.result}`);
-    if (reply.receipt?.duplicate === true) world.count('reply duplicate');
-    link.reply(reply);
-  }
 }
 
-function describeMessage(message: PeerMessage): string {
-  const { partition, epoch, body, append, appendReply, confirm, confirmReply } = message;
-  const head = `p${partition} e${epoch} ${body}`;
-  if (append != null) return `${head} ${append.prevIndex}+${append.entries.length} c${append.commitIndex}`;
-  if (appendReply != null) return `${head} ${appendReply.success} ${appendReply.matchIndex}`;
-  if (confirm != null) return `${head} r${confirm.round}`;
-  if (confirmReply != null) return `${head} r${confirmReply.round} ${confirmReply.granted}`;
-  return head;
+function endsProcess(error: unknown): error is Error {
+  return error instanceof DiskError || (error instanceof RingkeepError && error.code === 'DISK_FULL');
 }

@@ -27,7 +27,7 @@ export interface SimStoreOptions {
 /**
  * Sorted rows. Keys are latin1 strings: their order is that of the bytes. Values are never changed in place.
  */
-class Rows {
+export class Rows {
   #keys: string[] = [];
   #values: Uint8Array[] = [];
 
@@ -220,6 +220,18 @@ export class SimStore implements Store {
   crash(): void {
     const survivors = Math.floor(this.#options.random() * (this.#log.length + 1));
     for (const { batch } of this.#log.slice(0, survivors)) this.#durable.apply(batch);
+    this.#restart();
+  }
+
+  /** Returns what a copy of its directory would hold, after `crash`. */
+  contents(): Rows {
+    assert(this.#log.length === 0, 'a store is copied while its process is down');
+    return this.#durable.clone();
+  }
+
+  /** Replaces everything by what `contents` has returned, after `crash`. */
+  putBack(rows: Rows): void {
+    this.#durable = rows.clone();
     this.#restart();
   }
 

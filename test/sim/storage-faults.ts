@@ -9,6 +9,33 @@ export function damage(injection: Injection): void {
   if (injection.chance(0.7)) injection.restart(node, 'process', 300);
 }
 
+/**
+ * Copies a stopped node's directory, and puts it back in the place of what the node has become. A later run of the node has
+ * been admitted meanwhile: a copy of the last one is not found out by its runs (docs/GUARANTEES.md, A3).
+ */
+export function oldCopy(injection: Injection): void {
+  const { cluster } = injection;
+  const node = injection.victim();
+  if (!node.running || node.paused) return;
+  cluster.stopNode(node, 'process');
+  const copy = node.directory.copy();
+  injection.restart(node, 'process', 100);
+  const isLater = (): boolean => {
+    const record = cluster.nodeRecords.get(node.id);
+    const runs = record === undefined ? [] : [record, ...record.formerRuns];
+    return runs.some(({ incarnation, boot }) => incarnation === copy.incarnation && boot > copy.boot);
+  };
+  const poll = (): void => {
+    if (!isLater() || !injection.mayInjure(node)) return injection.unlessHealed(20, poll);
+    injection.trace(`${node.id} gets back its directory of boot ${copy.boot}`);
+    cluster.world.count('old copy put back');
+    cluster.stopNode(node, 'power');
+    node.directory.putBack(copy);
+    injection.restart(node, 'process', 300);
+  };
+  injection.unlessHealed(injection.between(20, 300), poll);
+}
+
 /** Leaves a node little room on its disk for a while. */
 export function diskFull(injection: Injection): void {
   const node = injection.victim();

@@ -375,6 +375,8 @@ export function nodeRecord(id: string): NodeRecord {
     alive: true,
     reason: '',
     pid: 1,
+    run: `r-${id}`,
+    formerRuns: [],
   };
 }
 

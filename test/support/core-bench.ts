@@ -3,7 +3,7 @@
  * returns, which links are cut, and speaks for the controller. For interleavings that a simulation meets by chance only.
  */
 import { makeReplicaId } from '../../src/common/replica-id.ts';
-import type { PartitionRecord, Replica as ReplicaName } from '../../src/common/topology.ts';
+import type { NodeRecord, PartitionRecord, Replica as ReplicaName } from '../../src/common/topology.ts';
 import type { PeerMessage, Reply, Request, SealReply } from '../../src/common/wire/messages.ts';
 import type { CoreEvent, Effects, StoreEffect } from '../../src/node/core/effects.ts';
 import { NodeCore } from '../../src/node/core/node-core.ts';
@@ -68,6 +68,7 @@ export class BenchNode {
       nodeId: this.id,
       incarnation: 'i',
       boot: this.boot,
+      run: this.run,
       valueBytesMax: 8 * MIB,
       random: () => 0.5,
       checkpointBytes: 1024 * MIB,
@@ -101,6 +102,26 @@ export class BenchNode {
       lastLsn,
       topology: null,
     });
+  }
+
+  private get run(): string {
+    return `run ${this.boot}`;
+  }
+
+  /** The node as the topology store would name it. */
+  record(): NodeRecord {
+    const { id, boot, run } = this;
+    const address = `${id}:1`;
+    const rest = {
+      address,
+      clientAddress: address,
+      zone: '',
+      alive: true,
+      reason: '',
+      pid: boot,
+      formerRuns: [],
+    };
+    return { id, incarnation: 'i', boot, run, ...rest };
   }
 
   get replica(): Replica {
@@ -255,15 +276,22 @@ export class CoreBench {
       established: false,
       ...fields,
     };
-    const { revision } = this;
-    const head = { clusterId: 'c', revision, partitions: 1, replicationFactor: voters.length, full: false };
-    for (const node of to) node.core.topologyPushed({ ...head, nodes: [], records: [record] });
+    this.tell([record], to);
     this.pump();
+  }
+
+  private tell(records: readonly PartitionRecord[], to: readonly BenchNode[]): void {
+    const nodes = this.nodes.map((node) => node.record());
+    const { revision } = this;
+    const head = { clusterId: 'c', revision, partitions: 1, replicationFactor: nodes.length, full: false };
+    for (const node of to) node.core.topologyPushed({ ...head, nodes, records });
   }
 
   /** Forms the partition if need be, seals `epoch` at `sealed` and names the leader to everybody. */
   lead(id: string, epoch: number, sealed: readonly BenchNode[] = this.nodes): void {
     if (epoch === 1) this.push({});
+    // Those that have restarted are admitted first.
+    this.tell([], sealed);
     const voters = this.nodes.map((node) => node.replicaName);
     const reservationId = `e${epoch}`;
     const sets = { configuration: 1, voters, previousVoters: [] };

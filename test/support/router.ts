@@ -52,7 +52,7 @@ export function nodeRecord(id: string, address: string): NodeRecord {
     zone: '',
     reason: '',
   };
-  return { ...texts, boot: 1, alive: true, pid: 1 };
+  return { ...texts, boot: 1, alive: true, pid: 1, run: `${id}-run`, formerRuns: [] };
 }
 
 /** A record of `partition`, led by `leader` (null: by nobody). */

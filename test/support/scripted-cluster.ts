@@ -150,7 +150,15 @@ export class ScriptedCluster {
       if (!node.up || node.stalled || run.attached.has(key)) continue;
       run.attached.add(key);
       const { incarnation, boot, clusterId, known, zone } = node;
-      const register = { address: `${node.id}:1`, clientAddress: `${node.id}:2`, zone, pid: boot };
+      const register = {
+        address: `${node.id}:1`,
+        clientAddress: `${node.id}:2`,
+        zone,
+        pid: boot,
+        admittedBoot: 0,
+        runs: Array.from({ length: boot }, (_, at) => `${node.id}/${incarnation}/${at + 1}`),
+        durableLsn: 0,
+      };
       const reports = node.reports();
       run.controller.nodeAttached(this.now, node.id, {
         ...{ incarnation, boot, clusterId, register, reports },
@@ -164,7 +172,13 @@ export class ScriptedCluster {
 
   private speak(run: Run, node: ScriptedNode): void {
     if (this.steps % HEARTBEAT_EVERY === 0) {
-      const heartbeat = { sequence: this.steps, draining: node.draining, diskBytes: 0, diskFull: false };
+      const heartbeat = {
+        sequence: this.steps,
+        draining: node.draining,
+        diskBytes: 0,
+        diskFull: false,
+        durableLsn: 0,
+      };
       run.controller.nodeMessage(this.now, node.id, { heartbeat });
     }
     const reports = node.reports();

@@ -11,6 +11,7 @@ function node(id: string, pid: number, boot: number, more: Partial<NodeRecord> =
   const address = `127.0.0.1:${pid}`;
   return {
     ...{ id, pid, boot, address, clientAddress: address, zone: '', incarnation: id, alive: true, reason: '' },
+    ...{ run: `run ${pid}`, formerRuns: [] },
     ...more,
   };
 }

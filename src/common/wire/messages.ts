@@ -157,12 +157,16 @@ export interface Register {
   clientAddress: string;
   zone: string;
   pid: number;
+  admittedBoot: number;
+  runs: readonly string[];
+  durableLsn: number;
 }
 export interface Heartbeat {
   sequence: number;
   draining: boolean;
   diskBytes: number;
   diskFull: boolean;
+  durableLsn: number;
 }
 export type ReplicaState = 'follower' | 'leader' | 'learner' | 'installing' | 'damaged' | 'removed';
 export interface ReplicaReport {

@@ -32,6 +32,8 @@ function topology(revision: number, full: boolean, reason = ''): Topology {
     clientAddress: 'a:2',
     zone: 'z',
     pid: 1,
+    run: 'r2',
+    formerRuns: [{ incarnation: 'h', boot: 4, run: 'r1' }],
   };
   return {
     clusterId: 'cluster-1',
@@ -203,7 +205,15 @@ describe('Attach', () => {
     const welcomes: Welcome[] = [];
     const got: ControllerMessage[] = [];
     const errors: RingkeepError[] = [];
-    const register = { address: 'h:1', clientAddress: 'h:2', zone: 'z1', pid: 42 };
+    const register = {
+      address: 'h:1',
+      clientAddress: 'h:2',
+      zone: 'z1',
+      pid: 42,
+      admittedBoot: 2,
+      runs: ['r1', 'r2'],
+      durableLsn: 9,
+    };
     const attachment = later(
       grpcConnector.attachController(
         server.address,
@@ -217,7 +227,7 @@ describe('Attach', () => {
       ),
     );
     for (let sequence = 1; sequence <= 20; sequence += 1) {
-      const heartbeat = { sequence, draining: false, diskBytes: 5, diskFull: false };
+      const heartbeat = { sequence, draining: false, diskBytes: 5, diskFull: false, durableLsn: 10 };
       expect(attachment.send({ heartbeat })).toBe(true);
     }
     await until(() => seen.messages.length === 20, 'heartbeats');
@@ -241,7 +251,15 @@ describe('Attach', () => {
       await listen({ control: { onAttach: () => ({ onMessage: () => {}, onEnd: () => {} }) } }),
     );
     const errors: RingkeepError[] = [];
-    const register = { address: '', clientAddress: '', zone: '', pid: 0 };
+    const register = {
+      address: '',
+      clientAddress: '',
+      zone: '',
+      pid: 0,
+      admittedBoot: 2,
+      runs: [],
+      durableLsn: 0,
+    };
     grpcConnector.attachController(
       server.address,
       makeHello({ role: 'client' }),

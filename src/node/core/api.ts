@@ -13,6 +13,8 @@ export interface NodeCoreOptions {
   readonly nodeId: string;
   readonly incarnation: string;
   readonly boot: number;
+  /** Random id of this process run: the node is silent until the topology names it (`topologyPushed`). */
+  readonly run: string;
   readonly valueBytesMax: number;
   /** Seeded by the shell; used for ids and jitter only. */
   readonly random: () => number;
@@ -49,7 +51,10 @@ export interface NodeCoreEvents {
   /** A peer link to `node` came up anew: messages sent before may be lost. */
   peerConnected(node: string): void;
   peerMessages(node: string, messages: readonly PeerMessage[]): void;
-  /** A full topology or changed records, pushed by a router. */
+  /**
+   * A full topology or changed records, pushed by a router. Once one names this very run of the node, it is admitted: until
+   * then it answers no Seal and no other node, since its directory may be an old copy that has forgotten what it swore.
+   */
   topologyPushed(topology: Topology): void;
   seal(seal: Seal): void;
   prepare(prepare: Prepare): void;
@@ -62,6 +67,10 @@ export interface NodeCoreEvents {
   diskFullChanged(full: boolean): void;
   /** The WAL's size, told now and then: drives checkpoints. */
   walSize(bytes: number): void;
+  /** The directory is an old copy: nothing in it counts any more, which is durable at `appendedLsn`. */
+  distrust(reason: string): void;
+  /** Whether a topology names this very run of the node. */
+  isAdmittedBy(topology: Topology): boolean;
   /** Graceful stop: refusals say so; what is led here is served until the controller has handed it over. */
   drain(): void;
   take(): Effects;

@@ -66,6 +66,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   private snapshotTokens = 0;
   private snapshotRefilledAt = 0;
   private draining = false;
+  private admitted = false;
   private readonly dirty = new Set<number>();
   private readonly awaiting = new Set<number>();
   private readonly requests: OpenRequests;
@@ -96,11 +97,7 @@ export class NodeCore implements NodeCoreEvents, Host {
     for (const recovered of input.replicas) this.replicas.restore(recovered, input);
     if (input.topology !== null) this.cache.merge(input.topology);
     this.replicas.clearLeftovers(this.cache.partitionCount);
-    for (const replica of this.replicas.byPartition.values()) {
-      const record = this.cache.record(replica.partition);
-      if (record !== undefined) replica.onRecord(record);
-      this.touch(replica.partition);
-    }
+    for (const partition of this.replicas.byPartition.keys()) this.touch(partition);
   }
 
   tick(): void {
@@ -130,6 +127,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   peerMessages(node: string, messages: readonly PeerMessage[]): void {
+    if (!this.admitted) return;
     for (const message of messages) {
       this.replicas.byPartition.get(message.partition)?.onMessage(node, message);
     }
@@ -144,7 +142,21 @@ export class NodeCore implements NodeCoreEvents, Host {
     const news = this.cache.merge(topology);
     if (news.length > 0 || topology.nodes.length > 0)
       this.noteChange({ ...topology, full: false, records: news });
-    for (const record of news) this.replicas.onRecord(record);
+    if (this.admitted) for (const record of news) this.replicas.onRecord(record);
+    else if (this.isAdmittedBy(topology)) this.admit();
+  }
+
+  isAdmittedBy(topology: Topology): boolean {
+    const { nodeId, incarnation, run } = this.options;
+    return topology.nodes.some(
+      (node) => node.id === nodeId && node.incarnation === incarnation && node.run === run,
+    );
+  }
+
+  private admit(): void {
+    this.admitted = true;
+    this.event({ level: 'info', event: 'node_admitted', boot: this.options.boot });
+    for (const record of this.cache.allRecords()) this.replicas.onRecord(record);
   }
 
   private noteChange(change: Topology): void {
@@ -160,7 +172,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   seal(seal: Seal): void {
-    this.replicas.byPartition.get(seal.partition)?.onSeal(seal);
+    if (this.admitted) this.replicas.byPartition.get(seal.partition)?.onSeal(seal);
   }
 
   prepare(prepare: Prepare): void {
@@ -248,6 +260,11 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   walSize(bytes: number): void {
     this.checkpoints.walSize(bytes);
+  }
+
+  distrust(reason: string): void {
+    this.admitted = false;
+    for (const replica of this.replicas.byPartition.values()) replica.markDamaged(reason);
   }
 
   drain(): void {

@@ -23,6 +23,9 @@ export interface ControllerEvents {
   refused(error: RingkeepError): void;
 }
 
+/** What dialing again does not get over. */
+const REFUSALS: ReadonlySet<string> = new Set(['WRONG_CLUSTER', 'WRONG_NODE', 'ROLLED_BACK']);
+
 /** Keeps a stream to every router open. */
 export class ControllerLinks {
   private readonly links: Reconnecting<Attachment>[] = [];
@@ -84,7 +87,7 @@ export class ControllerLinks {
       onEnd: (error) => {
         if (follows) this.followed.left(storeId, performance.now());
         this.log.debug('controller_detached', { router: address, code: error.code });
-        if (error.code === 'WRONG_CLUSTER' || error.code === 'WRONG_NODE') this.events.refused(error);
+        if (REFUSALS.has(error.code)) this.events.refused(error);
         signals.down();
       },
     });

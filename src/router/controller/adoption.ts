@@ -9,6 +9,7 @@ import { contradicts, hearPromise } from './failover.ts';
 import type { NodeState } from './nodes.ts';
 import { finishPlan } from './planner.ts';
 import { sameLeader, sameRecord } from './record-rules.ts';
+import { formerRuns, rollbackProblem } from './runs.ts';
 
 /** Collects promises, and records that the node was once pushed and that say more than ours. */
 export function hearNode(context: Context, node: NodeState): void {
@@ -86,19 +87,38 @@ function adoptEpoch(
   }
 }
 
-/** Keeps the stored node records true. Death is written for every node, life only for those that are here. */
-export function writeNodes(context: Context): void {
+/**
+ * Keeps the stored node records true, and refuses runs on old copies of directories. Death is written for every node, life
+ * only for those that are here.
+ */
+export function writeNodes(context: Context, now: number): void {
   const { nodes, store } = context;
   for (const id of nodes.watchedIds()) {
     const key = `node/${id}` as const;
     if (store.busy(key)) continue;
     const stored = store.node(id);
+    refuseOldCopy(context, now, id, stored);
     const verdict = nodes.verdict(id);
+    const present = nodes.recordOf(id);
+    const dead = stored !== null && !verdict.alive ? { ...stored, ...deathOf(verdict) } : null;
+    // A run that another one has followed is over, though its end may not have been noticed here.
+    const over = stored?.formerRuns.some((former) => former.run === present?.run);
     const wanted =
-      nodes.recordOf(id) ?? (stored !== null && !verdict.alive ? { ...stored, ...deathOf(verdict) } : null);
+      present === null || over ? dead : { ...present, formerRuns: formerRuns(stored, present.incarnation) };
     if (wanted === null || (stored !== null && sameNode(stored, wanted))) continue;
     store.write([{ key, revision: store.revisionOf(key) + 1, value: wanted }]);
   }
+}
+
+function refuseOldCopy(context: Context, now: number, id: string, stored: NodeRecord | null): void {
+  const node = context.nodes.get(id);
+  if (node?.attached !== true) return;
+  const problem = rollbackProblem(stored, node) || node.regressed;
+  if (problem === '') return;
+  const message = `the data directory of ${id} is an old copy: ${problem}`;
+  context.rejections.push({ node: id, code: 'ROLLED_BACK', message });
+  emit(context, 'error', 'node_rolled_back', { node: id, incarnation: node.incarnation, reason: problem });
+  context.nodes.refuse(now, id);
 }
 
 function deathOf(verdict: { reason: string }): { alive: boolean; reason: string } {
@@ -114,6 +134,7 @@ function sameNode(a: NodeRecord, b: NodeRecord): boolean {
     a.clientAddress === b.clientAddress &&
     a.zone === b.zone &&
     a.alive === b.alive &&
-    a.pid === b.pid
+    a.pid === b.pid &&
+    a.run === b.run
   );
 }

@@ -117,6 +117,7 @@ export interface Context {
   seals: { node: string; seal: Seal }[];
   prepares: { node: string; prepare: Prepare }[];
   events: ControllerEvent[];
+  rejections: { node: string; code: 'WRONG_CLUSTER' | 'ROLLED_BACK'; message: string }[];
 }
 
 /** Adds a structured log line. */

@@ -58,7 +58,6 @@ export class Controller {
   private readonly context: Context;
   private readonly newClusterId: string;
   private formation: Formation = { mode: 'starting', waitingFor: 'the topology store' };
-  private rejections: { node: string; code: 'WRONG_CLUSTER'; message: string }[] = [];
 
   constructor(input: ControllerInput) {
     const options: ControllerOptions = {
@@ -80,6 +79,7 @@ export class Controller {
       seals: [],
       prepares: [],
       events: [],
+      rejections: [],
     };
   }
 
@@ -197,26 +197,26 @@ export class Controller {
 
   /** Drains the effects. A push must reach a node's stream before the Seals and Prepares beside it. */
   take(): Effects {
-    const { store, seals, prepares, events } = this.context;
+    const { store, seals, prepares, events, rejections } = this.context;
     const effects: Effects = {
       ...store.take(),
       seals,
       prepares,
       events,
       push: this.takePush(),
-      rejections: this.rejections,
+      rejections,
     };
     this.context.seals = [];
     this.context.prepares = [];
     this.context.events = [];
-    this.rejections = [];
+    this.context.rejections = [];
     return effects;
   }
 
   private belongs(id: string, node: { clusterId: string }, clusterId: string): boolean {
     if (node.clusterId === '' || node.clusterId === clusterId) return true;
     const message = `this cluster is ${clusterId}, the node belongs to ${node.clusterId}`;
-    this.rejections.push({ node: id, code: 'WRONG_CLUSTER', message });
+    this.context.rejections.push({ node: id, code: 'WRONG_CLUSTER', message });
     emit(this.context, 'error', 'node_of_another_cluster', { node: id, clusterId: node.clusterId });
     return false;
   }
@@ -313,7 +313,7 @@ export class Controller {
       }
       return;
     }
-    writeNodes(this.context);
+    writeNodes(this.context, now);
     this.stepPartitions(now, this.context.partitions.keys());
     this.planAll(now);
   }

@@ -28,6 +28,7 @@ import {
   sealedReplicas,
   setsFor,
 } from './record-rules.ts';
+import { isAdmitted } from './runs.ts';
 
 /** Reserves the next epoch, above the record's and every promise heard of. `voters` default to the present ones. */
 export function reserveEpoch(
@@ -162,6 +163,8 @@ function sendSeals(context: Context, state: PartitionState, now: number): void {
   for (const replica of sealedReplicas(state.record!)) {
     const node = context.nodes.get(replica.node);
     if (node === undefined || !node.attached) continue;
+    // It would not answer.
+    if (!isAdmitted(context.store.node(node.id), node)) continue;
     const reply = state.replies.get(replica.id);
     // A promise of an earlier process run holds, but its boot id could not lead: ask again.
     if (reply !== undefined && reply.boot === node.boot) continue;

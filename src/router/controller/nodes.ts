@@ -19,6 +19,10 @@ export interface NodeState {
   readonly session: number;
   readonly incarnation: string;
   readonly boot: number;
+  /** Random id of the process run. */
+  readonly run: string;
+  /** How its durable position shows its directory to be an old copy; empty if it does not. */
+  readonly regressed: string;
   readonly register: Register;
   readonly clusterId: string;
   readonly knownTopology: Topology | null;
@@ -50,6 +54,8 @@ export class NodeRegistry {
   private readonly detector: FailureDetector;
   private readonly nodes = new Map<string, MutableNode>();
   private readonly watched = new Set<string>();
+  /** The furthest durable position that a node has told of its directory. */
+  private readonly heard = new Map<string, { incarnation: string; run: string; durableLsn: number }>();
   private verdicts = new Map<string, Verdict>();
 
   constructor(detector: Partial<DetectorOptions>) {
@@ -67,18 +73,28 @@ export class NodeRegistry {
     const previous = this.nodes.get(id);
     const reports = new Map<number, Map<string, ReplicaReport>>();
     for (const report of attachment.reports) setReport(reports, report);
+    const { incarnation } = attachment;
+    const { runs, durableLsn } = attachment.register;
+    const run = runs.at(-1) ?? '';
+    const heard = this.heard.get(id);
+    const lsn = heard?.incarnation === incarnation && heard.run !== run ? heard.durableLsn : 0;
+    const regressed =
+      durableLsn < lsn ? `its WAL ends at ${durableLsn}, it had told ${lsn} to be durable` : '';
     this.nodes.set(id, {
       id,
       attached: true,
       session: (previous?.session ?? 0) + 1,
-      incarnation: attachment.incarnation,
+      incarnation,
       boot: attachment.boot,
+      run,
+      regressed,
       register: attachment.register,
       clusterId: attachment.clusterId,
       knownTopology: attachment.knownTopology,
       heartbeat: null,
       reports,
     });
+    if (regressed === '') this.hear(id, durableLsn);
     this.expect(now, id);
     this.detector.connected(now, id);
     this.verdicts.set(id, this.detector.verdict(now, id));
@@ -94,7 +110,22 @@ export class NodeRegistry {
   heartbeat(now: number, id: string, heartbeat: Heartbeat): void {
     this.detector.heartbeat(now, id);
     const node = this.nodes.get(id);
-    if (node !== undefined) node.heartbeat = heartbeat;
+    if (node === undefined) return;
+    node.heartbeat = heartbeat;
+    this.hear(id, heartbeat.durableLsn);
+  }
+
+  private hear(id: string, durableLsn: number): void {
+    const { incarnation, run } = this.nodes.get(id)!;
+    const heard = this.heard.get(id);
+    const most = heard?.incarnation === incarnation ? Math.max(heard.durableLsn, durableLsn) : durableLsn;
+    this.heard.set(id, { incarnation, run, durableLsn: most });
+  }
+
+  /** Forgets a node's stream: its run may not take part. */
+  refuse(now: number, id: string): void {
+    this.detach(now, id);
+    this.nodes.delete(id);
   }
 
   report(id: string, report: ReplicaReport): void {
@@ -183,12 +214,12 @@ export class NodeRegistry {
     return { id: makeReplicaId({ node: id, incarnation, boot }, random.id()), node: id };
   }
 
-  /** Returns the record that should be stored for a node, or null if it has never been attached here. */
-  recordOf(id: string): NodeRecord | null {
+  /** Returns the record that should be stored for a node beside its former runs, or null while it is not attached. */
+  recordOf(id: string): Omit<NodeRecord, 'formerRuns'> | null {
     const node = this.nodes.get(id);
-    if (node === undefined) return null;
+    if (node?.attached !== true) return null;
     const { alive, reason } = this.verdict(id);
-    const { incarnation, boot, register } = node;
+    const { incarnation, boot, run, register } = node;
     return {
       id,
       incarnation,
@@ -199,6 +230,7 @@ export class NodeRegistry {
       alive,
       reason,
       pid: register.pid,
+      run,
     };
   }
 }

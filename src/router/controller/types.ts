@@ -61,7 +61,7 @@ export interface Effects {
   /** Nodes to be told a failure and cut off. */
   readonly rejections: readonly {
     readonly node: string;
-    readonly code: 'WRONG_CLUSTER';
+    readonly code: 'WRONG_CLUSTER' | 'ROLLED_BACK';
     readonly message: string;
   }[];
   readonly events: readonly ControllerEvent[];

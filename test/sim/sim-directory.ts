@@ -1,0 +1,90 @@
+/**
+ * The data directory of a simulated node: disk, store, the production FORMAT file on that disk, and the last topology. It
+ * outlives the node's processes. Owns what happens to a directory as a whole: wiped, copied, an old copy put back.
+ */
+import { SimDisk } from '../../src/common/sim-disk.ts';
+import type { Topology } from '../../src/common/topology.ts';
+import { type Format, openFormat } from '../../src/node/format.ts';
+import type { Invariants } from './invariants.ts';
+import type { ShadowWal } from './shadow.ts';
+import { SimStore } from './sim-store.ts';
+import type { World } from './world.ts';
+
+/** What a copy of a directory holds, and what the checks know of it. */
+export interface DirectoryCopy {
+  readonly incarnation: string;
+  readonly boot: number;
+  readonly topology: Topology | null;
+  readonly files: ReturnType<SimDisk['contents']>;
+  readonly rows: ReturnType<SimStore['contents']>;
+  readonly shadow: ShadowWal;
+}
+
+export class SimDirectory {
+  disk!: SimDisk;
+  store!: SimStore;
+  /** Null while no process has started on it since it was wiped or put back. */
+  format: Format | null = null;
+  topology: Topology | null = null;
+  /** An old copy was put in its place, and has not been found out. */
+  isOldCopy = false;
+  private readonly node: string;
+  private readonly world: World;
+  private readonly invariants: Invariants;
+  private readonly later: (delayMs: number, run: () => void) => void;
+
+  /** `later` runs something in the node's process, unless that has ended by then. */
+  constructor(
+    node: string,
+    world: World,
+    invariants: Invariants,
+    later: (delayMs: number, run: () => void) => void,
+  ) {
+    this.node = node;
+    this.world = world;
+    this.invariants = invariants;
+    this.later = later;
+    this.wipe();
+  }
+
+  /** Counts a start of a process, as production does. Throws a DiskError when the disk refuses. */
+  open(): Format {
+    this.format = openFormat(this.disk, { nodeId: this.node, newId: () => this.world.random.id() });
+    return this.format;
+  }
+
+  /** Empties it. */
+  wipe(): void {
+    const { random } = this.world;
+    this.format = null;
+    this.topology = null;
+    this.isOldCopy = false;
+    this.disk = new SimDisk(this.later, () => random.next());
+    this.store = new SimStore({ schedule: this.later, random: () => random.next(), clearRowsMax: 20 });
+    this.invariants.wiped(this.node);
+  }
+
+  /** Copies it, while no process runs on it. */
+  copy(): DirectoryCopy {
+    const { disk, store, format, topology } = this;
+    const shadow = this.invariants.copied(this.node);
+    const { incarnation, boot } = { incarnation: '', boot: 0, ...format };
+    return { incarnation, boot, topology, files: disk.contents(), rows: store.contents(), shadow };
+  }
+
+  /** Puts a copy in its place, while no process runs on it. */
+  putBack(copy: DirectoryCopy): void {
+    this.format = null;
+    this.topology = copy.topology;
+    this.disk.putBack(copy.files);
+    this.store.putBack(copy.rows);
+    this.invariants.putBack(this.node, copy.shadow);
+    this.isOldCopy = true;
+  }
+
+  /** It was found to be an old copy, and goes on as another directory. */
+  renew(): void {
+    this.format?.renew(this.world.random.id());
+    this.isOldCopy = false;
+  }
+}
