@@ -7,6 +7,7 @@
  * INVARIANT: open operations and their bytes are bounded; what is beyond is refused before anything is sent
  * (G9).
  */
+import { type Clock, every, systemClock } from '../common/clock.ts';
 import { assert, RingkeepError } from '../common/errors.ts';
 import { describe, fromFailure } from '../common/failure.ts';
 import { partitionOf } from '../common/hash.ts';
@@ -38,7 +39,7 @@ const ANSWER_MARGIN_MS = 50;
 export interface EngineOptions {
   readonly transport: Transport;
   readonly reporter: ClientReporter;
-  readonly recorder: HistoryRecorder | null;
+  readonly recorder: Pick<HistoryRecorder, 'clock' | 'succeeded' | 'failed'> | null;
   readonly retry: RetryOptions;
   readonly clientId: Uint8Array;
   /** Names the deduplication sessions of writes that wait for every voter (sequence-windows.ts). */
@@ -47,6 +48,8 @@ export interface EngineOptions {
   readonly operationsMax: number;
   readonly operationBytesMax: number;
   readonly valueBytesMax: number;
+  /** Default: the process's. */
+  readonly clock?: Clock;
 }
 
 /** The operations of one client. */
@@ -56,8 +59,9 @@ export class Engine implements RoutesHost, LinkSink {
   readonly clientId: Uint8Array;
   readonly connectTimeoutMs: number;
   readonly cluster: ClusterFacts;
-  readonly random = Math.random;
-  readonly now = (): number => performance.now();
+  readonly random: () => number;
+  readonly now: () => number;
+  readonly #clock: Clock;
   readonly #options: EngineOptions;
   readonly #routes: Routes;
   readonly #budget: RetryBudget;
@@ -66,7 +70,7 @@ export class Engine implements RoutesHost, LinkSink {
   readonly #parked = new Set<Operation>();
   readonly #links = new Set<Link>();
   #bytes = 0;
-  #sweeper: NodeJS.Timeout | null = null;
+  #sweeping: (() => void) | null = null;
   readonly #ready = new ReadyWaiters();
   #closing = false;
   #destroyed = false;
@@ -74,6 +78,9 @@ export class Engine implements RoutesHost, LinkSink {
 
   constructor(options: EngineOptions, routes: (host: RoutesHost) => Routes) {
     this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.random = this.#clock.random;
+    this.now = this.#clock.now;
     this.transport = options.transport;
     this.reporter = options.reporter;
     this.clientId = options.clientId;
@@ -101,20 +108,26 @@ export class Engine implements RoutesHost, LinkSink {
       operation.resolve = resolve as (result: unknown) => void;
       operation.reject = reject;
     });
+    this.start(operation);
+    return promise;
+  }
+
+  /** Starts an operation whose `resolve` and `reject` are set; one of them is called once. */
+  start(operation: Operation): void {
+    const { signal } = operation.spec;
     const refusal = this.#refusal(operation);
     if (refusal !== null) {
       operation.state = 'ended';
       operation.reject(refusal);
-      return promise;
+      return;
     }
     if (this.#options.recorder !== null) operation.calledAt = this.#options.recorder.clock();
     this.#open.add(operation);
     this.#bytes += operation.bytes;
     this.#budget.earn();
-    if (spec.signal !== null) this.#listen(operation, spec.signal);
+    if (signal !== null) this.#listen(operation, signal);
     this.#startSweep();
     this.#dispatch(operation, this.now());
-    return promise;
   }
 
   #refusal(operation: Operation): RingkeepError | null {
@@ -359,12 +372,12 @@ export class Engine implements RoutesHost, LinkSink {
   // ------------------------------------------------------------ time
 
   #startSweep(): void {
-    this.#sweeper ??= setInterval(() => this.#sweep(), SWEEP_MS);
+    this.#sweeping ??= every(this.#clock, SWEEP_MS, () => this.#sweep());
   }
 
   #stopSweep(): void {
-    if (this.#sweeper !== null) clearInterval(this.#sweeper);
-    this.#sweeper = null;
+    this.#sweeping?.();
+    this.#sweeping = null;
   }
 
   #sweep(): void {

@@ -4,6 +4,7 @@
  * INVARIANT: never more requests without an end mark than the node's welcome allows, abandoned ones included.
  * INVARIANT: a request is handed to a session only after its welcome; what waits in the queue has not left this process.
  */
+import type { Clock } from '../common/clock.ts';
 import { assert, RingkeepError } from '../common/errors.ts';
 import type { Log } from '../common/log.ts';
 import type { Connector, Session } from '../common/wire/contract.ts';
@@ -32,6 +33,7 @@ export interface NodeLinkOptions {
   readonly hello: Hello;
   readonly host: NodeLinkHost;
   readonly log: Log;
+  readonly clock: Clock;
 }
 
 export class NodeLink {
@@ -58,7 +60,7 @@ export class NodeLink {
     this.#options = options;
     this.node = options.node;
     this.address = options.address;
-    this.#connection = reconnecting((signals) => this.#open(signals));
+    this.#connection = reconnecting((signals) => this.#open(signals), undefined, options.clock);
   }
 
   /** Takes requests at present. */
@@ -207,7 +209,7 @@ export class NodeLink {
     this.#goneAway = false;
     this.#trouble = '';
     this.#options.log.info('node_connected', { node: this.node, address: this.address });
-    this.pump(performance.now());
+    this.pump(this.#options.clock.now());
   }
 
   #replied(replies: Reply[]): void {
@@ -218,7 +220,7 @@ export class NodeLink {
       if (reply.end) this.#sent.delete(reply.id);
       host.replied(forward, reply, this);
     }
-    this.pump(performance.now());
+    this.pump(this.#options.clock.now());
     this.#closeWhenIdle();
     host.repliesEnded();
   }

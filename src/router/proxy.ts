@@ -6,6 +6,7 @@
  * INVARIANT: requests and their bytes count against the bounds until no node can still answer them.
  * INVARIANT: a sent write that was not answered is told `unknown`; everything unsent, and every read, `not_applied`.
  */
+import { type Clock, every, systemClock } from '../common/clock.ts';
 import { type ErrorCode, RingkeepError } from '../common/errors.ts';
 import * as limits from '../common/limits.ts';
 import type { Log } from '../common/log.ts';
@@ -43,6 +44,8 @@ export interface ProxyOptions {
   readonly waitingFor: () => string;
   readonly log: Log;
   readonly limits?: Partial<ProxyLimits>;
+  /** Default: the process's. */
+  readonly clock?: Clock;
 }
 
 /** Figures for metrics. */
@@ -76,7 +79,8 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   #later: Forward[] = [];
   #requests = 0;
   #requestBytes = 0;
-  readonly #timer: NodeJS.Timeout;
+  readonly #clock: Clock;
+  readonly #stopSweep: () => void;
   #stopped = false;
 
   /** Starts with no topology: sessions are refused with NOT_READY. */
@@ -88,7 +92,8 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
       nodeRequestsMax: limits.ROUTER_NODE_REQUESTS_MAX,
       ...options.limits,
     };
-    this.#timer = setInterval(() => this.#sweep(performance.now()), SWEEP_MS);
+    this.#clock = options.clock ?? systemClock;
+    this.#stopSweep = every(this.#clock, SWEEP_MS, () => this.#sweep(this.#clock.now()));
   }
 
   stats(): ProxyStats {
@@ -115,7 +120,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   /** Takes a topology or a change: connects to new nodes, and moves what waits for a leader that has changed. */
   applyTopology(topology: Topology): void {
     if (this.#stopped || !this.#routing.apply(topology)) return;
-    const now = performance.now();
+    const now = this.#clock.now();
     for (const node of topology.nodes) this.#syncLink(node.id, now);
     const changed = new Set(topology.records.map((record) => record.partition));
     for (const link of this.#links.values()) {
@@ -131,7 +136,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   stop(): void {
     if (this.#stopped) return;
     this.#stopped = true;
-    clearInterval(this.#timer);
+    this.#stopSweep();
     for (const link of this.#links.values()) link.stop();
     const reply = (): Reply => failureReply('SHUTTING_DOWN', 'not_applied', 'the router is stopping');
     for (const session of this.#sessions) {
@@ -154,7 +159,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   }
 
   takeRequests(session: ClientSession, requests: Request[]): void {
-    const now = performance.now();
+    const now = this.#clock.now();
     for (const request of requests) this.#admit(session, request, now);
     this.#settle(now);
   }
@@ -287,7 +292,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
     const { connector, log } = this.#options;
     const { clusterId } = this.#routing.topology();
     const hello = makeHello({ role: 'router', clusterId, expectedNode: id });
-    const link = new NodeLink({ node: id, address, connector, hello, host: this, log });
+    const link = new NodeLink({ node: id, address, connector, hello, host: this, log, clock: this.#clock });
     this.#links.set(id, link);
     for (const forward of old?.stop() ?? []) this.#dispatch(forward);
     link.pump(now);
@@ -312,7 +317,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
 
   #forwardAgain(forward: Forward, leader: string, epoch: number, link: NodeLink): boolean {
     if (leader !== '' && leader !== link.node) this.#routing.hint(forward.partition, leader, epoch);
-    const now = performance.now();
+    const now = this.#clock.now();
     const route = this.#routing.leader(forward.partition);
     const again = forwardAgain(forward, epoch, route, now);
     if (again === 'no') return false;

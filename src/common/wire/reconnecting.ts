@@ -3,6 +3,7 @@
  * must always be there: a node's controller, its neighbours, a router's nodes. Requests are not repeated here.
  * INVARIANT: at most one connection is open, and none after `stop()`; no timer outlives it.
  */
+import { type Clock, systemClock } from '../clock.ts';
 import { RECONNECT_MS_MAX, RECONNECT_MS_MIN } from '../limits.ts';
 
 export interface Backoff {
@@ -33,13 +34,13 @@ export interface ConnectionSignals {
 export function reconnecting<C extends { close(): void }>(
   open: (signals: ConnectionSignals) => C,
   backoff: Backoff = { minMs: RECONNECT_MS_MIN, maxMs: RECONNECT_MS_MAX },
+  clock: Clock = systemClock,
 ): Reconnecting<C> {
   let stopped = false;
   let current: C | undefined;
-  let timer: NodeJS.Timeout | undefined;
+  let cancel = (): void => {};
   let pauseMs = backoff.minMs;
   const attempt = (): void => {
-    timer = undefined;
     let over = false;
     const connection = open({
       up: () => {
@@ -50,7 +51,7 @@ export function reconnecting<C extends { close(): void }>(
         over = true;
         current = undefined;
         if (stopped) return;
-        timer = setTimeout(attempt, pauseMs * (0.5 + Math.random() / 2));
+        cancel = clock.after(pauseMs * (0.5 + clock.random() / 2), attempt);
         pauseMs = Math.min(backoff.maxMs, pauseMs * 2);
       },
     });
@@ -65,7 +66,7 @@ export function reconnecting<C extends { close(): void }>(
     },
     stop: () => {
       stopped = true;
-      clearTimeout(timer);
+      cancel();
       current?.close();
       current = undefined;
     },
