@@ -24,8 +24,8 @@ export interface Operation {
   /** The value to put or the delta, as text. */
   readonly input: string;
   readonly ack: 'leader' | 'quorum' | 'all';
-  /** Name of the request id; empty for reads. */
-  readonly request: string;
+  /** Name of the request id, known at the end at the latest; empty for reads. */
+  request: string;
   readonly call: number;
   /** Position in the log that every operation finished before the call had reached. */
   readonly floor: number;

@@ -13,9 +13,12 @@ import { Invariants } from './invariants.ts';
 import { Network, type NetworkProfile } from './network.ts';
 import { PeerLinks } from './peer-links.ts';
 import { RowChecks } from './row-checks.ts';
-import { SimClient, type Workload } from './sim-client.ts';
+import { SimClient, type Workload, type WorkloadClient } from './sim-client.ts';
 import { SimController } from './sim-controller.ts';
 import { SimNode } from './sim-node.ts';
+import { SimRoutedClient } from './sim-routed-client.ts';
+import { SimRouter } from './sim-router.ts';
+import { nodeServer, SimSessions } from './sim-sessions.ts';
 import { type Fate, SimTopologyStore } from './sim-topology-store.ts';
 import type { World } from './world.ts';
 
@@ -26,6 +29,8 @@ export interface ClusterShape {
   readonly replicationFactor: number;
   readonly controllers: number;
   readonly clients: number;
+  /** How many of the clients go through routers; a router is beside every controller. */
+  readonly routedClients: number;
   readonly datagrams: boolean;
   /** Deduplication window, ms of log time. */
   readonly sessionWindowMs: number;
@@ -40,6 +45,7 @@ export function drawShape(world: World, fixed: Partial<ClusterShape>): ClusterSh
     replicationFactor: Math.min(nodes, world.pick([3, 3, 3, 5])),
     controllers: world.pick([1, 2]),
     clients: world.pick([2, 3]),
+    routedClients: world.pick([0, 1, 1, 2]),
     datagrams: world.chance(0.4),
     sessionWindowMs: world.pick([600_000, 600_000, 1_500]),
     ...fixed,
@@ -59,7 +65,9 @@ export class Cluster {
   readonly store: SimTopologyStore;
   readonly nodes: readonly SimNode[];
   readonly controllers: readonly SimController[];
-  readonly clients: SimClient[] = [];
+  readonly sessions: SimSessions;
+  readonly routers: readonly SimRouter[];
+  readonly clients: WorkloadClient[] = [];
   readonly workload: Workload;
   /** As the topology store has them. */
   readonly nodeRecords = new Map<string, NodeRecord>();
@@ -116,11 +124,14 @@ export class Cluster {
     for (const node of this.nodes) peers.add(node);
     this.controllers = this.makeControllers(control);
     for (const controller of this.controllers) control.add(this.nodes, controller);
+    this.sessions = new SimSessions(this.network);
+    this.routers = this.makeRouters();
   }
 
   /** Crashes a node together with its clients' connections. */
   stopNode(node: SimNode, kind: 'power' | 'process'): void {
     node.crash(kind);
+    this.sessions.stopped(node.id);
     for (const client of this.clients) client.nodeStopped(node.id);
   }
 
@@ -130,16 +141,14 @@ export class Cluster {
     this.storeUnsure = false;
   }
 
-  /** Adds a client; it begins to work at once unless it has no concurrency. */
-  addClient(id: string, concurrency: number): SimClient {
-    const { world, network, nodes, checks, workload } = this;
-    const client = new SimClient(id, {
-      world,
-      network,
-      nodes,
-      checks,
-      workload: { ...workload, concurrency },
-    });
+  /** Adds a client of the nodes, or of the routers; it begins to work at once unless it has no concurrency. */
+  addClient(id: string, concurrency: number, routed = false): WorkloadClient {
+    const { world, network, nodes, checks, sessions } = this;
+    const workload = { ...this.workload, concurrency };
+    const routers = this.routers.map((router) => router.id);
+    const client = routed
+      ? new SimRoutedClient(id, { world, sessions, routers, checks, workload })
+      : new SimClient(id, { world, network, nodes, checks, workload });
     this.clients.push(client);
     return client;
   }
@@ -169,6 +178,21 @@ export class Cluster {
       segmentBytes: world.pick([600, 4_096]),
     };
     return Array.from({ length: shape.nodes }, (_, at) => new SimNode(`n${at + 1}`, around));
+  }
+
+  private makeRouters(): SimRouter[] {
+    const { world, sessions, shape } = this;
+    const inFlightMax = world.pick([3, 20, 2_048]);
+    for (const node of this.nodes) sessions.add(nodeServer(node, inFlightMax, shape.partitions));
+    // Sometimes so tight that requests are refused.
+    const limits = world.chance(0.2) ? { requestsMax: 12, nodeRequestsMax: 6 } : {};
+    const around = { world, sessions, limits, inFlightMax: world.pick([4, 2_048]) };
+    return this.controllers.map((controller, at) => {
+      const router = new SimRouter(`r${at + 1}`, controller, around);
+      controller.housemate = router;
+      sessions.add(router);
+      return router;
+    });
   }
 
   private makeControllers(control: ControlLinks): SimController[] {

@@ -10,6 +10,7 @@ import * as control from './control-faults.ts';
 import { type Fault, Injection, type InjectionHost } from './injection.ts';
 import * as network from './network-faults.ts';
 import * as process from './process-faults.ts';
+import * as routers from './router-faults.ts';
 import * as storage from './storage-faults.ts';
 
 /** Every kind of fault, with its weight among the others. */
@@ -32,6 +33,7 @@ const FAULTS = {
   swizzle: { weight: 1, inject: network.swizzle },
   loss: { weight: 2, inject: network.loss },
   controller: { weight: 4, inject: control.controller },
+  router: { weight: 3, inject: routers.router },
   store: { weight: 2, inject: control.store },
   move: { weight: 2, inject: control.move },
 } as const satisfies Record<string, { readonly weight: number; readonly inject: Fault }>;
@@ -123,6 +125,8 @@ export class Nemesis implements InjectionHost {
     const [first, ...others] = controllers;
     for (const other of others) other.crash();
     if (first?.running === false) first.start();
+    // Those whose controller is loading start with it.
+    for (const router of cluster.routers) router.start();
   }
 
   private end(node: Cluster['nodes'][number]): void {

@@ -7,7 +7,7 @@ import type { Injection } from './injection.ts';
 type Link = readonly [from: string, to: string];
 
 /** Cuts directions; they are mended after a while or when the nemesis heals. */
-function cutFor(injection: Injection, what: string, links: readonly Link[], durationMs: number): void {
+export function cutFor(injection: Injection, what: string, links: readonly Link[], durationMs: number): void {
   const { network } = injection.cluster;
   injection.trace(`${what}: cuts ${links.map(([from, to]) => `${from}>${to}`).join(' ')}`);
   for (const [from, to] of links) network.cut(from, to);
@@ -16,17 +16,18 @@ function cutFor(injection: Injection, what: string, links: readonly Link[], dura
   });
 }
 
-function both(left: string, right: string): Link[] {
+/** Both directions between two places. */
+export function both(left: string, right: string): Link[] {
   return [
     [left, right],
     [right, left],
   ];
 }
 
-/** Nodes and controllers. */
+/** Nodes, controllers and routers. */
 function servers(injection: Injection): string[] {
-  const { nodes, controllers } = injection.cluster;
-  return [...nodes, ...controllers].map(({ id }) => id);
+  const { nodes, controllers, routers } = injection.cluster;
+  return [...nodes, ...controllers, ...routers].map(({ id }) => id);
 }
 
 /** Cuts a node off: one way or both, from some places or all; often its clients go on reaching it. */
@@ -54,7 +55,7 @@ export function isolate(injection: Injection): void {
   cutFor(injection, `isolation of ${node.id}`, links, injection.between(800, 2_500));
 }
 
-/** Divides nodes and controllers into two groups that do not hear each other. */
+/** Divides nodes, controllers and routers into two groups that do not hear each other. */
 export function halves(injection: Injection): void {
   const places = injection.shuffle(servers(injection));
   const size = 1 + Math.floor(injection.between(0, places.length - 1));

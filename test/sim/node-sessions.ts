@@ -60,7 +60,9 @@ export class NodeSessions {
     const request = session?.open.get(reply.id);
     if (session === undefined || request === undefined) return;
     session.open.delete(reply.id);
-    this.checks.replied(this.node, request, session.clientId, reply);
+    // A router passes on whose request it is.
+    const clientId = request.clientId.length > 0 ? request.clientId : session.clientId;
+    this.checks.replied(this.node, request, clientId, reply);
     this.world.count(`reply ${reply.failure?.code ?? reply.receipt?.durability ?? reply.result}`);
     if (reply.receipt?.duplicate === true) this.world.count('reply duplicate');
     session.reply(reply);

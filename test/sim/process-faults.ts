@@ -36,8 +36,13 @@ export function drain(injection: Injection): void {
   const limit = injection.patient ? Number.POSITIVE_INFINITY : world.now + injection.between(200, 2_500);
   const poll = (): void => {
     if (!node.running || node.boot !== boot || node.incarnation !== incarnation) return;
-    if (node.core?.leaderCount() === 0 || world.now >= limit) injection.restart(node, 'process', 300);
-    else if (injection.patient || !injection.healed) injection.later(20, poll);
+    if (node.core?.leaderCount() === 0 || world.now >= limit) {
+      injection.cluster.sessions.goaway(node.id);
+      injection.later(injection.between(1, 100), () => {
+        if (node.running && node.boot === boot && node.incarnation === incarnation)
+          injection.restart(node, 'process', 300);
+      });
+    } else if (injection.patient || !injection.healed) injection.later(20, poll);
   };
   injection.later(20, poll);
 }

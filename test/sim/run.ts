@@ -8,6 +8,7 @@ import { partitionOf } from '../../src/common/hash.ts';
 import { Cluster, type ClusterShape, drawShape } from './cluster.ts';
 import { describeKey, judge } from './history.ts';
 import { FAULT_WEIGHTS, type FaultWeights, Nemesis, type PlannedFault, planFaults } from './nemesis.ts';
+import type { WorkloadClient } from './sim-client.ts';
 import { SimulationFailure, World } from './world.ts';
 
 /** What a run is made of; everything has a default. Times in virtual ms. */
@@ -43,6 +44,8 @@ const FORMATION_MS = 10_000;
 const RECOVERY_MS = 20_000;
 /** ... and then every replica has everything within this. */
 const SETTLE_MS = 20_000;
+/** Routers hold nothing within this after the last operation has ended: nodes still have to answer what was given up. */
+const ROUTERS_MS = 5_000;
 
 /** Runs one simulation to its end. Throws a `SimulationFailure`. */
 export function simulate(seed: number, options: SimulationOptions = {}): SimulationResult {
@@ -84,8 +87,9 @@ function run(
   for (const node of cluster.nodes) node.start();
   for (const controller of cluster.controllers) controller.start();
   reach(cluster, FORMATION_MS, 'the cluster is formed', () => isEstablished(cluster));
-  for (let at = 1; at <= cluster.shape.clients; at += 1)
-    cluster.addClient(`u${at}`, cluster.workload.concurrency);
+  const { clients, routedClients } = cluster.shape;
+  for (let at = 1; at <= clients; at += 1)
+    cluster.addClient(`u${at}`, cluster.workload.concurrency, at <= routedClients);
   nemesis.start(plan.filter(({ index }) => options.keepFaults?.has(index) ?? true));
   world.run(world.now + durationMs);
   nemesis.heal();
@@ -96,26 +100,27 @@ function run(
   world.trace(`end after ${world.events} events`);
 }
 
-/** Every partition takes a quorum write of a fresh client, while the workload goes on. */
+/** Every partition takes a quorum write of fresh clients, direct and routed, while the workload goes on. */
 function requireProgress(cluster: Cluster): void {
   const { world, workload, shape } = cluster;
-  const probe = cluster.addClient('probe', 0);
-  const done = new Set<number>();
+  const probes = [cluster.addClient('probe', 0), cluster.addClient('routed-probe', 0, true)];
+  const done = new Set<string>();
   const start = world.now;
-  const attempt = (key: string, partition: number): void => {
+  const attempt = (probe: WorkloadClient, key: string, partition: number): void => {
     probe.run('put', key, 'quorum', (applied) => {
-      if (applied) done.add(partition);
-      else if (world.now - start < RECOVERY_MS) world.schedule(50, () => attempt(key, partition));
+      if (applied) done.add(`${probe.id} ${partition}`);
+      else if (world.now - start < RECOVERY_MS) world.schedule(50, () => attempt(probe, key, partition));
     });
   };
   for (const [at, key] of workload.keys.entries()) {
-    if (at < shape.partitions * 2) attempt(key, partitionOf(Buffer.from(key), shape.partitions));
+    if (at >= shape.partitions * 2) break;
+    for (const probe of probes) attempt(probe, key, partitionOf(Buffer.from(key), shape.partitions));
   }
   reach(
     cluster,
     RECOVERY_MS,
     'invariant 13: every partition takes writes again',
-    () => done.size === shape.partitions,
+    () => done.size === shape.partitions * probes.length,
   );
 }
 
@@ -125,6 +130,8 @@ function settle(cluster: Cluster): void {
   const world: World = cluster.world;
   for (const client of clients) client.stop();
   reach(cluster, SETTLE_MS, 'all operations end', () => clients.every(({ open }) => open === 0));
+  // Each request got its one last reply, and none is counted any more.
+  reach(cluster, ROUTERS_MS, 'no router holds anything', () => cluster.routers.every(({ idle }) => idle));
   reach(cluster, SETTLE_MS, 'every voter applies everything', () => isLevel(cluster));
   const copies = cluster.nodes.filter(({ directory }) => directory.isOldCopy).map(({ id }) => id);
   world.check(
@@ -178,7 +185,7 @@ function isLevel(cluster: Cluster): boolean {
 }
 
 function describeCluster(cluster: Cluster): string {
-  const lines = cluster.controllers.map((controller) => controller.describe());
+  const lines = [...cluster.controllers, ...cluster.routers].map((process) => process.describe());
   for (const { partition, length } of cluster.ghosts) {
     lines.push(
       `p${partition}: ${length} committed, record ${JSON.stringify(cluster.invariants.record(partition))}`,

@@ -38,7 +38,31 @@ export interface Workload {
   readonly timeoutMs: number;
 }
 
-/** What a client works with. */
+/** A client as the run sees it, however it reaches the cluster. */
+export interface WorkloadClient {
+  readonly id: string;
+  /** Operations that have not ended. */
+  readonly open: number;
+  /** Lets what is under way end and starts nothing more. */
+  stop(): void;
+  /** Runs one operation to its end, beside the workload; `done` is told whether it was applied (or read). */
+  run(kind: Operation['kind'], key: string, ack: Operation['ack'], done: (applied: boolean) => void): void;
+  /** A node has crashed: connections to it break. */
+  nodeStopped(node: string): void;
+}
+
+/** Draws what a client does next. */
+export function nextOperation(world: World, workload: Workload): Pick<Operation, 'kind' | 'key' | 'ack'> {
+  const counter = world.chance(0.25);
+  const read = world.chance(0.35);
+  const key = world.pick(counter ? workload.counters : workload.keys);
+  const kind = read ? 'get' : counter ? 'increment' : world.chance(0.2) ? 'delete' : 'put';
+  const level = world.random.next();
+  const ack = level < 0.7 || counter ? 'quorum' : level < 0.85 ? 'leader' : 'all';
+  return { kind, key, ack };
+}
+
+/** What a client that talks to nodes works with. */
 export interface ClientSurroundings {
   readonly world: World;
   readonly network: Network;
@@ -70,9 +94,10 @@ interface Running extends SessionPin {
   done: (applied: boolean) => void;
 }
 
-const ACKS = { leader: 'ACK_LEADER', quorum: 'ACK_QUORUM', all: 'ACK_ALL' } as const;
+/** Acknowledgement levels as they are on the wire. */
+export const ACKS = { leader: 'ACK_LEADER', quorum: 'ACK_QUORUM', all: 'ACK_ALL' } as const;
 
-export class SimClient {
+export class SimClient implements WorkloadClient {
   readonly id: string;
   private readonly around: ClientSurroundings;
   private readonly clientId: Uint8Array;
@@ -133,12 +158,7 @@ export class SimClient {
     const { world, workload } = this.around;
     world.schedule(world.between(0, workload.thinkMs * 2), () => {
       if (this.stopped) return;
-      const counter = world.chance(0.25);
-      const read = world.chance(0.35);
-      const key = world.pick(counter ? workload.counters : workload.keys);
-      const kind = read ? 'get' : counter ? 'increment' : world.chance(0.2) ? 'delete' : 'put';
-      const level = world.random.next();
-      const ack = level < 0.7 || counter ? 'quorum' : level < 0.85 ? 'leader' : 'all';
+      const { kind, key, ack } = nextOperation(world, workload);
       this.run(kind, key, ack, () => this.think());
     });
   }

@@ -3,6 +3,8 @@
  * crash and start again, and several can run at once, each believing itself to be the one.
  * INVARIANT: a crashed controller's outstanding store requests may still take effect; their answers are lost.
  */
+
+import type { Topology } from '../../src/common/topology.ts';
 import { Controller } from '../../src/router/controller/controller.ts';
 import type { BootstrapOptions, ControllerOptions } from '../../src/router/controller/types.ts';
 import type { StoreCommit, TopologyStore } from '../../src/router/topology-store.ts';
@@ -23,9 +25,17 @@ export interface ControllerSurroundings {
   isOldCopy(node: string): boolean;
 }
 
+/** What runs in the same process, and is told of topologies as the production proxy is. */
+export interface Housemate {
+  start(): void;
+  crash(): void;
+  topologyPushed(change: Topology): void;
+}
+
 export class SimController {
   readonly id: string;
   running = false;
+  housemate: Housemate | null = null;
   private core: Controller | null = null;
   private readonly around: ControllerSurroundings;
   private life = 0;
@@ -63,6 +73,7 @@ export class SimController {
     this.life += 1;
     this.core = null;
     this.unwatch();
+    this.housemate?.crash();
     this.around.control.stopped(this.id);
   }
 
@@ -74,6 +85,18 @@ export class SimController {
       ({ partition, phase, unavailable }) => `p${partition} ${phase} ${unavailable}`,
     );
     return `${this.id}: ${mode} ${waitingFor} ${parts.join('; ')}`;
+  }
+
+  /** The whole confirmed topology, or null before the cluster is formed. */
+  topology(): Topology | null {
+    return this.core?.formed === true ? this.core.topology() : null;
+  }
+
+  /** Why partitions are not served, by partition. */
+  unavailable(): Map<number, string> {
+    const partitions = this.core?.status().partitions ?? [];
+    const reasons = partitions.map(({ partition, unavailable }) => [partition, unavailable] as const);
+    return new Map(reasons.filter(([, reason]) => reason !== ''));
   }
 
   /** Asks for a voter to be moved, when this controller can. */
@@ -114,6 +137,7 @@ export class SimController {
       const { random } = world;
       const core = new Controller({ random, bootstrap: this.around.bootstrap, options: this.around.options });
       this.core = core;
+      this.housemate?.start();
       this.event((loaded, now) => loaded.load(now, [...state.entries.values()]));
       for (const commit of this.early) if (commit.revision > state.revision) this.told(commit);
       control.started(this.id);
@@ -160,7 +184,10 @@ export class SimController {
         if (life === this.life) this.event((told, now) => told.readResult(now, tag, found));
       });
     }
-    if (push !== null) control.toNode(this.id, null, { topology: push });
+    if (push !== null) {
+      control.toNode(this.id, null, { topology: push });
+      this.housemate?.topologyPushed(push);
+    }
     for (const { node, seal } of seals) {
       world.trace(`${this.id} -> ${node}: seal p${seal.partition} e${seal.epoch}`);
       control.toNode(this.id, node, { seals: [seal] });
