@@ -1,9 +1,9 @@
 /**
- * Deliberate bugs in what clients are told: acknowledgements, reads, deduplication, outcomes, routes (6, 10, 11). What the
- * simulation's client has in common with the production one is routes, sequences and retry policy; the rest of the
- * production client is run by its unit tests.
+ * Deliberate bugs in what clients are told: acknowledgements, reads, deduplication, outcomes, routes (6, 10, 11). Clients of
+ * routers are the production engine in the simulation; what the direct ones have in common with production is routes,
+ * sequences and retry policy, and the rest of direct mode is run by its unit tests.
  */
-import { ISOLATION, type Mutant, RESTLESS, SPLITS } from './mutant.ts';
+import { ISOLATION, type Mutant, RESTLESS, ROUTED, SPLITS } from './mutant.ts';
 
 export const CLIENT_MUTANTS: readonly Mutant[] = [
   {
@@ -142,6 +142,50 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     to: 'const ended = operation.renewals >= RENEWALS_MAX;',
     caught: /never gives a write that was lost a fresh sequence/,
     suite: 'src/client/outcomes.test.ts',
+  },
+  {
+    name: 'a router tells a write whose connection broke that it was not applied',
+    seed: 1,
+    breaks: '11',
+    file: 'src/router/proxy.ts',
+    from: `  lost(forward: Forward, link: NodeLink): void {
+    const outcome = isWrite(forward.request) ? 'unknown' : 'not_applied';`,
+    to: `  lost(forward: Forward, link: NodeLink): void {
+    const outcome = 'not_applied';`,
+    caught: /invariant 11: r\d tells .* not_applied, n\d may have applied it/,
+    options: ROUTED,
+  },
+  {
+    name: 'a router forwards again what may have been applied',
+    seed: 14,
+    breaks: '11',
+    file: 'src/router/proxy.ts',
+    from: "refusal?.code === 'NOT_LEADER' && refusal.outcome === 'not_applied';",
+    to: "refusal?.code === 'NOT_LEADER';",
+    caught: /invariant 11: r\d sends .* may have applied/,
+    options: ROUTED,
+  },
+  {
+    name: 'a router gives every answer of a session to its oldest request',
+    seed: 1,
+    breaks: '11',
+    file: 'src/router/client-session.ts',
+    from: `    reply.id = forward.ownId;
+    if (reply.end) this.open.delete(forward.ownId);`,
+    to: `    reply.id = this.open.keys().next().value ?? 0;
+    if (reply.end) this.open.delete(reply.id);`,
+    caught: /r\d answers .* with what no node has said to it/,
+    options: ROUTED,
+  },
+  {
+    name: 'a request that a client has cancelled stays with a router for ever',
+    seed: 131,
+    breaks: '11',
+    file: 'src/router/proxy.ts',
+    from: '      if (reply.end) this.#release(forward);',
+    to: '',
+    caught: /no router holds anything/,
+    options: ROUTED,
   },
   {
     name: 'a router takes a stale route',

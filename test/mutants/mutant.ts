@@ -131,6 +131,11 @@ export const ISOLATION: SimulationOptions = {
   faultMs: 6_000,
   faults: { ...SPLITS.faults, isolate: 20, split: 0 },
 };
+export const ROUTED: SimulationOptions = {
+  faultEveryMs: 80,
+  shape: { nodes: 3, clients: 3, routedClients: 3 },
+  faults: { router: 10, split: 10, loss: 6, pause: 6 },
+};
 export const REPAIRS: SimulationOptions = {
   faultEveryMs: 120,
   shape: { nodes: 4 },

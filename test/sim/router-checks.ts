@@ -15,18 +15,25 @@ import type { World } from './world.ts';
 /** One time that a request was sent to a node. */
 interface Send {
   readonly node: string;
-  /** The node's last reply. */
+  /** The node's last reply, and when it came. */
   answer: Reply | null;
+  answeredAt: number;
 }
 
 /** A request that the proxy has been given. */
 interface Taken {
   readonly name: string;
   readonly write: boolean;
+  /** Virtual time at which the time that it was given is over. */
+  readonly deadline: number;
   readonly sends: Send[];
 }
 
 type Open = Map<number, Taken>;
+
+/** A router answers what no node has at its deadline; what one has, a grace later. It looks every SWEEP_MS (proxy.ts). */
+const SWEEP_MS = 20;
+const GRACE_MS = 100;
 
 /** Whether a send can have had no effect. */
 function isHarmless({ answer }: Send): boolean {
@@ -104,7 +111,7 @@ export class RouterChecks {
     return {
       onWelcome: (welcome) => handlers.onWelcome(welcome),
       onReplies: (replies) => {
-        for (const reply of replies) if (reply.end) sent.get(reply.id)!.answer = { ...reply };
+        for (const reply of replies) if (reply.end) this.answered(sent.get(reply.id)!, reply);
         handlers.onReplies(replies);
       },
       onGoaway: () => {
@@ -133,7 +140,8 @@ export class RouterChecks {
   private take(open: Open, client: string, request: Request): void {
     this.marks += 1;
     const name = `${client}'s ${request.operation} ${this.marks}`;
-    const taken: Taken = { name, write: request.operation !== 'get', sends: [] };
+    const deadline = this.world.now + request.timeLeftMs;
+    const taken: Taken = { name, write: request.operation !== 'get', deadline, sends: [] };
     request.traceParent = name;
     this.taken.set(name, taken);
     open.set(request.id, taken);
@@ -151,9 +159,14 @@ export class RouterChecks {
       );
     }
     if (taken.sends.length > 0) world.count('router forwarded again');
-    const send = { node, answer: null };
+    const send = { node, answer: null, answeredAt: Number.POSITIVE_INFINITY };
     taken.sends.push(send);
     return send;
+  }
+
+  private answered(send: Send, reply: Reply): void {
+    send.answer = { ...reply };
+    send.answeredAt = this.world.now;
   }
 
   private replied(open: Open, reply: Reply): void {
@@ -165,6 +178,7 @@ export class RouterChecks {
     open.delete(reply.id);
     this.taken.delete(taken.name);
     const { name, sends } = taken;
+    this.checkTime(taken);
     const { failure } = reply;
     if (failure == null) {
       const given = sends.some(
@@ -184,6 +198,14 @@ export class RouterChecks {
     }
     const own = sends.every(({ answer }) => answer?.failure !== failure);
     if (own) world.count(`router said ${failure.code} ${failure.outcome}`);
+  }
+
+  private checkTime({ name, sends, deadline }: Taken): void {
+    const world: World = this.world;
+    const graceMs = (sends.at(-1)?.answeredAt ?? 0) > deadline ? GRACE_MS : 0;
+    const late = world.now - deadline;
+    // Virtual time adds up with rounding errors.
+    world.check(late < graceMs + SWEEP_MS + 1, () => `${this.router} answers ${name} ${late} ms late`);
   }
 }
 
