@@ -59,8 +59,8 @@ export class Engine implements RoutesHost, LinkSink {
   readonly clientId: Uint8Array;
   readonly connectTimeoutMs: number;
   readonly cluster: ClusterFacts;
-  readonly random: () => number;
-  readonly now: () => number;
+  readonly random = (): number => this.#clock.random();
+  readonly now = (): number => this.#clock.now();
   readonly #clock: Clock;
   readonly #options: EngineOptions;
   readonly #routes: Routes;
@@ -79,8 +79,6 @@ export class Engine implements RoutesHost, LinkSink {
   constructor(options: EngineOptions, routes: (host: RoutesHost) => Routes) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    this.random = this.#clock.random;
-    this.now = this.#clock.now;
     this.transport = options.transport;
     this.reporter = options.reporter;
     this.clientId = options.clientId;
