@@ -2,7 +2,7 @@
 import type { Injection } from './injection.ts';
 import { both, cutFor } from './network-faults.ts';
 
-/** Hurts a router in one of these ways. Its controller goes on, except where they are cut off together. */
+/** Hurts a router in one of these ways; its controller goes on. */
 export function router(injection: Injection): void {
   const { routers, nodes, clients } = injection.cluster;
   const chosen = injection.pick(routers);
