@@ -28,9 +28,9 @@ export interface GhostEntry {
 
 const ABSENT: KeyState = { index: 0, kind: 'absent', content: '' };
 
-/** Names a request across partitions and clients. */
+/** Names a request across partitions and clients; the ids of simulated clients are 16 hexadecimal characters. */
 export function requestName(client: string, sequence: number): string {
-  return `${Buffer.from(client, 'latin1').toString('hex').slice(0, 8)}#${sequence}`;
+  return `${client}#${sequence}`;
 }
 
 /** Committed log and state of one partition. */
