@@ -19,6 +19,8 @@ export const VALUE_BYTES_CEILING = 8 * 1024 * 1024;
 export const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
 /** A sender closes a coalesced message at about this size. */
 export const MESSAGE_BYTES_TARGET = 256 * 1024;
+/** Entries of one append: what a follower takes in without pausing for long. */
+export const APPEND_ENTRIES_MAX = 2048;
 
 /** Partitions of a new cluster: 1 to 4096. 48 spreads evenly over 3, 4, 6, 8, 12, 16 nodes. */
 export const PARTITIONS_DEFAULT = 48;

@@ -179,6 +179,8 @@ class NodeShell {
       walRetentionBytes: options.walRetentionBytes ?? limits.WAL_RETENTION_BYTES,
       sessionWindowMs: options.sessionWindowMs ?? limits.SESSION_WINDOW_MS,
       logCacheBytes: limits.LOG_CACHE_BYTES,
+      appendEntriesMax: limits.APPEND_ENTRIES_MAX,
+      appendBytesTarget: limits.MESSAGE_BYTES_TARGET,
       snapshotChunkBytes: limits.SNAPSHOT_CHUNK_BYTES,
       snapshotBytesPerSecond: limits.SNAPSHOT_BYTES_PER_SECOND,
       scrubIntervalMs: options.scrubIntervalMs ?? limits.SCRUB_INTERVAL_MS,

@@ -3,7 +3,7 @@
  * in one world. It owns how they are wired, and which random shape a seed gives to the cluster.
  */
 import { partitionOf } from '../../src/common/hash.ts';
-import { SESSION_SEQUENCES_MAX, SESSIONS_MAX } from '../../src/common/limits.ts';
+import { MESSAGE_BYTES_TARGET, SESSION_SEQUENCES_MAX, SESSIONS_MAX } from '../../src/common/limits.ts';
 import type { NodeRecord } from '../../src/common/topology.ts';
 import { Sessions } from '../../src/node/core/sessions.ts';
 import { ClientChecks } from './client-checks.ts';
@@ -161,6 +161,9 @@ export class Cluster {
       walRetentionBytes: world.pick([1_000, 20_000]),
       sessionWindowMs: shape.sessionWindowMs,
       logCacheBytes: world.pick([200, 2_000, 100_000]),
+      // Appends of few entries leave what lies behind them to the next one, by which time the leader may be another.
+      appendEntriesMax: world.pick([1, 2, 8, 2_048, 2_048, 2_048]),
+      appendBytesTarget: world.pick([100, MESSAGE_BYTES_TARGET, MESSAGE_BYTES_TARGET]),
       snapshotChunkBytes: world.pick([100, 1_000]),
       snapshotBytesPerSecond: 200_000,
       scrubIntervalMs: 3_000,
@@ -176,6 +179,8 @@ export class Cluster {
       control,
       core,
       segmentBytes: world.pick([600, 4_096]),
+      // Slower than a round among the voters: what a decision needs is not there when a read is confirmed.
+      storeReadMs: world.pick([0.2, 0.2, 0.2, 0.2, 4, 30]),
     };
     return Array.from({ length: shape.nodes }, (_, at) => new SimNode(`n${at + 1}`, around));
   }

@@ -20,6 +20,14 @@ export interface DirectoryCopy {
   readonly shadow: ShadowWal;
 }
 
+/** What a directory needs of its surroundings. */
+export interface DirectorySurroundings {
+  readonly world: World;
+  readonly invariants: Invariants;
+  /** Mean time of a read of the store, ms. */
+  readonly storeReadMs: number;
+}
+
 export class SimDirectory {
   disk!: SimDisk;
   store!: SimStore;
@@ -29,45 +37,43 @@ export class SimDirectory {
   /** An old copy was put in its place, and has not been found out. */
   isOldCopy = false;
   private readonly node: string;
-  private readonly world: World;
-  private readonly invariants: Invariants;
+  private readonly around: DirectorySurroundings;
   private readonly later: (delayMs: number, run: () => void) => void;
 
   /** `later` runs something in the node's process, unless that has ended by then. */
   constructor(
     node: string,
-    world: World,
-    invariants: Invariants,
+    around: DirectorySurroundings,
     later: (delayMs: number, run: () => void) => void,
   ) {
     this.node = node;
-    this.world = world;
-    this.invariants = invariants;
+    this.around = around;
     this.later = later;
     this.wipe();
   }
 
   /** Counts a start of a process, as production does. Throws a DiskError when the disk refuses. */
   open(): Format {
-    this.format = openFormat(this.disk, { nodeId: this.node, newId: () => this.world.random.id() });
+    this.format = openFormat(this.disk, { nodeId: this.node, newId: () => this.around.world.random.id() });
     return this.format;
   }
 
   /** Empties it. */
   wipe(): void {
-    const { random } = this.world;
+    const { world, invariants, storeReadMs } = this.around;
+    const random = (): number => world.random.next();
     this.format = null;
     this.topology = null;
     this.isOldCopy = false;
-    this.disk = new SimDisk(this.later, () => random.next());
-    this.store = new SimStore({ schedule: this.later, random: () => random.next(), clearRowsMax: 20 });
-    this.invariants.wiped(this.node);
+    this.disk = new SimDisk(this.later, random);
+    this.store = new SimStore({ schedule: this.later, random, clearRowsMax: 20, readMs: storeReadMs });
+    invariants.wiped(this.node);
   }
 
   /** Copies it, while no process runs on it. */
   copy(): DirectoryCopy {
     const { disk, store, format, topology } = this;
-    const shadow = this.invariants.copied(this.node);
+    const shadow = this.around.invariants.copied(this.node);
     const { incarnation, boot } = { incarnation: '', boot: 0, ...format };
     return { incarnation, boot, topology, files: disk.contents(), rows: store.contents(), shadow };
   }
@@ -78,13 +84,13 @@ export class SimDirectory {
     this.topology = copy.topology;
     this.disk.putBack(copy.files);
     this.store.putBack(copy.rows);
-    this.invariants.putBack(this.node, copy.shadow);
+    this.around.invariants.putBack(this.node, copy.shadow);
     this.isOldCopy = true;
   }
 
   /** It was found to be an old copy, and goes on as another directory. */
   renew(): void {
-    this.format?.renew(this.world.random.id());
+    this.format?.renew(this.around.world.random.id());
     this.isOldCopy = false;
   }
 }

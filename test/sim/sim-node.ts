@@ -22,7 +22,7 @@ import type { Invariants } from './invariants.ts';
 import { NodeSessions } from './node-sessions.ts';
 import { describeMessage, type PeerLinks } from './peer-links.ts';
 import type { RowChecks } from './row-checks.ts';
-import { SimDirectory } from './sim-directory.ts';
+import { type DirectorySurroundings, SimDirectory } from './sim-directory.ts';
 import { SimulationFailure, type World } from './world.ts';
 
 /** Wall clock of the simulated machines at virtual time 0, ms. */
@@ -31,9 +31,7 @@ const WALL_START_MS = 1_700_000_000_000;
 const WAL_DIRECTORY = 'wal';
 
 /** What a node works with. */
-export interface NodeSurroundings {
-  readonly world: World;
-  readonly invariants: Invariants;
+export interface NodeSurroundings extends DirectorySurroundings {
   readonly rows: RowChecks;
   readonly clients: ClientChecks;
   readonly peers: PeerLinks;
@@ -74,7 +72,7 @@ export class SimNode {
     this.tickMs = TICK_MS * world.between(0.7, 2);
     this.sessions = new NodeSessions(id, world, around.clients);
     const later = (delayMs: number, run: () => void): void => this.later(delayMs, run);
-    this.directory = new SimDirectory(id, world, around.invariants, later);
+    this.directory = new SimDirectory(id, around, later);
   }
 
   /** Of the directory, as of the last start on it; empty before there was one. */

@@ -121,6 +121,8 @@ export class SimStore implements Store {
   #closing = false;
   #closed = false;
   #failure: DiskErrorCode | null = null;
+  /** By how much reads of single rows are slower, ms. */
+  #slowMs = 0;
   readonly #clearing = new Set<{ from: Uint8Array; to: Uint8Array }>();
 
   constructor(options: SimStoreOptions) {
@@ -267,6 +269,11 @@ export class SimStore implements Store {
     this.#failure = code;
   }
 
+  /** Makes later reads of single rows slower, by `ms` in the mean, until told otherwise. */
+  slowReads(ms: number): void {
+    this.#slowMs = ms;
+  }
+
   #write(batch: readonly StoreWrite[], done: Callback): void {
     const logged: LoggedBatch = {
       batch: batch.map(({ key, value }) => ({
@@ -323,7 +330,7 @@ export class SimStore implements Store {
     const early = this.#options.random() < 0.5;
     const rows = this.#rows;
     if (early) this.#shared = true;
-    this.#later(this.#delay(this.#options.readMs), () => {
+    this.#later(this.#delay(this.#options.readMs + this.#slowMs), () => {
       if (this.#closed) failed(closedError());
       else read(early ? rows : this.#rows);
     });

@@ -1,4 +1,4 @@
-/** Faults of node disks: flipped bits, a full disk, slow fsyncs, and one that fails and takes its process with it. */
+/** Faults of node disks: flipped bits, a full disk, slow fsyncs and reads, and one that fails and takes its process with it. */
 import type { Injection } from './injection.ts';
 
 /** Flips a bit in a node's WAL, and restarts it at once or lets it find out. */
@@ -54,6 +54,16 @@ export function slowDisk(injection: Injection): void {
   const { disk } = node;
   disk.slowSyncs(ms);
   injection.later(injection.between(100, 2_000), () => disk.slowSyncs(0));
+}
+
+/** Makes reads of a node's store slow for a while: decisions that need one wait, while the log goes on. */
+export function slowReads(injection: Injection): void {
+  const node = injection.victim();
+  const ms = injection.between(5, 300);
+  injection.trace(`${node.id} reads ${ms.toFixed(0)} ms slower`);
+  const { store } = node;
+  store.slowReads(ms);
+  injection.later(injection.between(100, 2_000), () => store.slowReads(0));
 }
 
 /** The next fsync of a node fails and loses what it should have written: the process must end and recover. */

@@ -75,6 +75,8 @@ export class BenchNode {
       walRetentionBytes: MIB,
       sessionWindowMs: 600_000,
       logCacheBytes: MIB,
+      appendEntriesMax: 2048,
+      appendBytesTarget: MIB / 4,
       snapshotChunkBytes: MIB,
       snapshotBytesPerSecond: 100 * MIB,
       scrubIntervalMs: 1e9,

@@ -22,6 +22,9 @@ export interface NodeCoreOptions {
   readonly walRetentionBytes: number;
   readonly sessionWindowMs: number;
   readonly logCacheBytes: number;
+  /** Bounds of one append: entries, and bytes that close it (a longer entry goes alone). */
+  readonly appendEntriesMax: number;
+  readonly appendBytesTarget: number;
   readonly snapshotChunkBytes: number;
   readonly snapshotBytesPerSecond: number;
   /** Time between two scrubs of a partition. */

@@ -6,12 +6,7 @@
  * entries commit with it. A learner, a previous voter and a leader outside `voters` never count.
  */
 import { assert } from '../../common/errors.ts';
-import {
-  APPEND_IDLE_MS,
-  APPEND_IN_FLIGHT_BYTES_MAX,
-  MESSAGE_BYTES_TARGET,
-  QUORUM_LOST_MS,
-} from '../../common/limits.ts';
+import { APPEND_IDLE_MS, APPEND_IN_FLIGHT_BYTES_MAX, QUORUM_LOST_MS } from '../../common/limits.ts';
 import { type PartitionRecord, quorumSize, type Replica as ReplicaName } from '../../common/topology.ts';
 import type { AppendReply, ConfirmReply, Prepare, SnapshotPull } from '../../common/wire/messages.ts';
 import type { WalEntry } from '../wal/types.ts';
@@ -23,7 +18,6 @@ import { ScrubRound } from './scrub.ts';
 import { SnapshotSender } from './snapshot-sender.ts';
 import { WritePath } from './write-path.ts';
 
-const ENTRIES_PER_APPEND_MAX = 2048;
 /** A learner this close to the commit index, and heard of lately, is level. */
 const LEVEL_ENTRIES = 512;
 const LEVEL_HEARD_MS = 2_000;
@@ -274,9 +268,9 @@ export class Leadership {
       if (progress.state === 'probe' && progress.probeOutstanding) return;
       if (log.epochAt(progress.next - 1) === undefined) return this.startSnapshot(progress);
       if (progress.next < log.firstInMemory) return this.readFor(progress);
-      const countMax = progress.full ? 1 : ENTRIES_PER_APPEND_MAX;
-      const entries = log.slice(progress.next, countMax, MESSAGE_BYTES_TARGET);
-      this.sendAppend(progress, entries);
+      const { appendEntriesMax, appendBytesTarget } = this.host.options;
+      const countMax = progress.full ? 1 : appendEntriesMax;
+      this.sendAppend(progress, log.slice(progress.next, countMax, appendBytesTarget));
     }
   }
 
@@ -310,11 +304,12 @@ export class Leadership {
     const from = progress.next;
     const before = progress.state;
     progress.state = 'reading';
+    const { appendEntriesMax, appendBytesTarget } = this.host.options;
     this.host.readWal({
       partition: this.replica.partition,
       from,
-      countMax: progress.full ? 1 : ENTRIES_PER_APPEND_MAX,
-      bytesMax: MESSAGE_BYTES_TARGET * 4,
+      countMax: progress.full ? 1 : appendEntriesMax,
+      bytesMax: appendBytesTarget * 4,
       done: (error, result) => {
         if (this.replica.leadership !== this || progress.state !== 'reading') return;
         progress.state = before;
