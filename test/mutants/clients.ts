@@ -55,6 +55,16 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     options: ISOLATION,
   },
   {
+    name: 'a confirmed read does not wait until its index is decided',
+    seed: 5,
+    breaks: '10',
+    file: 'src/node/core/read-path.ts',
+    from: 'const ready = this.confirmed.filter(({ readIndex }) => readIndex <= decided);',
+    to: 'const ready = this.confirmed;',
+    caught: /invariant 10/,
+    options: { ...SPLITS, faults: { ...SPLITS.faults, slowReads: 20 } },
+  },
+  {
     name: 'deduplication is off',
     seed: 1,
     breaks: '11',

@@ -222,6 +222,22 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     options: LOSSY,
   },
   {
+    name: 'what was verified against one leader counts for the next',
+    seed: 1,
+    breaks: '7',
+    file: 'src/node/core/follower.ts',
+    from: `    this.leader = null;
+    this.verifiedIndex = 0;`,
+    to: '    this.leader = null;',
+    caught: /invariant [27]/,
+    options: {
+      faultEveryMs: 400,
+      faultMs: 6_000,
+      shape: { nodes: 5, replicationFactor: 5, partitions: 1, clients: 3, datagrams: false },
+      faults: { ...SPLITS.faults, minority: 30 },
+    },
+  },
+  {
     name: 'a follower acknowledges before the fsync',
     seed: 1,
     breaks: '7',

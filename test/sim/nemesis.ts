@@ -27,6 +27,7 @@ const FAULTS = {
   failedSync: { weight: 1, inject: storage.failedSync },
   split: { weight: 5, inject: network.split },
   isolate: { weight: 2, inject: network.isolate },
+  minority: { weight: 1, inject: network.minority },
   halves: { weight: 1, inject: network.halves },
   ring: { weight: 1, inject: network.ring },
   bridge: { weight: 1, inject: network.bridge },

@@ -55,6 +55,36 @@ export function isolate(injection: Injection): void {
   cutFor(injection, `isolation of ${node.id}`, links, injection.between(800, 2_500));
 }
 
+/**
+ * Cuts a leader and what followers it can have without a quorum off from everybody but the clients, and often ends the
+ * next leader as well: when the cut is mended, followers meet a leader that knows nothing of what they hold, nor where
+ * it begins.
+ */
+export function minority(injection: Injection): void {
+  const { invariants, ghosts, nodes } = injection.cluster;
+  const { partition } = injection.pick(ghosts);
+  const before = invariants.record(partition);
+  if (before?.leader == null) return;
+  const leader = before.leader.node;
+  const others = before.voters.map(({ node }) => node).filter((node) => node !== leader);
+  const inside = [leader, ...injection.shuffle(others).slice(0, Math.ceil(others.length / 2) - 1)];
+  const links = servers(injection)
+    .filter((place) => !inside.includes(place))
+    .flatMap((place) => inside.flatMap((cut) => both(cut, place)));
+  const durationMs = injection.between(400, 2_500);
+  cutFor(injection, `minority of ${inside.join(' ')}`, links, durationMs);
+  if (injection.chance(0.3)) return;
+  const until = injection.cluster.world.now + durationMs;
+  const poll = (): void => {
+    const record = invariants.record(partition);
+    if (injection.healed || injection.cluster.world.now >= until || record === null) return;
+    const next = nodes.find(({ id }) => id === record.leader?.node);
+    if (record.epoch === before.epoch || !record.established) injection.later(10, poll);
+    else if (next?.running) injection.restart(next, 'process', 300);
+  };
+  poll();
+}
+
 /** Divides nodes, controllers and routers into two groups that do not hear each other. */
 export function halves(injection: Injection): void {
   const places = injection.shuffle(servers(injection));

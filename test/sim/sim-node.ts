@@ -18,7 +18,6 @@ import { type OpenedWal, openWal } from '../../src/node/wal/wal.ts';
 import type { NodeAttachment } from '../../src/router/controller/types.ts';
 import type { ClientChecks } from './client-checks.ts';
 import type { ControlLinks, ToNode } from './control-links.ts';
-import type { Invariants } from './invariants.ts';
 import { NodeSessions } from './node-sessions.ts';
 import { describeMessage, type PeerLinks } from './peer-links.ts';
 import type { RowChecks } from './row-checks.ts';
