@@ -1,6 +1,6 @@
 /**
  * What a mutant is, and how one is tried: in a child process of its own, where the loader (test/support/typescript-source.mjs)
- * changes one place of one file. The checks run there as well, so a mutant must not be in a file that they rely on for
+ * changes one place of one file, or a few. The checks run there as well, so a mutant must not be in a file that they rely on for
  * what it breaks. Decides nothing about which mutants there are: list.ts does.
  */
 import { spawn } from 'node:child_process';
@@ -18,6 +18,25 @@ const VITEST = join(ROOT, 'node_modules/vitest/vitest.mjs');
 /** A mutant that makes no progress, not even of virtual time, is ended after this. */
 const CHILD_MS = 240_000;
 
+/** A change of one place: `from` is in the file (relative to the repository) exactly once. */
+export interface Patch {
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+}
+
+/** All places that a mutant changes. */
+export function patchesOf({ file, from, to, also = [] }: Mutant): Patch[] {
+  return [{ file, from, to }, ...also];
+}
+
+/** The texts of the files that a mutant changes. */
+async function changedTexts(mutant: Mutant): Promise<string[]> {
+  const patches = patchesOf(mutant);
+  const paths = new Set(patches.map(({ file }) => join(ROOT, file)));
+  return Promise.all([...paths].map(async (path) => mutate(await readFile(path, 'utf8'), path, patches)));
+}
+
 /** A deliberate bug and the check that catches it. */
 export interface Mutant {
   readonly name: string;
@@ -28,6 +47,8 @@ export interface Mutant {
   /** Is in the file exactly once. */
   readonly from: string;
   readonly to: string;
+  /** Further places, where a second rule would make up for the one that is broken. */
+  readonly also?: readonly Patch[];
   /** Says that the right check has caught it: matches the reason of the failure, or the title of a failed test. */
   readonly caught: RegExp;
   /** A seed with which it is caught; 0: none is known. */
@@ -61,8 +82,7 @@ function run(args: readonly string[], mutant: Mutant | null): Promise<{ status: 
   // Nothing of the vitest that this may run in.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('VITEST')));
   if (mutant !== null) {
-    const { file, from, to } = mutant;
-    env.RINGKEEP_MUTANT = JSON.stringify({ file, from, to });
+    env.RINGKEEP_MUTANT = JSON.stringify(patchesOf(mutant));
   }
   const child = spawn(process.execPath, args, { cwd: ROOT, env, stdio: ['ignore', 'pipe', 'pipe'] });
   const timer = setTimeout(() => child.kill('SIGKILL'), CHILD_MS);
@@ -87,7 +107,7 @@ function run(args: readonly string[], mutant: Mutant | null): Promise<{ status: 
 /** Runs tasks one after the other in one child process, all with the same mutant, or with none. */
 export async function runTasks(tasks: readonly Task[], mutant: Mutant | null): Promise<Verdict[]> {
   // Made here, where the compiler is loaded once for all children.
-  if (mutant !== null) await transpile(mutate(await readFile(join(ROOT, mutant.file), 'utf8'), mutant));
+  if (mutant !== null) for (const text of await changedTexts(mutant)) await transpile(text);
   const { status, output } = await run(['--import', LOADER, CHILD, JSON.stringify(tasks)], mutant);
   if (status === 0)
     return output
@@ -146,4 +166,11 @@ export const LOSSY: SimulationOptions = {
   faultMs: 6_000,
   shape: { nodes: 3, partitions: 1, clients: 3, datagrams: true },
   faults: { split: 8, isolate: 10, loss: 20, crash: 4, wipe: 0, damage: 0, store: 0, drain: 0, move: 0 },
+};
+/** Changes of voters that the controllers take back although the new voters had a leader that has committed. */
+export const STRANDED: SimulationOptions = {
+  faultEveryMs: 250,
+  faultMs: 6_000,
+  shape: { nodes: 4, replicationFactor: 3, partitions: 1 },
+  faults: { strand: 40, wipe: 0, damage: 0, diskFull: 0, drain: 0 },
 };

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { MUTANTS } from './list.ts';
-import { ROOT, runSuite, runTasks, type Task, type Verdict } from './mutant.ts';
+import { patchesOf, ROOT, runSuite, runTasks, type Task, type Verdict } from './mutant.ts';
 
 const TIMEOUT_MS = 300_000;
 /** Child processes at a time. */
@@ -36,11 +36,13 @@ describe('every mutant', () => {
     expect(new Set(MUTANTS.map(({ name }) => name)).size).toBe(MUTANTS.length);
   });
 
-  it('changes exactly one place', () => {
-    const counts = MUTANTS.map(({ name, file, from }) => ({
-      name,
-      places: readFileSync(join(ROOT, file), 'utf8').split(from).length - 1,
-    }));
+  it('changes exactly one place with each of its patches', () => {
+    const counts = MUTANTS.flatMap((mutant) =>
+      patchesOf(mutant).map(({ file, from }) => ({
+        name: mutant.name,
+        places: readFileSync(join(ROOT, file), 'utf8').split(from).length - 1,
+      })),
+    );
     expect(counts.filter(({ places }) => places !== 1)).toEqual([]);
   });
 

@@ -4,7 +4,7 @@
  */
 import { partitionOf } from '../../src/common/hash.ts';
 import { MESSAGE_BYTES_TARGET, SESSION_SEQUENCES_MAX, SESSIONS_MAX } from '../../src/common/limits.ts';
-import type { NodeRecord } from '../../src/common/topology.ts';
+import type { NodeRecord, PartitionRecord } from '../../src/common/topology.ts';
 import { Sessions } from '../../src/node/core/sessions.ts';
 import { ClientChecks } from './client-checks.ts';
 import { ControlLinks } from './control-links.ts';
@@ -71,6 +71,8 @@ export class Cluster {
   readonly workload: Workload;
   /** As the topology store has them. */
   readonly nodeRecords = new Map<string, NodeRecord>();
+  /** Told of every record that the topology store has taken, before anybody else. */
+  readonly recordListeners = new Set<(record: PartitionRecord) => void>();
   /** While true, the topology store leaves the outcome of many writes unknown. */
   storeUnsure = false;
 
@@ -105,8 +107,10 @@ export class Cluster {
         this.storeUnsure ? world.pick<Fate>(['normal', 'lost', 'applied', 'applied-late']) : 'normal',
       committed: ({ entries }) => {
         for (const { value } of entries) {
-          if ('partition' in value) this.invariants.recordWritten(value);
           if ('run' in value) this.nodeRecords.set(value.id, value);
+          if (!('partition' in value)) continue;
+          this.invariants.recordWritten(value);
+          for (const listener of [...this.recordListeners]) listener(value);
         }
       },
     });
@@ -218,7 +222,8 @@ export class Cluster {
       sealGraceMs: world.pick([0, 10, 150]),
       ledMs: world.between(200, 1_500),
       establishMs: world.between(200, 3_000),
-      reconfigureMs: world.between(500, 5_000),
+      // Sometimes so soon that new voters are given up although they had a leader.
+      reconfigureMs: world.chance(0.3) ? world.between(30, 300) : world.between(500, 5_000),
       prepareMs: world.between(200, 2_000),
       requiredSealMs: world.between(100, 1_500),
       planBackoffMs: 200,

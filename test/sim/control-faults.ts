@@ -1,5 +1,7 @@
-/** Faults of the control plane, and planned changes: controllers, the topology store, moves of voters. */
+/** Faults of the control plane, and planned changes: controllers, the topology store, moves of voters, changes that are cut short. */
+import { type PartitionRecord, quorumSize } from '../../src/common/topology.ts';
 import type { Injection } from './injection.ts';
+import { both, cutFor } from './network-faults.ts';
 
 /** Crashes a controller, or starts one that is down. */
 export function controller(injection: Injection): void {
@@ -31,4 +33,55 @@ export function move(injection: Injection): void {
   if (record === null || record.voters.some((voter) => voter.node === node.id)) return;
   const voter = injection.pick(record.voters);
   for (const each of controllers) each.moveVoter(record.partition, voter.id, node.id);
+}
+
+/**
+ * Moves a voter, and once the new voters have a leader, cuts off a quorum of them that leaves one of the previous voters:
+ * it commits what only the pair of both sets tells of, and the controllers hear nothing of it and go back.
+ */
+export function strand(injection: Injection): void {
+  const { cluster } = injection;
+  const { partition } = injection.pick(cluster.ghosts);
+  const { world } = cluster;
+  moveAway(injection, partition);
+  const listener = (record: PartitionRecord): void => {
+    if (record.partition !== partition || record.leader === null || record.previousVoters.length === 0)
+      return;
+    const inside = quorumAround(injection, record);
+    if (inside === null) return;
+    cluster.recordListeners.delete(listener);
+    const outside = cluster.nodes.map(({ id }) => id).filter((id) => !inside.includes(id));
+    const links = inside.flatMap((node) => [
+      ...outside.flatMap((other) => both(node, other)),
+      // The other way stays open, or its leader would not hear that it is one.
+      ...cluster.controllers.map(({ id }) => [node, id] as const),
+    ]);
+    cutFor(injection, `strands ${inside.join(' ')}`, links, injection.between(500, 2_500));
+  };
+  cluster.recordListeners.add(listener);
+  world.schedule(injection.between(500, 3_000), () => cluster.recordListeners.delete(listener));
+}
+
+function moveAway(injection: Injection, partition: number): void {
+  const { controllers, invariants, nodes } = injection.cluster;
+  const record = invariants.record(partition);
+  const free = nodes.filter(({ id }) => record?.voters.every(({ node }) => node !== id));
+  if (record === null || free.length === 0) return;
+  const voter = injection.pick(record.voters);
+  const { id } = injection.pick(free);
+  for (const each of controllers) each.moveVoter(partition, voter.id, id);
+}
+
+/** The nodes of a smallest quorum of the voters around their leader, the newcomers first; null if it is no voter. */
+function quorumAround(
+  injection: Injection,
+  { voters, previousVoters, leader }: PartitionRecord,
+): string[] | null {
+  const rank = ({ id }: { id: string }): number => {
+    if (id === leader?.replica) return 0;
+    return previousVoters.some((previous) => previous.id === id) ? 2 : 1;
+  };
+  const sorted = injection.shuffle(voters).sort((a, b) => rank(a) - rank(b));
+  if (sorted[0]?.id !== leader?.replica) return null;
+  return sorted.slice(0, quorumSize(voters.length)).map(({ node }) => node);
 }

@@ -38,6 +38,7 @@ const FAULTS = {
   router: { weight: 3, inject: routers.router },
   store: { weight: 2, inject: control.store },
   move: { weight: 2, inject: control.move },
+  strand: { weight: 2, inject: control.strand },
 } as const satisfies Record<string, { readonly weight: number; readonly inject: Fault }>;
 
 /** Name of a kind of fault. */
@@ -117,6 +118,7 @@ export class Nemesis implements InjectionHost {
     links.heal();
     links.profile = { ...cluster.calm, breakChance: 0, dropChance: 0, duplicateChance: 0 };
     cluster.healStore();
+    cluster.recordListeners.clear();
     for (const node of nodes) {
       node.disk.limitFreeBytes(Number.POSITIVE_INFINITY);
       node.disk.slowSyncs(0);

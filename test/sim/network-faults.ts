@@ -4,7 +4,8 @@
  */
 import type { Injection } from './injection.ts';
 
-type Link = readonly [from: string, to: string];
+/** A direction between two places. */
+export type Link = readonly [from: string, to: string];
 
 /** Cuts directions; they are mended after a while or when the nemesis heals. */
 export function cutFor(injection: Injection, what: string, links: readonly Link[], durationMs: number): void {

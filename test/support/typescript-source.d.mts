@@ -6,7 +6,6 @@ interface Change {
   readonly to: string;
 }
 
-export declare const mutant: Change | null;
-export declare function isMutated(path: string): boolean;
-export declare function mutate(source: string, change?: Change): string;
+export declare const mutated: readonly string[];
+export declare function mutate(source: string, path: string, patches?: readonly Change[]): string;
 export declare function transpile(source: string): Promise<string>;
