@@ -142,6 +142,16 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     caught: /invariant 5: .* is answered before the fsync/,
   },
   {
+    // The simulation has met it once; it takes a replica that wakes up and gets a Seal, and more of its leader, in one turn.
+    name: 'a Seal is answered although the leader of its epoch has been heard of',
+    breaks: '5',
+    file: 'src/node/core/follower.ts',
+    from: '    replica.leaderHeard();\n',
+    to: '',
+    caught: /does not answer a Seal any more once the leader of that epoch has spoken/,
+    suite: 'src/node/core/replica.test.ts',
+  },
+  {
     name: 'the promise of a Seal is not written',
     seed: 1,
     breaks: '5',

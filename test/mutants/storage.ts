@@ -67,6 +67,35 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     options: REPAIRS,
   },
   {
+    name: 'a snapshot does not raise the promise of its receiver',
+    seed: 1,
+    breaks: '5',
+    file: 'src/node/core/replica.ts',
+    from: 'if (epoch !== this.meta.promiseEpoch || this.leadership !== null) return;',
+    to: 'if (epoch < this.meta.promiseEpoch || this.leadership !== null) return;',
+    also: [
+      {
+        // The append that does not fit has brought the promise along.
+        file: 'src/node/core/follower.ts',
+        from: '      replica.adopt(epoch, append);',
+        to: `      if (append.prevIndex > replica.log.lastIndex)
+        return this.noteMismatch(leader, epoch, append.sentAt, replica.log.lastIndex);
+      replica.adopt(epoch, append);`,
+      },
+      {
+        file: 'src/node/core/replica.ts',
+        from: `    assert(
+      this.meta.promiseEpoch >= mark.epoch,
+      'the promise is at or above every entry, snapshots included',
+    );
+`,
+        to: '',
+      },
+    ],
+    caught: /invariant 5: .* holds an entry of/,
+    options: REPAIRS,
+  },
+  {
     name: 'deduplication is lost in a snapshot',
     seed: 3,
     breaks: '11',

@@ -23,7 +23,7 @@ const FAULTS = {
   oldCopy: { weight: 2, inject: storage.oldCopy },
   diskFull: { weight: 1, inject: storage.diskFull },
   slowDisk: { weight: 1, inject: storage.slowDisk },
-  slowReads: { weight: 1, inject: storage.slowReads },
+  slowStore: { weight: 1, inject: storage.slowStore },
   failedSync: { weight: 1, inject: storage.failedSync },
   split: { weight: 5, inject: network.split },
   isolate: { weight: 2, inject: network.isolate },
@@ -122,7 +122,7 @@ export class Nemesis implements InjectionHost {
     for (const node of nodes) {
       node.disk.limitFreeBytes(Number.POSITIVE_INFINITY);
       node.disk.slowSyncs(0);
-      node.store.slowReads(0);
+      node.store.slowDown(0);
       if (!node.running) node.start();
       else if (node.draining && !this.patient) this.end(node);
       else if (node.paused) node.resume();

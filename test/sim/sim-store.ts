@@ -121,7 +121,7 @@ export class SimStore implements Store {
   #closing = false;
   #closed = false;
   #failure: DiskErrorCode | null = null;
-  /** By how much reads of single rows are slower, ms. */
+  /** By how much reads of single rows, and syncs, are slower, ms. */
   #slowMs = 0;
   readonly #clearing = new Set<{ from: Uint8Array; to: Uint8Array }>();
 
@@ -194,7 +194,7 @@ export class SimStore implements Store {
   sync(done: Callback): void {
     const covered = this.#log.filter(({ finished }) => finished);
     const last = covered.at(-1);
-    this.#later(this.#delay(this.#options.syncMs), () => {
+    this.#later(this.#delay(this.#options.syncMs + this.#slowMs), () => {
       if (this.#failure !== null) {
         done(new DiskError(this.#failure, 'injected'));
         return;
@@ -269,8 +269,8 @@ export class SimStore implements Store {
     this.#failure = code;
   }
 
-  /** Makes later reads of single rows slower, by `ms` in the mean, until told otherwise. */
-  slowReads(ms: number): void {
+  /** Makes later reads of single rows and syncs slower, by `ms` in the mean, until told otherwise. */
+  slowDown(ms: number): void {
     this.#slowMs = ms;
   }
 

@@ -56,14 +56,14 @@ export function slowDisk(injection: Injection): void {
   injection.later(injection.between(100, 2_000), () => disk.slowSyncs(0));
 }
 
-/** Makes reads of a node's store slow for a while: decisions that need one wait, while the log goes on. */
-export function slowReads(injection: Injection): void {
+/** Makes a node's store slow for a while: decisions and installs wait for it, while the log and the promise go on. */
+export function slowStore(injection: Injection): void {
   const node = injection.victim();
   const ms = injection.between(5, 300);
-  injection.trace(`${node.id} reads ${ms.toFixed(0)} ms slower`);
+  injection.trace(`${node.id} has a store that is ${ms.toFixed(0)} ms slower`);
   const { store } = node;
-  store.slowReads(ms);
-  injection.later(injection.between(100, 2_000), () => store.slowReads(0));
+  store.slowDown(ms);
+  injection.later(injection.between(100, 2_000), () => store.slowDown(0));
 }
 
 /** The next fsync of a node fails and loses what it should have written: the process must end and recover. */

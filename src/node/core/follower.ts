@@ -60,6 +60,7 @@ export class Follower {
         return this.noteMismatch(leader, epoch, append.sentAt, replica.log.lastIndex);
       replica.adopt(epoch, append);
     }
+    replica.leaderHeard();
     this.leader = leader;
     this.echo = append.sentAt;
     const { log } = replica;

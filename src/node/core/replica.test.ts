@@ -101,6 +101,32 @@ describe('a replica among others', () => {
     expect(a.replica.leadership?.serving).toBe(true);
   });
 
+  it('does not answer a Seal any more once the leader of that epoch has spoken', () => {
+    const bench = threeNodes();
+    const [a, b, c] = bench.trio;
+    const voters = bench.nodes.map((node) => node.replicaName);
+    const { configuration } = b.replica.meta;
+    const sets = { configuration, voters, previousVoters: [] };
+    const seal = { partition: 0, replica: b.replicaName.id, epoch: 2, reservationId: 'e2', ...sets };
+    b.disk = false;
+    b.sealReplies.length = 0;
+    b.core.seal(seal);
+    b.settle();
+    const { lastIndex: prevIndex, lastEpoch: prevEpoch } = b.replica.log;
+    const append = { ...sets, prevIndex, prevEpoch, entries: [], commitIndex: 0, sentAt: 1 };
+    const [from, to] = [c.replicaName.id, b.replicaName.id];
+    b.core.peerMessages('c', [{ partition: 0, from, to, epoch: 2, body: 'append', append }]);
+    b.disk = true;
+    b.settle();
+    // Nor when it is asked again: what is in the log now, or may be soon, is not what this Seal is to tell.
+    b.core.seal(seal);
+    b.settle();
+    expect(b.sealReplies).toEqual([]);
+    a.core.seal({ ...seal, replica: a.replicaName.id });
+    a.settle();
+    expect(a.sealReplies.at(-1)).toMatchObject({ accepted: true, epoch: 2, lastIndex: prevIndex });
+  });
+
   it('refuses new clients when its table of sessions is full, and serves the others', () => {
     const bench = threeNodes();
     const known = bench.put('a', { sequence: 1 });

@@ -169,7 +169,8 @@ export class Replica {
 
   /**
    * Promises an epoch. The answer leaves after the fsync that covers the promise and everything appended before it, with
-   * the last entry before it. An equal epoch is answered again for the same reservation only, while it has no entry.
+   * the last entry before it. An equal epoch is answered again for the same reservation only, while nothing was heard of a
+   * leader of it: what that one sends changes the log, also before the first entry of its own.
    */
   onSeal(seal: Seal): void {
     const { meta, log } = this;
@@ -179,7 +180,8 @@ export class Replica {
       seal.reservationId === meta.reservationId &&
       log.lastEpoch < seal.epoch
     ) {
-      if (this.pendingSeal !== null || this.leadership !== null) return;
+      if (this.pendingSeal !== null || this.leadership !== null || this.follower.currentLeader !== null)
+        return;
       this.pendingSeal = seal;
       this.host.touch(this.partition);
       return;
@@ -199,6 +201,11 @@ export class Replica {
     });
     this.follower.reset();
     this.pendingSeal = seal;
+  }
+
+  /** The promised epoch has a leader, and its log becomes ours: an answer that has not left yet would be wrong. */
+  leaderHeard(): void {
+    this.pendingSeal = null;
   }
 
   private sealReply(seal: Seal, accepted: boolean): SealReply {
