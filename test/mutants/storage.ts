@@ -27,6 +27,52 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     options: { ...RESTLESS, faults: { crash: 40 } },
   },
   {
+    name: 'the head of the WAL goes before what was written again is durable',
+    seed: 1,
+    breaks: '5',
+    file: 'src/node/wal/writer.ts',
+    from: 'if (cut === null || this.#durableLsn < cut.lsn) return;',
+    to: 'if (cut === null) return;',
+    caught: /invariant 5: .* recovered something else/,
+    options: { ...RESTLESS, faults: { crash: 40 } },
+  },
+  {
+    // The places of copies count once they are durable, so that the cut alone would stop at the originals.
+    name: 'the head of the WAL goes before the copies of its entries are durable',
+    breaks: '5',
+    file: 'src/node/wal/writer.ts',
+    from: 'if (cut === null || this.#durableLsn < cut.lsn) return;',
+    to: 'if (cut === null) return;',
+    also: [
+      {
+        file: 'src/node/wal/writer.ts',
+        from: 'const segment = firstNeeded(this.#logs, cut.floors, cut.segment);',
+        to: 'const { segment } = cut;',
+      },
+    ],
+    caught: /at any event between the call and the end of the cut loses nothing/,
+    suite: 'src/node/wal/copies.test.ts',
+  },
+  {
+    name: 'a replay begins a log anew at the first copy of a run',
+    breaks: '5',
+    file: 'src/node/wal/replay.ts',
+    from: '    const isNext = header.index',
+    to: `    if (run === null) log.reset(header.index, header.epoch);
+    const isNext = header.index`,
+    caught: /at any event between the call and the end of the cut loses nothing/,
+    suite: 'src/node/wal/copies.test.ts',
+  },
+  {
+    name: 'the manifest does not say that the copies were durable',
+    breaks: '5',
+    file: 'src/node/wal/segment-files.ts',
+    from: 'this.#writeManifest(kept, durableLsn);',
+    to: 'this.#writeManifest(kept, 0);',
+    caught: /every flipped bit of the only copies/,
+    suite: 'src/node/wal/damage.test.ts',
+  },
+  {
     name: 'the head of the WAL is dropped without a sync of the store',
     seed: 3,
     breaks: 'G1',
