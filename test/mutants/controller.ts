@@ -111,6 +111,16 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
     options: STRANDED,
   },
   {
+    // Controllers give voters up only for the previous ones; other ones could follow by the rules.
+    name: 'of two sets before only the last one is remembered',
+    breaks: '8',
+    file: 'src/router/controller/record-rules.ts',
+    from: 'return { voters, previousVoters: previous, led: false };',
+    to: 'return { voters, previousVoters: present, led: false };',
+    caught: /lets unled voters be replaced while the previous ones stay/,
+    suite: 'src/router/controller/record-rules.test.ts',
+  },
+  {
     name: 'the sets of an epoch are those of its record alone: what the one before it has remembered is forgotten',
     seed: 2,
     breaks: '8',

@@ -142,6 +142,17 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     caught: /invariant 5: .* is answered before the fsync/,
   },
   {
+    name: 'a Seal is answered when what was appended before it is durable',
+    seed: 1,
+    breaks: '5',
+    file: 'src/node/core/replica.ts',
+    from: `    this.follower.reset();
+    this.pendingSeal = { lsn: this.metaLsn, reply`,
+    to: `    this.follower.reset();
+    this.pendingSeal = { lsn: this.metaLsn - 1, reply`,
+    caught: /invariant 5: .* is answered before the fsync/,
+  },
+  {
     // The simulation has met it once; it takes a replica that wakes up and gets a Seal, and more of its leader, in one turn.
     name: 'a Seal is answered although the leader of its epoch has been heard of',
     breaks: '5',

@@ -1,5 +1,5 @@
 /** Deliberate bugs in the WAL, checkpoints and snapshots: what is durable, and what a copy holds. */
-import { type Mutant, REPAIRS, RESTLESS } from './mutant.ts';
+import { type Mutant, REPAIRS, RESTLESS, SPLITS } from './mutant.ts';
 
 export const STORAGE_MUTANTS: readonly Mutant[] = [
   {
@@ -140,6 +140,35 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     ],
     caught: /invariant 5: .* holds an entry of/,
     options: REPAIRS,
+  },
+  {
+    name: 'a snapshot puts back the promise of when it was offered',
+    seed: 1,
+    breaks: '5',
+    file: 'src/node/core/replica.ts',
+    from: 'this.setMeta({ ...this.meta, generation, baseIndex: mark.index, baseEpoch: mark.epoch });',
+    to: `const { promiseEpoch } = receiver as unknown as { promiseEpoch: number };
+    this.setMeta({ ...this.meta, promiseEpoch, generation, baseIndex: mark.index, baseEpoch: mark.epoch });`,
+    also: [
+      {
+        file: 'src/node/core/snapshot-receiver.ts',
+        from: '    this.generation = host.nextGeneration();',
+        to: `    this.generation = host.nextGeneration();
+    Object.assign(this, { promiseEpoch: replica.meta.promiseEpoch });`,
+      },
+      {
+        file: 'src/node/core/replica.ts',
+        from: "    assert(meta.promiseEpoch >= this.meta.promiseEpoch, 'a promise never decreases');\n",
+        to: '',
+      },
+    ],
+    caught: /invariant 5: .* lowers its promise/,
+    options: {
+      faultEveryMs: 300,
+      faultMs: 6_000,
+      shape: { nodes: 4, replicationFactor: 3, partitions: 1 },
+      faults: { ...SPLITS.faults, split: 0, overtake: 40 },
+    },
   },
   {
     name: 'deduplication is lost in a snapshot',

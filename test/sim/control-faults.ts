@@ -2,6 +2,7 @@
 import { type PartitionRecord, quorumSize } from '../../src/common/topology.ts';
 import type { Injection } from './injection.ts';
 import { both, cutFor } from './network-faults.ts';
+import type { SimNode } from './sim-node.ts';
 
 /** Crashes a controller, or starts one that is down. */
 export function controller(injection: Injection): void {
@@ -62,14 +63,66 @@ export function strand(injection: Injection): void {
   world.schedule(injection.between(500, 3_000), () => cluster.recordListeners.delete(listener));
 }
 
-function moveAway(injection: Injection, partition: number): void {
+/**
+ * Moves a voter to a node with a slow store, and deposes the leader while its snapshot is installed there; the next leader
+ * is heard of there, but its own snapshot does not come: the install ends under a later promise than it began.
+ */
+export function overtake(injection: Injection): void {
+  const { cluster } = injection;
+  const { partition } = injection.pick(cluster.ghosts);
+  const node = moveAway(injection, partition);
+  if (node === null) return;
+  const { store } = node;
+  store.slowDown(injection.between(100, 400));
+  injection.later(3_000, () => store.slowDown(0));
+  let epoch = 0;
+  const listener = (record: PartitionRecord): void => {
+    const { leader } = record;
+    if (record.partition !== partition || leader === null) return;
+    if (epoch === 0 && record.learners.some((learner) => learner.node === node.id)) {
+      epoch = record.epoch;
+      const links = cluster.controllers.flatMap(({ id }) => both(leader.node, id));
+      injection.unlessHealed(injection.between(0, 150), () => cutFor(injection, 'deposes', links, 2_000));
+    } else if (epoch > 0 && record.epoch > epoch) {
+      cluster.recordListeners.delete(listener);
+      if (leader.node !== node.id) silenceOnceHeard(injection, node, record, leader.node);
+    }
+  };
+  cluster.recordListeners.add(listener);
+  injection.later(3_000, () => cluster.recordListeners.delete(listener));
+}
+
+/** Cuts a leader off from a node as soon as that one has promised its epoch. */
+function silenceOnceHeard(
+  injection: Injection,
+  node: SimNode,
+  record: PartitionRecord,
+  leader: string,
+): void {
+  const { partition, epoch } = record;
+  let left = 300;
+  const poll = (): void => {
+    const report = node.core?.reportAll().find((found) => found.partition === partition);
+    if (report !== undefined && report.promiseEpoch >= epoch) {
+      cutFor(injection, 'overtakes', both(leader, node.id), injection.between(300, 1_000));
+    } else if (left > 0) {
+      left -= 1;
+      injection.unlessHealed(1, poll);
+    }
+  };
+  poll();
+}
+
+/** Asks the controllers to move a voter to a node that has none of that partition, and returns it; null if there is none. */
+function moveAway(injection: Injection, partition: number): SimNode | null {
   const { controllers, invariants, nodes } = injection.cluster;
   const record = invariants.record(partition);
   const free = nodes.filter(({ id }) => record?.voters.every(({ node }) => node !== id));
-  if (record === null || free.length === 0) return;
+  if (record === null || free.length === 0) return null;
   const voter = injection.pick(record.voters);
-  const { id } = injection.pick(free);
-  for (const each of controllers) each.moveVoter(partition, voter.id, id);
+  const node = injection.pick(free);
+  for (const each of controllers) each.moveVoter(partition, voter.id, node.id);
+  return node;
 }
 
 /** The nodes of a smallest quorum of the voters around their leader, the newcomers first; null if it is no voter. */

@@ -39,6 +39,7 @@ const FAULTS = {
   store: { weight: 2, inject: control.store },
   move: { weight: 2, inject: control.move },
   strand: { weight: 2, inject: control.strand },
+  overtake: { weight: 1, inject: control.overtake },
 } as const satisfies Record<string, { readonly weight: number; readonly inject: Fault }>;
 
 /** Name of a kind of fault. */
