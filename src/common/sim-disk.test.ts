@@ -116,6 +116,18 @@ describe('SimDisk', () => {
     expect(lost).toBeGreaterThan(5);
   });
 
+  test('what is replaced after a failed sync, by the next process, is as durable as ever', () => {
+    for (let seed = 1; seed <= 40; seed++) {
+      const { disk } = machine(seed);
+      disk.failSyncs(1);
+      expect(() => disk.replaceSync('a', bytes(1, 600))).toThrow('sync of a.tmp');
+      disk.crash('process');
+      disk.replaceSync('a', bytes(2, 300));
+      disk.crash('power');
+      expect(disk.readSync('a')).toEqual(bytes(2, 300));
+    }
+  });
+
   test('pending calls end with the process and its handles are dead', () => {
     const { disk, run } = machine(1);
     const file = disk.openSync('a', true);

@@ -23,6 +23,8 @@ export class SimFile {
   #data = new Uint8Array(SECTOR_BYTES);
   #layers: UndoLayer[] = [{ size: 0, sectors: new Map() }];
   #lost: UndoLayer | null = null;
+  /** A sync has worked since one failed: it has brought the size to the disk, though not the lost sectors. */
+  #sizeSynced = false;
 
   /** A copy of `length` bytes from `offset`, fewer at the end. */
   read(offset: number, length: number): Uint8Array {
@@ -62,12 +64,14 @@ export class SimFile {
   endSync(layer: UndoLayer): void {
     const at = this.#layers.indexOf(layer);
     if (at > 0) this.#layers.splice(0, at);
+    this.#sizeSynced = true;
   }
 
   /** Ends a sync that failed: its sectors never reach the disk by themselves. */
   failSync(layer: UndoLayer): void {
     const at = this.#layers.indexOf(layer);
     if (at <= 0) return;
+    this.#sizeSynced = false;
     for (const failed of this.#layers.splice(0, at)) {
       this.#lost ??= { size: failed.size, sectors: new Map() };
       for (const [sector, old] of failed.sectors) {
@@ -89,6 +93,7 @@ export class SimFile {
         const at = sector * SECTOR_BYTES;
         this.#data.set(at < layer.size ? old : this.#garbage(random), at);
       }
+      if (layer === this.#lost && this.#sizeSynced) continue;
       if (layer.size !== size && random() < 0.5) {
         size = random() < 0.5 ? layer.size : layer.size + Math.floor(random() * (size - layer.size));
       }
