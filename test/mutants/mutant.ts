@@ -174,3 +174,8 @@ export const STRANDED: SimulationOptions = {
   shape: { nodes: 4, replicationFactor: 3, partitions: 1 },
   faults: { strand: 40, wipe: 0, damage: 0, diskFull: 0, drain: 0 },
 };
+export const COPIES: SimulationOptions = {
+  faultEveryMs: 120,
+  shape: { nodes: 3 },
+  faults: { oldCopy: 20, crash: 8, controller: 8, wipe: 0, damage: 0 },
+};

@@ -1,5 +1,5 @@
 /** Deliberate bugs in the WAL, checkpoints and snapshots: what is durable, and what a copy holds. */
-import { type Mutant, REPAIRS, RESTLESS, SPLITS } from './mutant.ts';
+import { COPIES, type Mutant, REPAIRS, RESTLESS, SPLITS } from './mutant.ts';
 
 export const STORAGE_MUTANTS: readonly Mutant[] = [
   {
@@ -190,5 +190,62 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     to: 'this.add(partition, meta, log, new Sessions(limits), applied, table?.index ?? 0);',
     caught: /at \d+ has|invariant 6|invariant 11/,
     options: RESTLESS,
+  },
+  {
+    name: 'an old copy of a directory is admitted',
+    seed: 1,
+    breaks: '9',
+    file: 'src/router/controller/runs.ts',
+    from: 'if (last === undefined || register.runs.includes(last.run) || last.boot < register.admittedBoot)',
+    to: 'if (last === undefined || register.runs.length > 0)',
+    caught: /invariant 9: damaged or wiped/,
+    options: COPIES,
+  },
+  {
+    name: 'an old copy of a directory is admitted at its second start',
+    seed: 6,
+    breaks: '9',
+    file: 'src/router/controller/runs.ts',
+    from: 'if (last === undefined || register.runs.includes(last.run) || last.boot < register.admittedBoot)',
+    to: 'if (last === undefined || register.runs.includes(last.run) || register.runs.length > 2)',
+    caught: /invariant 9: damaged or wiped/,
+    options: COPIES,
+  },
+  {
+    name: 'a node answers Seals before it is admitted',
+    seed: 202,
+    breaks: '9',
+    file: 'src/node/core/node-core.ts',
+    from: 'if (this.admitted) this.replicas.byPartition.get(seal.partition)?.onSeal(seal);',
+    to: 'this.replicas.byPartition.get(seal.partition)?.onSeal(seal);',
+    also: [
+      {
+        file: 'src/router/controller/failover.ts',
+        from: 'if (!isAdmitted(context.store.node(node.id), node)) continue;',
+        to: '',
+      },
+    ],
+    caught: /invariant 9: damaged or wiped/,
+    options: COPIES,
+  },
+  {
+    name: 'a node answers its peers before it is admitted',
+    seed: 7,
+    breaks: '9',
+    file: 'src/node/core/node-core.ts',
+    from: 'if (!this.admitted) return;',
+    to: '',
+    caught: /invariant 9: damaged or wiped/,
+    options: COPIES,
+  },
+  {
+    name: 'a directory does not remember the runs since the one that it knows to be admitted',
+    seed: 7,
+    breaks: '13',
+    file: 'src/node/format.ts',
+    from: 'runs: [...(found?.runs ?? []), newId()].slice(-RUNS_MAX),',
+    to: 'runs: [newId()],',
+    caught: /rejects n\d: ROLLED_BACK/,
+    options: COPIES,
   },
 ];

@@ -184,6 +184,7 @@ export class Cluster {
       control,
       core,
       segmentBytes: world.pick([600, 4_096]),
+      stopNode: (node: SimNode) => this.stopNode(node, 'process'),
       // Slower than a round among the voters: what a decision needs is not there when a read is confirmed.
       storeReadMs: world.pick([0.2, 0.2, 0.2, 0.2, 4, 30]),
     };

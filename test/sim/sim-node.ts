@@ -37,6 +37,8 @@ export interface NodeSurroundings extends DirectorySurroundings {
   readonly control: ControlLinks;
   readonly core: Omit<NodeCoreOptions, 'nodeId' | 'incarnation' | 'boot' | 'run' | 'random'>;
   readonly segmentBytes: number;
+  /** Ends a process together with all connections to it. */
+  stopNode(node: SimNode): void;
 }
 
 export class SimNode {
@@ -231,7 +233,7 @@ export class SimNode {
       }
       world.trace(`${this.id}: has found out that its directory is an old copy`);
       this.write(() => this.directory.renew());
-      this.crash('process');
+      this.around.stopNode(this);
       world.schedule(20, () => {
         if (!this.running && life + 1 === this.life) this.start();
       });
