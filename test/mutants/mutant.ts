@@ -17,6 +17,8 @@ const CHILD = join(import.meta.dirname, 'child.ts');
 const VITEST = join(ROOT, 'node_modules/vitest/vitest.mjs');
 /** A mutant that makes no progress, not even of virtual time, is ended after this. */
 const CHILD_MS = 240_000;
+/** Seeds per child process, so that one that makes no progress is found. */
+const SEEDS_PER_CHILD = 100;
 
 /** A change of one place: `from` is in the file (relative to the repository) exactly once. */
 export interface Patch {
@@ -136,6 +138,30 @@ export async function runSuite(mutant: Mutant): Promise<string[]> {
   const [file] = report.testResults;
   if (file === undefined || file.assertionResults.length === 0) throw new Error(`${mutant.name}: ${output}`);
   return file.assertionResults.filter(({ status }) => status === 'failed').map(({ fullName }) => fullName);
+}
+
+/** Tries a mutant: its file of unit tests, or the seed on record and then the seeds from 1 up to `seeds`, until one kills it. */
+export async function hunt(mutant: Mutant, seeds: number): Promise<Verdict> {
+  const { name, seed: known = 0 } = mutant;
+  if (mutant.suite !== undefined) {
+    const start = performance.now();
+    const failed = await runSuite(mutant);
+    const right = failed.find((title) => mutant.caught.test(title));
+    const otherwise = right === undefined ? failed.map((reason) => ({ seed: 0, reason })) : [];
+    const ms = performance.now() - start;
+    return { name, seed: right === undefined ? null : 0, reason: right ?? '', otherwise, seeds: 1, ms };
+  }
+  let total: Verdict = { name, seed: null, reason: '', otherwise: [], seeds: 0, ms: 0 };
+  const carryOut = async (from: number, to: number): Promise<void> => {
+    const [part] = await runTasks([{ name, from, to }], mutant);
+    const { seed, reason } = part!;
+    const otherwise = [...total.otherwise, ...part!.otherwise].slice(0, 3);
+    total = { name, seed, reason, otherwise, seeds: total.seeds + part!.seeds, ms: total.ms + part!.ms };
+  };
+  if (known > 0) await carryOut(known, known + 1);
+  for (let from = 1; from <= seeds && total.seed === null; from += SEEDS_PER_CHILD)
+    await carryOut(from, Math.min(seeds + 1, from + SEEDS_PER_CHILD));
+  return total;
 }
 
 /** Simulations that bring out faster what the plain nemesis brings out rarely. */

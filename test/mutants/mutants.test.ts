@@ -1,19 +1,21 @@
 /**
  * Replays the seed that kills each mutant of list.ts, each in a child process, and expects the check that is meant for it
  * to catch it; the code as it is passes the same seeds. After a change of the simulation or of the protocol a seed may kill
- * no more: `npm run mutants -- --record` searches anew.
+ * no more: then others are tried, and `npm run mutants -- --record` puts those that kill on record.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { MUTANTS } from './list.ts';
-import { patchesOf, ROOT, runSuite, runTasks, type Task, type Verdict } from './mutant.ts';
+import { hunt, patchesOf, ROOT, runTasks, type Task, type Verdict } from './mutant.ts';
 
 const TIMEOUT_MS = 300_000;
 /** Child processes at a time. */
 const LANES = 2;
 /** Seeds of the code as it is in one child process. */
 const CLEAN_SEEDS = 12;
+/** Tried where the seed on record kills no more; a mutant that survives them has lost its check. */
+const OTHER_SEEDS = 300;
 
 const simulated = MUTANTS.filter(({ suite }) => suite === undefined);
 const queue: (() => Promise<void>)[] = [];
@@ -70,16 +72,14 @@ describe('a process with a mutant', () => {
 
 describe('is caught:', () => {
   for (const mutant of MUTANTS) {
-    const caught =
-      mutant.suite === undefined
-        ? inTurn(() => runTasks([taskOf(mutant)], mutant).then(([verdict]) => verdict!))
-        : inTurn(() => runSuite(mutant));
+    const caught = inTurn(() => hunt(mutant, OTHER_SEEDS));
     // Whoever asks for it fails with it.
     caught.catch(() => {});
     it(mutant.name, { timeout: TIMEOUT_MS }, async () => {
-      const found = await caught;
-      if (Array.isArray(found)) expect(found.join('\n')).toMatch(mutant.caught);
-      else expect(found, 'npm run mutants -- --record').toMatchObject({ seed: mutant.seed });
+      const { seed, otherwise } = await caught;
+      if (seed !== (mutant.seed ?? 0))
+        console.warn(`${mutant.name}: seed ${seed}; npm run mutants -- --record`);
+      expect(seed, `survives; otherwise: ${JSON.stringify(otherwise)}`).not.toBeNull();
     });
   }
 });

@@ -1,37 +1,13 @@
 /**
  * Searches for a seed that kills each mutant: `npm run mutants [-- --only NAME] [--seeds 500] [--jobs 2] [--record]`.
- * `--only` takes a part of a name. Prints a table; exits 1 if a mutant survives. `--record` writes the seeds that were
- * found into the lists.
+ * `--only` takes a part of a name. Prints a table; exits 1 if a mutant survives. The seed that is on record is tried first;
+ * `--record` writes those that were found into the lists.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { LISTS, MUTANTS } from './list.ts';
-import { type Mutant, runSuite, runTasks, type Verdict } from './mutant.ts';
-
-/** Seeds per child process, so that one that makes no progress is found. */
-const SEEDS_PER_CHILD = 100;
-
-async function hunt(mutant: Mutant, seeds: number): Promise<Verdict> {
-  const { name } = mutant;
-  if (mutant.suite !== undefined) {
-    const start = performance.now();
-    const failed = await runSuite(mutant);
-    const right = failed.find((title) => mutant.caught.test(title));
-    const otherwise = right === undefined ? failed.map((reason) => ({ seed: 0, reason })) : [];
-    const ms = performance.now() - start;
-    return { name, seed: right === undefined ? null : 0, reason: right ?? '', otherwise, seeds: 1, ms };
-  }
-  let total: Verdict = { name, seed: null, reason: '', otherwise: [], seeds: 0, ms: 0 };
-  for (let from = 1; from <= seeds && total.seed === null; from += SEEDS_PER_CHILD) {
-    const to = Math.min(seeds + 1, from + SEEDS_PER_CHILD);
-    const [part] = await runTasks([{ name, from, to }], mutant);
-    const { seed, reason } = part!;
-    const otherwise = [...total.otherwise, ...part!.otherwise].slice(0, 3);
-    total = { name, seed, reason, otherwise, seeds: total.seeds + part!.seeds, ms: total.ms + part!.ms };
-  }
-  return total;
-}
+import { hunt, type Mutant, type Verdict } from './mutant.ts';
 
 function print(mutant: Mutant, verdict: Verdict): void {
   const { seed, seeds, ms, reason, otherwise } = verdict;

@@ -28,7 +28,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the head of the WAL goes before what was written again is durable',
-    seed: 88,
+    seed: 108,
     breaks: '5',
     file: 'src/node/wal/writer.ts',
     from: 'if (cut === null || this.#durableLsn < cut.lsn) return;',
@@ -74,7 +74,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the head of the WAL is dropped without a sync of the store',
-    seed: 3,
+    seed: 9,
     breaks: 'G1',
     file: 'src/node/core/checkpoints.ts',
     from: `    this.host.store({
@@ -90,7 +90,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a snapshot is switched to without a sync of the store',
-    seed: 61,
+    seed: 42,
     breaks: 'G1',
     file: 'src/node/core/snapshot-receiver.ts',
     from: `    this.host.store({
@@ -104,7 +104,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a chunk of a snapshot is lost',
-    seed: 7,
+    seed: 14,
     breaks: '9',
     file: 'src/node/core/snapshot-receiver.ts',
     from: '      batch,\n      done: (error) => {',
@@ -114,7 +114,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a snapshot does not raise the promise of its receiver',
-    seed: 1,
+    seed: 2,
     breaks: '5',
     file: 'src/node/core/replica.ts',
     from: 'if (epoch !== this.meta.promiseEpoch || this.leadership !== null) return;',
@@ -143,7 +143,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a snapshot puts back the promise of when it was offered',
-    seed: 1,
+    seed: 32,
     breaks: '5',
     file: 'src/node/core/replica.ts',
     from: 'this.setMeta({ ...this.meta, generation, baseIndex: mark.index, baseEpoch: mark.epoch });',
@@ -172,7 +172,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'deduplication is lost in a snapshot',
-    seed: 3,
+    seed: 2,
     breaks: '11',
     file: 'src/node/core/snapshot-receiver.ts',
     from: '    this.sessions = sessions;',
@@ -183,7 +183,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the deduplication table is lost at a restart',
-    seed: 1,
+    seed: 2,
     breaks: '11',
     file: 'src/node/core/replica-set.ts',
     from: 'this.add(partition, meta, log, sessions, applied, table?.index ?? 0);',
