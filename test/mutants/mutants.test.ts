@@ -57,11 +57,11 @@ describe('a process with a mutant', () => {
   it('fails if it has not loaded the file', { timeout: TIMEOUT_MS }, async () => {
     const mutant = {
       ...simulated[0]!,
-      file: 'src/client/engine.ts',
-      from: 'export class Engine',
-      to: 'class Engine',
+      file: 'src/cli/output.ts',
+      from: 'export interface ShownError',
+      to: 'interface ShownError',
     };
-    await expect(runTasks([], mutant)).rejects.toThrow('src/client/engine.ts was never loaded');
+    await expect(runTasks([], mutant)).rejects.toThrow('src/cli/output.ts was never loaded');
   });
 
   it('fails if the place to be changed is not there exactly once', async () => {

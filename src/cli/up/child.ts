@@ -133,9 +133,10 @@ function whenEnded(child: ChildProcess, words: LastWords, log: RotatingFile): Pr
   });
 }
 
-/** Starts `ringkeep ARGS` as a child whose stderr goes to `log`. */
+/** Starts `ringkeep ARGS` as a child, with the flags of Node that this process has, whose stderr goes to `log`. */
 export function startChild(name: string, args: readonly string[], log: RotatingFile): Child {
-  const child = spawn(process.execPath, [PROGRAM, ...args, '--json', '--parent-pid', `${process.pid}`], {
+  const own = ['--json', '--parent-pid', `${process.pid}`];
+  const child = spawn(process.execPath, [...process.execArgv, PROGRAM, ...args, ...own], {
     stdio: ['pipe', 'pipe', 'pipe'],
     env: { ...process.env, UV_THREADPOOL_SIZE: process.env.UV_THREADPOOL_SIZE ?? '8' },
   });
