@@ -95,7 +95,11 @@ export class Leadership {
 
   /** False once a quorum has been silent for QUORUM_LOST_MS: requests are then refused before they are appended. */
   hasQuorumContact(): boolean {
-    return this.host.now - Math.max(this.quorumContactAt(), this.startedAt) <= QUORUM_LOST_MS;
+    const since = this.host.now - QUORUM_LOST_MS;
+    if (this.startedAt >= since) return true;
+    let heard = this.selfVotes ? 1 : 0;
+    for (const progress of this.progress.values()) if (progress.votes && progress.contactAt >= since) heard++;
+    return heard >= this.quorum;
   }
 
   /** The highest index that every voter has durable. */

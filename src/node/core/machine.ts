@@ -52,6 +52,10 @@ interface Written {
   readonly index: number;
 }
 
+/** A batch costs a turn of the store's thread and a mark of its own: fewer rows and bytes wait for the tick. */
+const BATCH_ROWS_MIN = 512;
+const BATCH_BYTES_MIN = 256 * 1024;
+
 const INT64_MAX = 2n ** 63n - 1n;
 const INT64_MIN = -(2n ** 63n);
 
@@ -74,6 +78,8 @@ export class Machine {
   /** Writes decided since the last batch was handed to the store. */
   private dirtyValues = new Map<string, { row: Uint8Array; stored: StoredValue | null }>();
   private dirtyRows: StoreWrite[] = [];
+  /** Bytes of the values among them, also of those that were overwritten since. */
+  private dirtyBytes = 0;
   private dirtyResults: string[] = [];
   private batchesInFlight = 0;
   private handedIndex: number;
@@ -285,6 +291,7 @@ export class Machine {
     const name = toLatin1(key);
     this.overlay.set(name, { stored, index });
     this.dirtyValues.set(name, { row: key, stored });
+    this.dirtyBytes += stored?.value.byteLength ?? 0;
     const fetch = this.fetching.get(name);
     if (fetch !== undefined) fetch.stale = true;
   }
@@ -301,6 +308,15 @@ export class Machine {
   /** Hands what was decided to the store, unless a batch is in flight already: then it goes with the next one. */
   flush(): void {
     if (this.batchesInFlight === 0 && this.handedIndex < this.mark.index) this.writeBatch(false);
+  }
+
+  /**
+   * The same, if it is worth a batch. Nobody waits for the store: reads look into the overlay first, and a crash finds what
+   * is missing in the WAL. So what little there is waits for more, until the next tick.
+   */
+  flushMuch(): void {
+    const rows = this.dirtyValues.size + this.dirtyRows.length;
+    if (rows >= BATCH_ROWS_MIN || this.dirtyBytes >= BATCH_BYTES_MIN) this.flush();
   }
 
   /** Writes the deduplication table, as of the last decided entry, with everything decided so far. */
@@ -326,6 +342,7 @@ export class Machine {
     this.dirtyValues = new Map();
     this.dirtyRows = [];
     this.dirtyResults = [];
+    this.dirtyBytes = 0;
     for (const { row, stored } of values.values()) {
       const key = storeKey(this.partition, this.generation, TABLE_VALUES, row);
       batch.push({ key, value: stored === null ? null : encodeValue(row, stored) });
@@ -371,7 +388,7 @@ export class Machine {
       if (result !== undefined && result.index <= index) this.results.delete(name);
     }
     this.hooks.applied(index);
-    this.flush();
+    this.flushMuch();
   }
 
   /**

@@ -30,7 +30,7 @@ import { type CoreEvent, type Effects, noEffects, type StoreEffect, type WalRead
 import type { Host, PeerBody, RequestHandle } from './host.ts';
 import { OpenRequests } from './open-requests.ts';
 import { ReplicaSet } from './replica-set.ts';
-import { urgentPart } from './report.ts';
+import { saysTheSame } from './report.ts';
 import { checkRequest, execute, notLeader, partitionFor, requestBytes } from './requests.ts';
 import { type StoreRead, StoreReads } from './store-reads.ts';
 import { TopologyCache } from './topology-cache.ts';
@@ -72,7 +72,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   private readonly requests: OpenRequests;
   private readonly reads = new StoreReads(STORE_READS_MAX, (read) => this.store(read));
   private readonly cache = new TopologyCache();
-  private readonly reported = new Map<number, { urgent: string; at: number }>();
+  private readonly reported = new Map<number, { report: ReplicaReport; at: number }>();
   private readonly checkpoints: Checkpoints;
 
   constructor(options: NodeCoreOptions) {
@@ -293,11 +293,10 @@ export class NodeCore implements NodeCoreEvents, Host {
       return;
     }
     replica.flush();
-    const report = replica.report();
-    const urgent = urgentPart(report);
     const last = this.reported.get(partition);
-    if (last !== undefined && last.urgent === urgent && this.now - last.at < REPORT_MS) return;
-    this.reported.set(partition, { urgent, at: this.now });
+    if (last !== undefined && this.now - last.at < REPORT_MS && saysTheSame(last.report, replica)) return;
+    const report = replica.report();
+    this.reported.set(partition, { report, at: this.now });
     this.effects.reports.push(report);
   }
 

@@ -392,6 +392,7 @@ export class Replica {
   }
 
   tick(): void {
+    if (this.usable) this.machine.flush();
     this.leadership?.tick();
     this.receiver?.tick();
     this.scrubber?.tick();
@@ -422,7 +423,7 @@ export class Replica {
       if (!(error instanceof UnknownEntryError)) throw error;
       return this.markDamaged(`an entry that this version does not know: ${error.message}`);
     }
-    this.machine.flush();
+    this.machine.flushMuch();
   }
 
   /** What the controller is told. */

@@ -2,15 +2,19 @@
 import type { ReplicaReport } from '../../common/wire/messages.ts';
 import type { Replica } from './replica.ts';
 
+function stateOf({ meta, leadership, record }: Replica): ReplicaReport['state'] {
+  if (meta.damaged) return 'damaged';
+  if (leadership !== null) return 'leader';
+  return record?.learners.some((name) => name.id === meta.replica) ? 'learner' : 'follower';
+}
+
 /** Builds the report of a replica as it is now. */
 export function buildReport(replica: Replica): ReplicaReport {
-  const { meta, log, leadership, machine, record, partition } = replica;
-  const learner = record?.learners.some((name) => name.id === meta.replica) ?? false;
-  const state = meta.damaged ? 'damaged' : leadership !== null ? 'leader' : learner ? 'learner' : 'follower';
+  const { meta, log, leadership, machine, partition } = replica;
   return {
     partition,
     replica: meta.replica,
-    state,
+    state: stateOf(replica),
     promiseEpoch: meta.promiseEpoch,
     reservationId: meta.reservationId,
     configuration: meta.configuration,
@@ -28,18 +32,25 @@ export function buildReport(replica: Replica): ReplicaReport {
   };
 }
 
-/** The part of a report whose change is told at once; indexes alone are told with the periodic ones. */
-export function urgentPart(report: ReplicaReport): string {
-  const { replica, state, promiseEpoch, configuration, ledEpoch, established, paused, levelTarget } = report;
-  return [
-    replica,
-    state,
-    promiseEpoch,
-    configuration,
-    ledEpoch,
-    established,
-    paused,
-    levelTarget,
-    report.levelLearners.join(),
-  ].join('|');
+/**
+ * Whether what is told at once is still as in the last report; indexes alone are told with the periodic ones. Asked after
+ * every flush, so it builds nothing.
+ */
+export function saysTheSame(last: ReplicaReport, replica: Replica): boolean {
+  const { meta, leadership } = replica;
+  return (
+    last.replica === meta.replica &&
+    last.state === stateOf(replica) &&
+    last.promiseEpoch === meta.promiseEpoch &&
+    last.configuration === meta.configuration &&
+    last.ledEpoch === (leadership?.epoch ?? 0) &&
+    last.established === (leadership?.serving ?? false) &&
+    last.paused === (leadership !== null && leadership.pauseTarget !== '') &&
+    last.levelTarget === (leadership?.levelTarget() ?? '') &&
+    sameTexts(last.levelLearners, leadership?.levelLearners() ?? [])
+  );
+}
+
+function sameTexts(one: readonly string[], other: readonly string[]): boolean {
+  return one.length === other.length && one.every((text, at) => text === other[at]);
 }
