@@ -245,7 +245,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     file: 'src/node/format.ts',
     from: 'runs: [...(found?.runs ?? []), newId()].slice(-RUNS_MAX),',
     to: 'runs: [newId()],',
-    caught: /rejects n\d: ROLLED_BACK/,
+    caught: /n\d is rejected: /,
     options: COPIES,
   },
 ];

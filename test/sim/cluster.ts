@@ -233,9 +233,7 @@ export class Cluster {
       balanceAfterMs: world.between(300, 3_000),
       storeRetryMs: world.between(50, 500),
     };
-    const isOldCopy = (node: string): boolean =>
-      this.nodes.some(({ id, directory }) => id === node && directory.isOldCopy);
-    const around = { world, control, store, bootstrap, options, isOldCopy };
+    const around = { world, control, store, bootstrap, options };
     return Array.from({ length: shape.controllers }, (_, at) => new SimController(`c${at + 1}`, around));
   }
 }

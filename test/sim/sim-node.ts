@@ -221,7 +221,8 @@ export class SimNode {
 
   /** Once nothing in the directory counts any more, durably, it gets a new incarnation and the process starts again. */
   private distrust(reason: string): void {
-    const { world } = this.around;
+    const world: World = this.around.world;
+    world.check(this.directory.isOldCopy, () => `${this.id} is rejected: ${reason}`);
     this.event((core) => core.distrust(reason));
     const { life } = this;
     const poll = (): void => {
