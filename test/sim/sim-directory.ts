@@ -10,6 +10,9 @@ import type { ShadowWal } from './shadow.ts';
 import { SimStore } from './sim-store.ts';
 import type { World } from './world.ts';
 
+/** Where the WAL is in it. */
+export const WAL_DIRECTORY = 'wal';
+
 /** What a copy of a directory holds, and what the checks know of it. */
 export interface DirectoryCopy {
   readonly incarnation: string;
@@ -36,6 +39,8 @@ export class SimDirectory {
   topology: Topology | null = null;
   /** An old copy was put in its place, and has not been found out. */
   isOldCopy = false;
+  /** A bit has flipped: in the last group of the WAL, it may look as if the directory had gone back by that group. */
+  isDamaged = false;
   private readonly node: string;
   private readonly around: DirectorySurroundings;
   private readonly later: (delayMs: number, run: () => void) => void;
@@ -65,6 +70,7 @@ export class SimDirectory {
     this.format = null;
     this.topology = null;
     this.isOldCopy = false;
+    this.isDamaged = false;
     this.disk = new SimDisk(this.later, random);
     this.store = new SimStore({ schedule: this.later, random, clearRowsMax: 20, readMs: storeReadMs });
     invariants.wiped(this.node);
@@ -88,9 +94,26 @@ export class SimDirectory {
     this.isOldCopy = true;
   }
 
+  /** Flips a bit in the older half of the WAL; false if there is nothing to flip. */
+  flipWalBit(): boolean {
+    const { world, invariants } = this.around;
+    const segments = this.disk.listSync(WAL_DIRECTORY).filter((name) => name.endsWith('.wal'));
+    const path = `${WAL_DIRECTORY}/${segments[0]}`;
+    if (segments.length === 0) return false;
+    const bytes = this.disk.readSync(path).byteLength;
+    if (bytes < 256) return false;
+    const offset = world.random.integer(Math.floor(bytes / 2));
+    world.trace(`${this.node}: a bit flips in ${path} at ${offset}`);
+    invariants.tainted(this.node);
+    this.disk.flipBit(path, offset, world.random.integer(8));
+    this.isDamaged = true;
+    return true;
+  }
+
   /** It was found to be an old copy, and goes on as another directory. */
   renew(): void {
     this.format?.renew(this.around.world.random.id());
     this.isOldCopy = false;
+    this.isDamaged = false;
   }
 }

@@ -21,13 +21,11 @@ import type { ControlLinks, ToNode } from './control-links.ts';
 import { NodeSessions } from './node-sessions.ts';
 import { describeMessage, type PeerLinks } from './peer-links.ts';
 import type { RowChecks } from './row-checks.ts';
-import { type DirectorySurroundings, SimDirectory } from './sim-directory.ts';
+import { type DirectorySurroundings, SimDirectory, WAL_DIRECTORY } from './sim-directory.ts';
 import { SimulationFailure, type World } from './world.ts';
 
 /** Wall clock of the simulated machines at virtual time 0, ms. */
 const WALL_START_MS = 1_700_000_000_000;
-
-const WAL_DIRECTORY = 'wal';
 
 /** What a node works with. */
 export interface NodeSurroundings extends DirectorySurroundings {
@@ -153,21 +151,6 @@ export class SimNode {
     this.event((core) => core.drain());
   }
 
-  /** Flips a bit in the older half of the WAL; false if there is nothing to flip. */
-  flipWalBit(): boolean {
-    const { world, invariants } = this.around;
-    const segments = this.disk.listSync(WAL_DIRECTORY).filter((name) => name.endsWith('.wal'));
-    const path = `${WAL_DIRECTORY}/${segments[0]}`;
-    if (segments.length === 0) return false;
-    const bytes = this.disk.readSync(path).byteLength;
-    if (bytes < 256) return false;
-    const offset = world.random.integer(Math.floor(bytes / 2));
-    world.trace(`${this.id}: a bit flips in ${path} at ${offset}`);
-    invariants.tainted(this.id);
-    this.disk.flipBit(path, offset, world.random.integer(8));
-    return true;
-  }
-
   /** Opens a client's connection and returns its number, or null when nothing listens. */
   accept(clientId: Uint8Array, reply: (reply: Reply) => void): number | null {
     return this.running ? this.sessions.open(clientId, reply) : null;
@@ -222,7 +205,8 @@ export class SimNode {
   /** Once nothing in the directory counts any more, durably, it gets a new incarnation and the process starts again. */
   private distrust(reason: string): void {
     const world: World = this.around.world;
-    world.check(this.directory.isOldCopy, () => `${this.id} is rejected: ${reason}`);
+    const { isOldCopy, isDamaged } = this.directory;
+    world.check(isOldCopy || isDamaged, () => `${this.id} is rejected: ${reason}`);
     this.event((core) => core.distrust(reason));
     const { life } = this;
     const poll = (): void => {

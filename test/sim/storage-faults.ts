@@ -4,7 +4,7 @@ import type { Injection } from './injection.ts';
 /** Flips a bit in a node's WAL, and restarts it at once or lets it find out. */
 export function damage(injection: Injection): void {
   const node = injection.victim();
-  if (!injection.mayInjure(node) || !node.flipWalBit()) return;
+  if (!injection.mayInjure(node) || !node.directory.flipWalBit()) return;
   injection.cluster.world.count('damaged');
   if (injection.chance(0.7)) injection.restart(node, 'process', 300);
 }
