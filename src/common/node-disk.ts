@@ -60,6 +60,12 @@ function writeAllSync(descriptor: number, contents: Uint8Array): void {
   }
 }
 
+/**
+ * Writes up to this size go into the page cache within the call: copying them takes less of the processor, and of the event
+ * loop's time, than handing them to another thread. The disk is waited for in `sync`.
+ */
+const SYNC_WRITE_BYTES_MAX = 256 * 1024;
+
 class NodeFile implements DiskFile {
   readonly #descriptor: number;
 
@@ -74,6 +80,10 @@ class NodeFile implements DiskFile {
       process.nextTick(done, null);
       return;
     }
+    if (left <= SYNC_WRITE_BYTES_MAX) {
+      process.nextTick(done, this.#writeNow(offset, chunks, left));
+      return;
+    }
     const attempt = (at: number, rest: Uint8Array[]): void => {
       fs.writev(this.#descriptor, rest, at, (error, written) => {
         left -= error === null ? written : 0;
@@ -84,6 +94,19 @@ class NodeFile implements DiskFile {
       });
     };
     attempt(offset, remaining(chunks, 0));
+  }
+
+  #writeNow(offset: number, chunks: readonly Uint8Array[], bytes: number): DiskError | null {
+    try {
+      for (let written = 0; written < bytes; ) {
+        const count = fs.writevSync(this.#descriptor, remaining(chunks, written), offset + written);
+        if (count === 0) return new DiskError('EIO', 'write took no bytes');
+        written += count;
+      }
+      return null;
+    } catch (error) {
+      return diskError(error);
+    }
   }
 
   sync(done: Callback): void {

@@ -63,6 +63,11 @@ interface WriteJob {
 /** Called once every earlier write has finished and before any later one starts. */
 type Barrier = () => void;
 
+interface Read {
+  readonly key: Uint8Array;
+  readonly done: Callback<Uint8Array | undefined>;
+}
+
 interface Clearing {
   readonly from: Uint8Array;
   readonly to: Uint8Array;
@@ -74,6 +79,9 @@ interface Clearing {
 const BEYOND = new Uint8Array(64).fill(255);
 /** Done jobs at the head of the queue before they are cut off. */
 const QUEUE_TRIM = 4096;
+/** Rows that one thread reads one after the other, at least, and how many threads take part. */
+const READS_PER_THREAD_MIN = 8;
+const READ_THREADS_MAX = 4;
 const READ_CHUNK_ROWS = 1000;
 const READ_CHUNK_BYTES_MAX = 256 * 1024;
 
@@ -119,6 +127,8 @@ export class LevelStore implements Store {
   #flushing = false;
   #flushWaiting: Callback[] = [];
   readonly #clearing = new Set<Clearing>();
+  /** Asked for in this event. */
+  #reads: Read[] = [];
 
   /** Takes over an open database; called by `openLevelStore`. */
   constructor(database: LevelDatabase, options: LevelStoreOptions) {
@@ -135,7 +145,25 @@ export class LevelStore implements Store {
   }
 
   get(key: Uint8Array, done: Callback<Uint8Array | undefined>): void {
-    settle(this.#database.get(key), 'get', done);
+    this.#reads.push({ key, done });
+    if (this.#reads.length > 1) return;
+    queueMicrotask(() => {
+      const reads = this.#reads;
+      this.#reads = [];
+      // Several threads, since a cold row waits for the disk; few, since waking one costs more than a cached row.
+      const size = Math.max(READS_PER_THREAD_MIN, Math.ceil(reads.length / READ_THREADS_MAX));
+      for (let at = 0; at < reads.length; at += size) this.#getAll(reads.slice(at, at + size));
+    });
+  }
+
+  #getAll(reads: readonly Read[]): void {
+    const single = ({ key, done }: Read): void => settle(this.#database.get(key), 'get', done);
+    if (reads.length === 1) return single(reads[0]!);
+    settle(this.#database.getMany(reads.map(({ key }) => key)), 'get', (error, values) => {
+      // It does not tell which of the rows could not be read.
+      if (error !== null) for (const read of reads) single(read);
+      else for (const [at, { done }] of reads.entries()) done(null, values![at]);
+    });
   }
 
   getSync(key: Uint8Array): Uint8Array | undefined {

@@ -110,6 +110,13 @@ export class Leadership {
     return match;
   }
 
+  /** The highest index that every follower and learner has durable. */
+  matchOfEach(): number {
+    let match = Number.POSITIVE_INFINITY;
+    for (const progress of this.progress.values()) match = Math.min(match, progress.match);
+    return match;
+  }
+
   /** How many voters have `index` durable. */
   ackCount(index: number): { match: number; voters: number } {
     let match = this.selfVotes && this.replica.log.durableIndex >= index ? 1 : 0;

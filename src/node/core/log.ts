@@ -1,6 +1,6 @@
 /**
  * A replica's view of its log: indexes, epochs and durability, and the entries that are still in memory (the suffix
- * that is not applied yet, and a cache before it for followers). The bytes live in the WAL; appends and truncations are
+ * that is not applied yet, and before it what some follower lacks). The bytes live in the WAL; appends and truncations are
  * emitted as WAL records by the caller's `emit`.
  * INVARIANT: entries in memory are contiguous up to lastIndex; lsns rise with the index; durableIndex covers exactly
  * the entries whose lsn is fsynced; nothing at or below commitIndex is ever truncated.

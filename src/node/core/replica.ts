@@ -85,6 +85,8 @@ export class Replica {
           index <= this.log.commitIndex && index <= this.log.durableIndex,
           'applied is committed and durable',
         );
+        // Everybody has it: kept any longer, it would only grow old in memory. Who comes back later is served from the WAL.
+        this.log.evict(Math.min(index, this.leadership?.matchOfEach() ?? index), 0);
         this.log.evict(index, host.logCacheBytes);
         host.touch(partition);
       },
