@@ -49,6 +49,8 @@ export function adopt(
   }
   state.rebuilding = record === null;
   state.foundLeaderless = false;
+  // Whoever wrote over it has compared it.
+  state.found = false;
   if (record === null) return;
   state.hearsay = state.hearsay.filter((other) => contradicts(other, record));
   for (const replica of [...record.voters, ...record.previousVoters]) {

@@ -60,6 +60,8 @@ export interface PartitionState {
   hearsay: PartitionRecord[];
   /** The reservation was found, not made, at the start: it is not joined (a restored store may have forgotten its leader). */
   foundLeaderless: boolean;
+  /** The record was found at the start, and not compared yet with what a quorum of its sets has sworn to (`found.ts`). */
+  found: boolean;
   lastLeader: Leader | null;
   /** Since when the leader has been paused although no plan of ours is under way. */
   pausedSince: number | null;
@@ -90,6 +92,7 @@ export function createPartitionState(partition: number): PartitionState {
     rebuilding: false,
     hearsay: [],
     foundLeaderless: false,
+    found: false,
     lastLeader: null,
     pausedSince: null,
     failures: 0,

@@ -21,6 +21,7 @@ import {
   takeSealReply,
 } from './failover.ts';
 import { type Formation, stepFormation } from './formation.ts';
+import { compareFound, isContradictedByReplicas } from './found.ts';
 import { NodeRegistry } from './nodes.ts';
 import { CONTROLLER_DEFAULTS } from './options.ts';
 import { balance, drain, stepPlanned } from './planner.ts';
@@ -89,7 +90,12 @@ export class Controller {
     this.context.store.load(entries);
     this.context.quietSince = now;
     this.formation = { mode: 'waiting', waitingFor: 'nodes' };
-    if (this.context.store.cluster() !== null) this.activate(now);
+    if (this.context.store.cluster() === null) return;
+    this.activate(now);
+    for (const state of this.context.partitions.values()) {
+      state.found = true;
+      state.foundLeaderless = state.record?.leader === null && state.record.epoch > 0;
+    }
   }
 
   /** A node's control stream is up and its first message has been read. Its reports are all that it holds. */
@@ -272,7 +278,6 @@ export class Controller {
       adopt(this.context, state, record, now);
       // A record that is missing beside the cluster record was lost.
       state.rebuilding = record === null;
-      state.foundLeaderless = record !== null && record.leader === null && record.epoch > 0;
     }
     for (const node of nodes.attached()) hearNode(this.context, node);
   }
@@ -338,7 +343,7 @@ export class Controller {
       stepRebuild(this.context, state);
       return;
     }
-    if (isContradicted(state)) {
+    if (isContradicted(state) || isContradictedByReplicas(this.context, state)) {
       if (state.verifiedRevision !== record.revision) {
         this.context.store.read([`partition/${state.partition}`]);
         return;
@@ -348,11 +353,16 @@ export class Controller {
       stepRebuild(this.context, state);
       return;
     }
+    const problem = record.leader === null ? '' : leaderProblem(this.context, state, now);
+    const unheard = compareFound(this.context, state);
+    if (unheard !== '') {
+      if (record.leader === null || problem !== '') state.unavailable = unheard;
+      return;
+    }
     if (record.leader === null) {
       revoke(this.context, state, now);
       return;
     }
-    const problem = leaderProblem(this.context, state, now);
     if (problem !== '') {
       failOver(this.context, state, now, problem);
       return;

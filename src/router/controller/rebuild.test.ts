@@ -130,4 +130,76 @@ describe('a store that went back in time', () => {
     cluster.until('a later epoch', () => cluster.settled(), 5_000);
     expect(cluster.store.record(0).epoch).toBeGreaterThan(2);
   });
+
+  it('reserves nothing over what it remembers, however often it starts, before it has heard a quorum', () => {
+    const cluster = new ScriptedCluster([...THREE, 'n4'], 1);
+    const { controller } = cluster.start();
+    cluster.until('first leader', () => cluster.settled());
+    const backup = cluster.store.all();
+    const { voters, leader } = cluster.store.record(0);
+    const [followers, left] = [
+      voters.filter(({ id }) => id !== leader!.replica),
+      new Set(['n1', 'n2', 'n3', 'n4']),
+    ];
+    for (const { node } of voters) left.delete(node);
+    const [newcomer] = [...left];
+    const [stays, leaves] = followers;
+    // The one that leaves never hears that it was left, and has sealed the epoch in which it was.
+    cluster.passes = (kind, node) => kind !== 'push' || node !== leaves!.node;
+    controller.moveVoter(0, leaves!.id, newcomer!);
+    cluster.until('level', () => cluster.store.record(0).epoch === 2);
+    cluster.linked = (a, b) => [a, b].every((node) => [leader!.node, newcomer].includes(node));
+    cluster.until('second leader', () => cluster.settled() && cluster.store.record(0).epoch === 2);
+    cluster.write(0, 3);
+    cluster.run(200);
+    expect(cluster.replica(leaves!.node, 0).promiseEpoch).toBe(2);
+
+    for (const node of cluster.nodes.values()) node.up = false;
+    cluster.passes = () => true;
+    cluster.linked = () => true;
+    cluster.stopControllers();
+    cluster.store.restore(backup);
+    for (let seed = 9; seed < 13; seed += 1) {
+      cluster.stopControllers();
+      cluster.start({}, seed);
+      cluster.run(3_000);
+    }
+    expect(cluster.store.record(0).epoch).toBe(1);
+    for (const { node } of [stays!, leaves!]) cluster.node(node).restart();
+    cluster.run(5_000);
+    expect(cluster.store.record(0).leader?.node).not.toBe(stays!.node);
+    expect(cluster.runs[0]!.controller.status().partitions[0]!.unavailable).toMatch(/waiting for .*(n\d)/);
+    for (const { node } of [leader!, { node: newcomer! }]) cluster.node(node).restart();
+    cluster.until('rebuild', () => cluster.settled(), 5_000);
+    expect(cluster.store.record(0).voters.map(({ node }) => node)).toContain(newcomer);
+  });
+
+  it('makes no voter anew by a record from before the first leader while others may know of one', () => {
+    const cluster = settledCluster(1);
+    const { voters, leader } = cluster.store.record(0);
+    const [behind, holds] = voters.filter(({ id }) => id !== leader!.replica);
+    cluster.linked = (a, b) => ![a, b].includes(behind!.node);
+    cluster.write(0, 3);
+    cluster.run(200);
+    cluster.stopControllers();
+    for (const node of cluster.nodes.values()) {
+      node.known = null;
+      node.up = false;
+    }
+    const reservation = cluster.store.history.find(({ epoch }) => epoch === 1)!;
+    cluster.store.restore([
+      ...cluster.store.all().filter(({ key }) => key !== 'partition/0'),
+      { key: 'partition/0', revision: reservation.revision, value: reservation },
+    ]);
+    cluster.node(holds!.node).wipe();
+    for (const { node } of [behind!, holds!]) cluster.node(node).restart();
+    Object.assign(cluster.replica(behind!.node, 0), { log: [], commitIndex: 0 });
+    cluster.start({}, 9);
+    cluster.run(5_000);
+    expect(cluster.store.record(0)).toEqual(reservation);
+    cluster.node(leader!.node).restart();
+    cluster.linked = () => true;
+    cluster.until('rebuild', () => cluster.settled(), 5_000);
+    expect(cluster.named('store_has_forgotten')).not.toEqual([]);
+  });
 });
