@@ -182,8 +182,9 @@ export class ClientChecks {
       if (log?.meta?.replica !== id || this.invariants.isDead(id)) return true;
       return receipt.version < log.base || log.epochAt(receipt.version) === epoch;
     });
-    // A record of a later epoch may name voters that this leader never had: those say nothing.
-    const comparable = record?.epoch === epoch;
+    // A record of a later epoch may name voters that this leader never had: those say nothing. Nor does what
+    // a restored store remembers.
+    const comparable = record?.epoch === epoch && !this.invariants.isBehind(receipt.partition);
     this.world.check(
       !comparable || holders.length === record?.voters.length,
       () => `${what}, only ${holders.map(({ node }) => node).join(' ')} hold it durably`,

@@ -6,6 +6,7 @@ import { partitionOf } from '../../src/common/hash.ts';
 import { MESSAGE_BYTES_TARGET, SESSION_SEQUENCES_MAX, SESSIONS_MAX } from '../../src/common/limits.ts';
 import type { NodeRecord, PartitionRecord } from '../../src/common/topology.ts';
 import { Sessions } from '../../src/node/core/sessions.ts';
+import type { StoreState } from '../../src/router/topology-store.ts';
 import { ClientChecks } from './client-checks.ts';
 import { ControlLinks } from './control-links.ts';
 import { GhostPartition } from './ghost.ts';
@@ -73,6 +74,8 @@ export class Cluster {
   readonly nodeRecords = new Map<string, NodeRecord>();
   /** Told of every record that the topology store has taken, before anybody else. */
   readonly recordListeners = new Set<(record: PartitionRecord) => void>();
+  /** What the topology store held at every moment, the first time first. */
+  readonly backups: StoreState[] = [];
   /** While true, the topology store leaves the outcome of many writes unknown. */
   storeUnsure = false;
 
@@ -106,6 +109,7 @@ export class Cluster {
       fate: () =>
         this.storeUnsure ? world.pick<Fate>(['normal', 'lost', 'applied', 'applied-late']) : 'normal',
       committed: ({ entries }) => {
+        this.backups.push(this.store.state());
         for (const { value } of entries) {
           if ('run' in value) this.nodeRecords.set(value.id, value);
           if (!('partition' in value)) continue;
@@ -143,6 +147,20 @@ export class Cluster {
   healStore(): void {
     this.store.unavailable = false;
     this.storeUnsure = false;
+  }
+
+  /** Crashes all controllers and puts the topology store back; what was on its way to it never arrives. */
+  restoreStore(backup: StoreState): void {
+    for (const controller of this.controllers) controller.crash();
+    this.store.restore(backup);
+    this.nodeRecords.clear();
+    const records = new Map<number, PartitionRecord>();
+    for (const { value } of backup.entries.values()) {
+      if ('run' in value) this.nodeRecords.set(value.id, value);
+      if ('partition' in value) records.set(value.partition, value);
+    }
+    for (const { partition } of this.ghosts)
+      this.invariants.storeRestored(partition, records.get(partition) ?? null);
   }
 
   /** Adds a client of the nodes, or of the routers; it begins to work at once unless it has no concurrency. */

@@ -1,5 +1,6 @@
 /** Faults of the control plane, and planned changes: controllers, the topology store, moves of voters, changes that are cut short. */
 import { type PartitionRecord, quorumSize } from '../../src/common/topology.ts';
+import type { StoreState } from '../../src/router/topology-store.ts';
 import type { Injection } from './injection.ts';
 import { both, cutFor } from './network-faults.ts';
 import type { SimNode } from './sim-node.ts';
@@ -24,6 +25,43 @@ export function store(injection: Injection): void {
   if (injection.chance(0.5)) cluster.store.unavailable = true;
   else cluster.storeUnsure = true;
   injection.later(injection.between(50, 1_000), () => cluster.healStore());
+}
+
+/**
+ * Puts the topology store back to what it held at an earlier moment, or empties it. As production asks for, no controller
+ * with later contents goes on, and none of their writes arrives. Waits until no replica is lost: the store's newest
+ * writes and the disk of a replica are not promised to be lost at once.
+ */
+export function restored(injection: Injection): void {
+  const { cluster } = injection;
+  let left = 50;
+  const poll = (): void => {
+    if (injection.mayForget()) putBack(injection);
+    else if (left > 0) injection.unlessHealed(20, poll);
+    left -= 1;
+  };
+  const putBack = ({ cluster: { controllers, world } }: Injection): void => {
+    const backup = pickBackup(injection);
+    const what = backup.entries.size === 0 ? 'emptied' : 'put back';
+    injection.trace(`the topology store is ${what}, to commit ${backup.revision}`);
+    world.count(`store ${what}`);
+    cluster.restoreStore(backup);
+    for (const each of controllers) {
+      injection.later(injection.between(10, 400), () => {
+        if (!each.running && (!injection.healed || each === controllers[0])) each.start();
+      });
+    }
+  };
+  poll();
+}
+
+/** What the store held at some moment since the cluster was formed; often a recent one, sometimes nothing. */
+function pickBackup(injection: Injection): StoreState {
+  const { backups, store } = injection.cluster;
+  // Before that, nodes hold data that the beginnings of a new cluster would hide: an operator has to empty the store.
+  const formed = backups.filter(({ entries }) => entries.has('cluster'));
+  if (injection.chance(0.2)) return { ...store.state(), revision: 0, entries: new Map() };
+  return injection.pick(injection.chance(0.5) ? formed : formed.slice(-12));
 }
 
 /** Asks the controllers to move a voter to a node that has none of that partition. */

@@ -44,7 +44,14 @@ export interface EpochFacts {
 
 export interface PartitionFacts {
   readonly ghost: GhostPartition;
+  /** As the topology store holds it. */
   record: PartitionRecord | null;
+  /** The topology store was put back, ever: records may be rebuilt. */
+  restored: boolean;
+  /** The store has forgotten something, and no record of this epoch or a later one is established again; 0: it has not. */
+  forgotten: number;
+  /** The highest epoch that was ever in a record. */
+  epochMax: number;
   readonly epochs: Map<number, EpochFacts>;
   /** Every move of the commit point: how far, and by the leader of which epoch. */
   readonly commits: { readonly index: number; readonly epoch: number }[];
@@ -64,6 +71,9 @@ export class Facts {
     this.partitions = ghosts.map((ghost) => ({
       ghost,
       record: null,
+      restored: false,
+      forgotten: 0,
+      epochMax: 0,
       epochs: new Map(),
       commits: [],
       entries: new Map(),
@@ -90,6 +100,21 @@ export class Facts {
   /** Wiped, damaged, or on a node where damage may still be found: it may never answer again. */
   isLost(voter: Replica): boolean {
     return this.replicas.get(voter.id)?.dead === true || this.nodes.get(voter.node)?.tainted === true;
+  }
+
+  /** The highest epoch in whose record a leader was named. */
+  ledMax({ epochs }: PartitionFacts): number {
+    let max = 0;
+    for (const [epoch, { recorded }] of epochs) if (recorded !== null && epoch > max) max = epoch;
+    return max;
+  }
+
+  /** The store was put back, and its record says less than a leader's that it has forgotten: nobody can be elected by it. */
+  isBehind(part: PartitionFacts): boolean {
+    const { restored, record } = part;
+    if (!restored) return false;
+    const led = this.ledMax(part);
+    return record === null || led > record.epoch || (led === record.epoch && record.leader === null);
   }
 
   node(id: string): NodeFacts {

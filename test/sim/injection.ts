@@ -93,6 +93,13 @@ export class Injection {
     return ghosts.every(({ partition }) => invariants.toleratesLoss(partition, node.id));
   }
 
+  /** Whether the topology store may lose records: no replica that they name is lost, or may turn out to be. */
+  mayForget(): boolean {
+    const { invariants, ghosts, nodes } = this.cluster;
+    if (nodes.some(({ directory }) => directory.isOldCopy)) return false;
+    return ghosts.every(({ partition }) => invariants.toleratesForgetting(partition));
+  }
+
   /** Ends a process and starts it again, unless something else has happened to the node by then. */
   restart(node: SimNode, kind: 'power' | 'process', downMs: number): void {
     this.cluster.stopNode(node, kind);

@@ -8,7 +8,12 @@ import { crc32c } from '../../src/common/crc32c.ts';
 import { type PartitionRecord, quorumSize, type Replica } from '../../src/common/topology.ts';
 import type { PeerMessage, ReplicaReport, SealReply } from '../../src/common/wire/messages.ts';
 import type { RecoveredReplica, WalAppend } from '../../src/node/wal/types.ts';
-import { transitionProblem } from '../../src/router/controller/record-rules.ts';
+import {
+  REVISION_JUMP,
+  rebuiltProblem,
+  sameRecord,
+  transitionProblem,
+} from '../../src/router/controller/record-rules.ts';
 import { Facts, type NodeFacts, type PartitionFacts } from './facts.ts';
 import type { GhostPartition } from './ghost.ts';
 import { type ShadowLog, ShadowWal } from './shadow.ts';
@@ -65,10 +70,30 @@ export class Invariants {
 
   /** Whether a partition keeps a quorum of trusted replicas in every set when this node's replica is lost. */
   toleratesLoss(partition: number, node: string): boolean {
-    const { record } = this.facts.partition(partition);
-    if (record === null || !record.established || record.previousVoters.length > 0) return false;
+    const { record, forgotten } = this.facts.partition(partition);
+    if (forgotten > 0 || record === null || !record.established || record.previousVoters.length > 0)
+      return false;
     const lost = record.voters.filter((voter) => voter.node === node || this.facts.isLost(voter));
     return record.voters.length - lost.length >= quorumSize(record.voters.length);
+  }
+
+  /** Whether the store may forget records of this partition: nothing that they tell of is lost as well. */
+  toleratesForgetting(partition: number): boolean {
+    const { record, forgotten } = this.facts.partition(partition);
+    // Since the store forgot, nothing else was lost.
+    if (forgotten > 0) return true;
+    const named = record === null ? [] : [...record.voters, ...record.previousVoters];
+    return record !== null && named.every((voter) => !this.facts.isLost(voter));
+  }
+
+  /** The topology store was put back: this is its record of the partition now. What it was may never be found there again. */
+  storeRestored(partition: number, record: PartitionRecord | null): void {
+    const facts = this.facts.partition(partition);
+    const { record: before, epochMax } = facts;
+    const same = before !== null && record !== null && sameRecord(before, record);
+    if (!same) facts.forgotten = epochMax;
+    facts.restored = true;
+    facts.record = record;
   }
 
   /** The shadow of what a node holds durably in a partition. */
@@ -79,6 +104,11 @@ export class Invariants {
   /** The record of a partition, as the topology store holds it. */
   record(partition: number): PartitionRecord | null {
     return this.facts.partition(partition).record;
+  }
+
+  /** Whether the topology store was put back to before the last leader that it had recorded. */
+  isBehind(partition: number): boolean {
+    return this.facts.isBehind(this.facts.partition(partition));
   }
 
   /** A node has recovered its WAL under a new boot id. */
@@ -160,8 +190,18 @@ export class Invariants {
     const before = facts.record;
     const world: World = this.world;
     const name = `p${record.partition} revision ${record.revision}`;
-    const problem = transitionProblem(before, record);
+    const rebuilt = facts.restored && record.revision >= (before?.revision ?? 0) + REVISION_JUMP;
+    const problem = rebuilt ? rebuiltProblem(before, record) : transitionProblem(before, record);
     world.check(problem === '', () => `${name}: illegal record: ${problem}`);
+    if (rebuilt) {
+      const led = this.facts.ledMax(facts);
+      world.check(
+        record.epoch > led,
+        () => `invariant 1: ${name}: rebuilt for epoch ${record.epoch}, there was a leader in ${led}`,
+      );
+    } else if (facts.restored) {
+      world.check(before !== null, () => `${name}: a first record, but the partition has been led`);
+    }
     if (before !== null) {
       world.check(record.epoch >= before.epoch, () => `${name}: the epoch goes back from ${before.epoch}`);
       if (record.epoch === before.epoch && before.leader !== null) {
@@ -170,15 +210,22 @@ export class Invariants {
       }
     }
     facts.record = record;
+    facts.epochMax = Math.max(facts.epochMax, record.epoch);
     if (record.leader !== null) {
       const epoch = this.facts.epoch(facts, record.epoch);
       epoch.recorded ??= record;
       const leader = `${record.leader.replica}@${record.leader.boot}`;
+      const other = epoch.recorded.leader;
+      world.check(
+        `${other?.replica}@${other?.boot}` === leader,
+        () => `invariant 1: ${name} records ${leader}, epoch ${record.epoch} had ${other?.replica} before`,
+      );
       world.check(
         epoch.appender === '' || epoch.appender === leader,
         () => `invariant 1: ${name} records ${leader}, but ${epoch.appender} leads epoch ${record.epoch}`,
       );
     }
+    if (record.established && record.epoch >= facts.forgotten) facts.forgotten = 0;
     this.checkHolders(record.partition);
   }
 
@@ -402,10 +449,11 @@ export class Invariants {
 
   /** Invariant 8: no quorum of every set of the record may be without the last committed entry. */
   private checkHolders(partition: number): void {
-    const { record, ghost } = this.facts.partition(partition);
+    const part = this.facts.partition(partition);
+    const { record, ghost } = part;
     const index = ghost.length;
     const epoch = ghost.epochAt(index);
-    if (record === null || index === 0 || epoch === undefined) return;
+    if (record === null || index === 0 || epoch === undefined || this.facts.isBehind(part)) return;
     const sets = [record.voters, record.previousVoters].filter((set) => set.length > 0);
     const safe = sets.some((set) => {
       const without = set.filter(

@@ -2,7 +2,8 @@
  * The nemesis: plans all faults of a run from the seed before the run begins, injects them, and heals. A plan is a list,
  * so that a failing run can be tried again without some of them (shrink.ts).
  * It injures no more than the promises allow: at most one replica of a partition is wiped or damaged until the record
- * names it no more. What a fault does is up to *-faults.ts.
+ * names it no more, and none from the moment at which the topology store is put back until every partition is
+ * established again; nor is the store put back while a replica is lost. What a fault does is up to *-faults.ts.
  */
 import { createRandom } from '../../src/common/random.ts';
 import type { Cluster } from './cluster.ts';
@@ -37,6 +38,7 @@ const FAULTS = {
   controller: { weight: 4, inject: control.controller },
   router: { weight: 3, inject: routers.router },
   store: { weight: 2, inject: control.store },
+  restored: { weight: 1, inject: control.restored },
   move: { weight: 2, inject: control.move },
   strand: { weight: 2, inject: control.strand },
   overtake: { weight: 1, inject: control.overtake },

@@ -18,14 +18,17 @@ const SEEDS_ENOUGH = 200;
 
 /** What many seeds must have exercised between them. */
 export const PATHS: readonly string[] = [
+  'controller cluster_record_rebuilt',
   'controller failover_started',
   'controller learner_added',
   'controller planned_change_became_unplanned',
   'controller planned_change_finished',
+  'controller record_rebuilt',
   'controller reconfiguration_reverted',
   'damage found',
   'damaged',
   'controller node_rolled_back',
+  'controller store_has_forgotten',
   'node leader_established',
   'node leader_stepped_down',
   'node leader_writes_lost',
@@ -59,6 +62,8 @@ export const PATHS: readonly string[] = [
   'router said SHUTTING_DOWN not_applied',
   'router said UNAVAILABLE not_applied',
   'router said UNAVAILABLE unknown',
+  'store emptied',
+  'store put back',
   'sync failed',
   'wal truncate',
   'wiped',

@@ -7,13 +7,7 @@
 import { type PartitionRecord, quorumSize, type Replica } from '../../common/topology.ts';
 import type { ReplicaReport } from '../../common/wire/messages.ts';
 import { type Context, emit, type PartitionState } from './context.ts';
-import { checkRebuilt, sameSet } from './record-rules.ts';
-
-/**
- * Added to the highest known revision: a controller from before the loss, with a cached record, must never find its
- * expected revision in the store again.
- */
-const REVISION_JUMP = 2 ** 20;
+import { checkRebuilt, REVISION_JUMP, sameSet } from './record-rules.ts';
 
 /** A promise or a record that once was in a store: at `epoch` these sets were reserved. */
 interface Evidence {

@@ -7,6 +7,7 @@ import {
   confirmEstablished,
   establish,
   isSingleStep,
+  REVISION_JUMP,
   reserve,
   setsFor,
   transitionProblem,
@@ -187,13 +188,19 @@ describe('a new epoch', () => {
 });
 
 describe('a rebuilt record', () => {
-  const rebuilt: PartitionRecord = { ...unled, epoch: 9, revision: 99, led: true, reservationId: 'r9' };
+  const rebuilt: PartitionRecord = {
+    ...{ ...unled, epoch: 9, led: true, reservationId: 'r9' },
+    ...{ revision: led.revision + REVISION_JUMP },
+  };
 
   it('has no leader, was led, and is newer than what is replaced', () => {
     expect(() => checkRebuilt(led, rebuilt)).not.toThrow();
     expect(() => checkRebuilt(null, rebuilt)).not.toThrow();
-    expect(() => checkRebuilt(led, { ...rebuilt, led: false })).toThrow('was led');
-    expect(() => checkRebuilt(led, { ...rebuilt, epoch: led.epoch })).toThrow('newer');
-    expect(() => checkRebuilt(led, { ...rebuilt, leader: leaderOf(A) })).toThrow('no leader');
+    expect(() => checkRebuilt(led, { ...rebuilt, led: false })).toThrow('never led');
+    expect(() => checkRebuilt(led, { ...rebuilt, epoch: led.epoch })).toThrow('not new');
+    expect(() => checkRebuilt(led, { ...rebuilt, revision: led.revision + 1 })).toThrow('others may reach');
+    expect(() => checkRebuilt(led, { ...rebuilt, reservationId: '' })).toThrow('no reservation');
+    expect(() => checkRebuilt(led, { ...rebuilt, learners: [E] })).toThrow('learners');
+    expect(() => checkRebuilt(led, { ...rebuilt, leader: leaderOf(A) })).toThrow('a leader');
   });
 });

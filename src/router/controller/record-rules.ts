@@ -7,6 +7,12 @@
 import { assert } from '../../common/errors.ts';
 import type { Leader, PartitionRecord, Replica } from '../../common/topology.ts';
 
+/**
+ * Added to the highest known revision by a rebuild: a controller from before the loss, with a cached record, must never find
+ * its expected revision in the store again.
+ */
+export const REVISION_JUMP = 2 ** 20;
+
 /** Returns whether two sets of replicas have the same ids, in any order. */
 export function sameSet(a: readonly Replica[], b: readonly Replica[]): boolean {
   return a.length === b.length && a.every((replica) => hasReplica(b, replica.id));
@@ -143,21 +149,25 @@ export function transitionProblem(old: PartitionRecord | null, next: PartitionRe
   return next.epoch === old.epoch ? sameEpochProblem(old, next) : newEpochProblem(old, next);
 }
 
+/** Stops the process if `next` may not be rebuilt from promises over `old` (null: none). */
+export function checkRebuilt(old: PartitionRecord | null, next: PartitionRecord): void {
+  const problem = rebuiltProblem(old, next);
+  assert(problem === '', `partition ${next.partition}: illegal rebuilt record: ${problem}`);
+}
+
 /**
- * Stops the process if `next` is not a record that may be rebuilt from promises over `old` (null: none): fenced above
+ * Returns why `next` may not be rebuilt from promises over `old` (null: none), or the empty text: it is fenced above
  * everything known, without a leader, its voters counted as led, its revision out of reach of any earlier writer.
  */
-export function checkRebuilt(old: PartitionRecord | null, next: PartitionRecord): void {
+export function rebuiltProblem(old: PartitionRecord | null, next: PartitionRecord): string {
   const shape = shapeProblem(next);
-  assert(shape === '', `partition ${next.partition}: illegal rebuilt record: ${shape}`);
-  assert(
-    next.leader === null && next.led && next.learners.length === 0,
-    'a rebuilt record has no leader, was led',
-  );
-  assert(
-    old === null || (next.epoch > old.epoch && next.revision > old.revision),
-    'a rebuilt record is newer',
-  );
+  if (shape !== '') return shape;
+  if (next.leader !== null) return 'a leader';
+  if (!next.led) return 'voters that count as never led';
+  if (next.learners.length > 0) return 'learners';
+  if (next.reservationId === '') return 'no reservation';
+  if (next.revision < (old?.revision ?? 0) + REVISION_JUMP) return 'a revision that others may reach';
+  return old !== null && next.epoch <= old.epoch ? 'an epoch that is not new' : '';
 }
 
 function distinct(values: readonly string[]): boolean {
