@@ -202,4 +202,24 @@ describe('a store that went back in time', () => {
     cluster.until('rebuild', () => cluster.settled(), 5_000);
     expect(cluster.named('store_has_forgotten')).not.toEqual([]);
   });
+
+  it('is noticed by promises of its own epoch for another reservation', () => {
+    const cluster = settledCluster(1);
+    cluster.stopControllers();
+    const { revision, ...record } = cluster.store.record(0);
+    for (const node of cluster.nodes.values()) {
+      node.known = null;
+      node.restart();
+      Object.assign(cluster.replica(node.id, 0), { promiseEpoch: 2, reservationId: 'theirs' });
+    }
+    const found = { ...record, revision: revision + 1, epoch: 2, leader: null, established: false };
+    cluster.store.restore([
+      ...cluster.store.all().filter(({ key }) => key !== 'partition/0'),
+      { key: 'partition/0', revision: found.revision, value: { ...found, reservationId: 'forgotten' } },
+    ]);
+    cluster.start({}, 9);
+    cluster.until('rebuild', () => cluster.settled(), 5_000);
+    expect(cluster.named('record_rebuilt')).toHaveLength(1);
+    expect(cluster.store.record(0).epoch).toBe(3);
+  });
 });
