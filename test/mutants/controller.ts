@@ -1,5 +1,5 @@
 /** Deliberate bugs in failover, reconfiguration and the identity of replicas: invariants 1, 3, 8, 9 and 13. */
-import { ISOLATION, type Mutant, REPAIRS, RESTLESS, SPLITS, STRANDED } from './mutant.ts';
+import { ISOLATION, type Mutant, REPAIRS, RESTLESS, RESTORED, SPLITS, STRANDED } from './mutant.ts';
 
 /** A learner is called level whatever it holds. */
 const LEVEL_WITHOUT_ANYTHING = [
@@ -198,5 +198,73 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
     to: "if (boot !== leader.boot)\n    return '' && ",
     caught: /not within/,
     options: RESTLESS,
+  },
+  {
+    name: 'a rebuilt record reserves the epoch after that of the stored one',
+    seed: 1,
+    breaks: '1',
+    file: 'src/router/controller/rebuild.ts',
+    from: 'const epoch = Math.max(state.promiseHeard, ...evidence.map((one) => one.epoch)) + 1;',
+    to: 'const epoch = (state.record?.epoch ?? 0) + 1;',
+    caught: /invariant 1: .* rebuilt for epoch/,
+    options: RESTORED,
+  },
+  {
+    name: 'a rebuild needs one replica of each set that is named',
+    seed: 5,
+    breaks: '8',
+    file: 'src/router/controller/rebuild.ts',
+    from: 'if (set.length === 0 || have >= quorumSize(set.length)) continue;',
+    to: 'if (set.length === 0 || have >= 1) continue;',
+    caught: /invariant (1: .* rebuilt for epoch|[38])/,
+    options: RESTORED,
+  },
+  {
+    name: 'a rebuild goes by the stored record while there is one',
+    seed: 2,
+    breaks: '8',
+    file: 'src/router/controller/rebuild.ts',
+    from: '[...[...heard.values()].map(ofReport), ...records.map(ofRecord)]',
+    to: '(state.record === null ? [...[...heard.values()].map(ofReport), ...records.map(ofRecord)] : [ofRecord(state.record)])',
+    caught: /invariant [38]/,
+    options: RESTORED,
+  },
+  {
+    name: 'a rebuild forgets the previous voters of a pair',
+    seed: 9,
+    breaks: '8',
+    file: 'src/router/controller/rebuild.ts',
+    from: 'const previousVoters = established ? [] : (paired?.previousVoters ?? []);',
+    to: 'const previousVoters = established || paired !== undefined ? [] : [];',
+    caught: /invariant [38]/,
+    options: RESTORED,
+  },
+  {
+    // Mostly a node that has promised an epoch was pushed a record of it as well.
+    name: 'neither a promise above the stored record counts nor a record that a node was pushed',
+    seed: 1,
+    breaks: '3',
+    file: 'src/router/controller/failover.ts',
+    from: 'if (state.promiseHeard > record.epoch) return true;',
+    to: '',
+    also: [
+      {
+        file: 'src/router/controller/failover.ts',
+        from: 'return state.hearsay.some((other) => contradicts(other, record));',
+        to: 'return false;',
+      },
+    ],
+    caught: /invariant [38]/,
+    options: RESTORED,
+  },
+  {
+    name: 'epochs are reserved over a record that was found before its voters are heard',
+    seed: 6,
+    breaks: '3',
+    file: 'src/router/controller/found.ts',
+    from: 'const missing = missingOf(context, record);',
+    to: "const missing = '';",
+    caught: /invariant [38]/,
+    options: RESTORED,
   },
 ];

@@ -2,7 +2,6 @@
  * All mutants: for every invariant of DESIGN section 5 at least one deliberate bug that the tests must catch, and by the
  * check that is meant for it. One that survives means that the check, or the fault that brings it out, is missing.
  * None for invariant 12: there are no stale reads and no salts yet, so no bounds and no copies.
- * None either for what no seed brings out: a topology store that went back.
  */
 import { CLIENT_MUTANTS } from './clients.ts';
 import { CONTROLLER_MUTANTS } from './controller.ts';

@@ -200,6 +200,22 @@ export const STRANDED: SimulationOptions = {
   shape: { nodes: 4, replicationFactor: 3, partitions: 1 },
   faults: { strand: 40, wipe: 0, damage: 0, diskFull: 0, drain: 0 },
 };
+/** Changes of voters that the topology store forgets, and controllers that start again and again. */
+export const RESTORED: SimulationOptions = {
+  faultEveryMs: 120,
+  faultMs: 6_000,
+  shape: { nodes: 5, replicationFactor: 3, partitions: 2, controllers: 2 },
+  faults: {
+    restored: 14,
+    controller: 20,
+    move: 20,
+    strand: 20,
+    split: 10,
+    isolate: 6,
+    damage: 0,
+    diskFull: 0,
+  },
+};
 export const COPIES: SimulationOptions = {
   faultEveryMs: 120,
   shape: { nodes: 3 },
