@@ -64,14 +64,37 @@ function pickBackup(injection: Injection): StoreState {
   return injection.pick(injection.chance(0.5) ? formed : formed.slice(-12));
 }
 
-/** Asks the controllers to move a voter to a node that has none of that partition. */
+/**
+ * Asks the controllers to move a voter to a node that has none of that partition. Now and then the leader is cut off from
+ * them as soon as the new voters are reserved, so that the change goes on without its answer.
+ */
 export function move(injection: Injection): void {
-  const { controllers, invariants, ghosts } = injection.cluster;
-  const node = injection.victim();
-  const record = invariants.record(injection.pick(ghosts).partition);
-  if (record === null || record.voters.some((voter) => voter.node === node.id)) return;
-  const voter = injection.pick(record.voters);
-  for (const each of controllers) each.moveVoter(record.partition, voter.id, node.id);
+  const { invariants, ghosts } = injection.cluster;
+  const { partition } = injection.pick(ghosts);
+  const record = invariants.record(partition);
+  const moved = moveAway(injection, partition) !== null;
+  if (moved && record !== null && !injection.patient && injection.chance(0.3))
+    silenceOnceReserved(injection, record);
+}
+
+/** Cuts the leader of a partition off from the controllers when other voters are reserved. */
+function silenceOnceReserved(
+  injection: Injection,
+  { partition, configuration, leader }: PartitionRecord,
+): void {
+  const { recordListeners, controllers } = injection.cluster;
+  let last = leader;
+  const listener = (record: PartitionRecord): void => {
+    if (record.partition !== partition) return;
+    last = record.leader ?? last;
+    if (record.configuration === configuration || last === null) return;
+    recordListeners.delete(listener);
+    const { node } = last;
+    const links = controllers.flatMap(({ id }) => both(node, id));
+    cutFor(injection, `silences ${node}`, links, injection.between(200, 1_500));
+  };
+  recordListeners.add(listener);
+  injection.later(3_000, () => recordListeners.delete(listener));
 }
 
 /**
