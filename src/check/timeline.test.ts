@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { get, open, put } from '../../test/support/histories.ts';
 import type { HistoryEvent } from '../common/history.ts';
+import { escapeHtml } from '../common/report/page.ts';
 import { checkHistory } from './check.ts';
-import { escapeHtml } from './page.ts';
 import { renderTimeline } from './timeline.ts';
 
 const HOSTILE = '</title><script>alert("1")</script>';

@@ -4,6 +4,7 @@
  * is what overlaps, and real gaps differ by orders of magnitude. The details are in the tooltips and in the table.
  */
 import type { HistoryEvent } from '../common/history.ts';
+import { escapeHtml, renderPage } from '../common/report/page.ts';
 import type { CheckReport } from './check.ts';
 import {
   describeAnswer,
@@ -15,7 +16,6 @@ import {
 } from './describe.ts';
 import { interpret } from './interpret.ts';
 import type { Illegal, KeyReport } from './key-check.ts';
-import { escapeHtml, renderPage } from './page.ts';
 
 /** Drawings with more operations than that say nothing to anybody. */
 const DRAWN_MAX = 400;

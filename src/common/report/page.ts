@@ -21,9 +21,13 @@ export function escapeHtml(text: string): string {
 /** Colours are variables, so that drawings follow the scheme as well. */
 const STYLE = `
 :root { color-scheme: light dark; --page: #fbfbfa; --ink: #1d2126; --faint: #6a7178; --line: #d9dcdf; --card: #fff;
-  --ok: #1a7f4b; --bad: #c22b2b; --open: #b7791f; --read: #2f6db5; --write: #6b4fb3; }
+  --ok: #1a7f4b; --bad: #c22b2b; --open: #b7791f; --read: #2f6db5; --write: #6b4fb3;
+  --line-0: #2f6db5; --line-1: #c2571a; --line-2: #1a7f4b; --line-3: #6b4fb3; --line-4: #b7791f; --line-5: #0f7f8c;
+  --line-6: #b53a78; --line-7: #5d6872; }
 @media (prefers-color-scheme: dark) { :root { --page: #14171a; --ink: #e4e7ea; --faint: #98a0a8; --line: #343a40;
-  --card: #1b1f23; --ok: #4cc38a; --bad: #ff6b6b; --open: #e0a84a; --read: #6aa9ee; --write: #a58be8; } }
+  --card: #1b1f23; --ok: #4cc38a; --bad: #ff6b6b; --open: #e0a84a; --read: #6aa9ee; --write: #a58be8;
+  --line-0: #6aa9ee; --line-1: #f08d55; --line-2: #4cc38a; --line-3: #a58be8; --line-4: #e0a84a; --line-5: #4fc4d1;
+  --line-6: #ee7fb4; --line-7: #a3adb7; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 2rem 1.5rem 4rem; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, sans-serif; }
@@ -36,6 +40,7 @@ th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--
 th { color: var(--faint); font-weight: 500; } td.number { font-variant-numeric: tabular-nums; text-align: right; }
 code, .mono { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 svg { display: block; } svg text { font: 12px ui-monospace, monospace; fill: var(--ink); }
+svg text.faint { fill: var(--faint); } svg text.mark { fill: var(--bad); }
 `;
 
 /** Returns a page. `title` is text, `body` is HTML. */
