@@ -17,9 +17,11 @@ export default defineConfig({
     projects: [
       {
         plugins: [mutation],
+        // bench/ imports src/ by `#src/`: see "imports" in package.json.
+        ssr: { resolve: { conditions: ['ringkeep-source'] } },
         test: {
           name: 'unit',
-          include: ['src/**/*.test.ts', 'test/{sim,mutants,contract}/**/*.test.ts'],
+          include: ['{src,bench}/**/*.test.ts', 'test/{sim,mutants,contract}/**/*.test.ts'],
           testTimeout: 60_000,
           sequence: { groupOrder: 0 },
         },

@@ -76,7 +76,7 @@ function checkNamedFiles(file, text) {
 }
 
 const cliSources = files
-  .filter((file) => /^src\/cli\/.*(?<!\.test)\.ts$/.test(file))
+  .filter((file) => /^(?:src\/cli|bench)\/.*(?<!\.test)\.ts$/.test(file))
   .map(read)
   .join('\n');
 const flags = new Set(['--help', '--version']);

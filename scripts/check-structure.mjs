@@ -10,7 +10,7 @@ const ROOT = join(import.meta.dirname ?? dirname(new URL(import.meta.url).pathna
 const LINES_MAX = 500;
 const FUNCTION_LINES_MAX = 70;
 
-/** Folder → folders of src/ it may import. `cli` may import everything. */
+/** Folder → folders it may import; all but `bench` are in src/. `cli` may import everything there. */
 const LAYERS = {
   common: ['common'],
   node: ['node', 'common'],
@@ -18,6 +18,7 @@ const LAYERS = {
   client: ['client', 'common'],
   check: ['check', 'common'],
   cli: ['cli', 'check', 'client', 'router', 'node', 'common'],
+  bench: ['bench', 'cli', 'client', 'common'],
 };
 
 /** Pure and synchronous: events in, effects out. */
@@ -32,9 +33,13 @@ const PURE = [
   /^src\/common\/report\//,
   /^src\/common\/wire\/(messages|contract)\.ts$/,
   /^src\/node\/wal\/types\.ts$/,
+  /^bench\/workload\//,
+  /^bench\/load\/(arrivals|gaps|histogram|recorder)\.ts$/,
+  /^bench\/results\//,
+  /^bench\/servers\/sample\.ts$/,
 ];
 /** Type-only imports of a pure file may name these contracts as well; libraries that are pure functions are fine. */
-const PURE_LIBRARIES = new Set(['msgpackr', '@node-rs/crc32', '@node-rs/xxhash']);
+const PURE_LIBRARIES = new Set(['msgpackr', '@node-rs/crc32', '@node-rs/xxhash', 'hdr-histogram-js']);
 const BANNED_IN_PURE = new Set([
   'Date',
   'setTimeout',
@@ -54,10 +59,11 @@ const OWNERS = [
   ],
   [
     /^node:fs$|^node:fs\/promises$/,
-    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/common\/wire\/schema\.ts$/,
+    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options)\.ts$|^bench\/servers\//,
   ],
   [/^pino$/, /^src\/common\/log\.ts$/],
   [/^prom-client$/, /^src\/common\/metrics\.ts$/],
+  [/^hdr-histogram-js$/, /^bench\/load\/histogram\.ts$/],
 ];
 
 const problems = [];
@@ -71,7 +77,9 @@ function listFiles(folder) {
   });
 }
 
-const files = listFiles('src');
+const files = [...listFiles('src'), ...listFiles('bench')];
+/** bench/ names src/ by this: see "imports" in package.json. */
+const SOURCE = /^#src\//;
 const isTest = (file) => /\.test(-\w+)?\.ts$/.test(file);
 const isPure = (file) => PURE.some((pattern) => pattern.test(file));
 const graph = new Map();
@@ -80,12 +88,17 @@ function lineOf(source, node) {
   return source.getLineAndCharacterOfPosition(node.getStart(source)).line + 1;
 }
 
+function layerOf(file) {
+  const [top, folder] = file.split('/');
+  return top === 'src' ? folder : top;
+}
+
 function checkImport(file, source, node) {
   const specifier = node.moduleSpecifier?.text;
   if (specifier === undefined) return;
   const line = lineOf(source, node);
   const typeOnly = node.importClause?.isTypeOnly === true || node.isTypeOnly === true;
-  if (!specifier.startsWith('.')) {
+  if (!specifier.startsWith('.') && !SOURCE.test(specifier)) {
     for (const [library, owner] of OWNERS) {
       if (library.test(specifier) && !owner.test(file)) say(file, line, `${specifier} is not imported here`);
     }
@@ -93,10 +106,11 @@ function checkImport(file, source, node) {
       say(file, line, `a pure file imports ${specifier}`);
     return;
   }
-  const target = relative(ROOT, normalize(join(ROOT, dirname(file), specifier)));
+  const path = SOURCE.test(specifier) ? specifier.slice(1) : join(dirname(file), specifier);
+  const target = relative(ROOT, normalize(join(ROOT, path)));
   if (!files.includes(target)) return;
-  const from = file.split('/')[1];
-  const to = target.split('/')[1];
+  const from = layerOf(file);
+  const to = layerOf(target);
   if (!LAYERS[from]?.includes(to)) say(file, line, `${from} imports ${to}`);
   if (isPure(file) && !isPure(target) && !typeOnly)
     say(file, line, `a pure file imports ${target}, which is not pure`);

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addBenchCommand } from './bench.ts';
 import { addCheckHistoryCommand } from './check-history.ts';
 import { addExportCommand } from './export.ts';
 import { addImportCommand } from './import/command.ts';
@@ -19,7 +20,8 @@ function version(): string {
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 
-function buildProgram(json: boolean, done: (status: number) => void): Command {
+async function buildProgram(argv: readonly string[], done: (status: number) => void): Promise<Command> {
+  const json = argv.includes('--json');
   const program = new Command('ringkeep')
     .description('A sharded, replicated key-value store.')
     .version(version())
@@ -45,6 +47,7 @@ function buildProgram(json: boolean, done: (status: number) => void): Command {
   addExportCommand(program, done);
   addWaldumpCommand(program, done);
   addCheckHistoryCommand(program, done);
+  await addBenchCommand(program, done, argv);
   return program;
 }
 
@@ -57,9 +60,10 @@ async function run(argv: readonly string[]): Promise<number> {
   const json = argv.includes('--json');
   let status: number = EXIT.OK;
   try {
-    await buildProgram(json, (result) => {
+    const program = await buildProgram(argv, (result) => {
       status = result;
-    }).parseAsync([...argv]);
+    });
+    await program.parseAsync([...argv]);
     return status;
   } catch (error) {
     if (error instanceof CommanderError) return usageStatus(error);

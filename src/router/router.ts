@@ -74,6 +74,7 @@ export interface RunningRouter {
 /** `StatusReply.json` of a router. */
 export interface RouterFigures {
   readonly id: string;
+  readonly pid: number;
   readonly mode: ControllerStatus['mode'];
   /** What the controller waits for; empty when it waits for nothing. */
   readonly waitingFor: string;
@@ -296,6 +297,7 @@ class RouterShell {
   #status(): StatusReply {
     const { mode, waitingFor, partitions, nodes } = this.#shell.status();
     const figures: RouterFigures = {
+      pid: process.pid,
       id: this.#id,
       mode,
       waitingFor,
