@@ -49,6 +49,7 @@ describe('the packed package', () => {
     const needed = [
       ...['LICENSE', 'README.md', 'CHANGELOG.md', 'bin/ringkeep.js', 'bin/package.json'],
       ...['dist/cli/main.js', 'dist/client/index.js', 'dist/client/index.d.ts', 'proto/ringkeep.proto'],
+      ...['dist/bench/main.js', 'dist/bench/load/client-process.js', 'docs/BENCHMARKS.md'],
       ...['docs/GUARANTEES.md', 'docs/ERRORS.md', 'deploy/Dockerfile', 'deploy/healthcheck.mjs'],
     ];
     expect(paths).toEqual(expect.arrayContaining(needed));
@@ -109,6 +110,26 @@ describe('a cluster of the installed package', () => {
   it('keeps what the command line writes', { timeout: 60_000 }, async () => {
     await run(program, ['put', 'user:1', '{"name":"Ada"}', '--url', url]);
     expect(await run(program, ['get', 'user:1', '--url', url])).toBe('{"name":"Ada"}\n');
+  });
+
+  it('measures itself', { timeout: 60_000 }, async () => {
+    const flags = [
+      '--url',
+      url,
+      '--recordcount',
+      '100',
+      '--warmup',
+      '0',
+      '--maxexecutiontime',
+      '2',
+      '--json',
+    ];
+    const measured = JSON.parse(await run(program, ['bench', ...flags])) as {
+      commit: unknown;
+      steps: { merged: { counts: { succeeded: number } } }[];
+    };
+    expect(measured.commit).toBeNull();
+    expect(measured.steps[0]!.merged.counts.succeeded).toBeGreaterThan(0);
   });
 
   it('serves the SDK imported by its name', { timeout: 60_000 }, async () => {
