@@ -66,7 +66,12 @@ function overTime(
     title,
     x: TIME,
     y: { label, kind },
-    lines: runs.flatMap((run, at) => lines(run, runs.length === 1 ? '' : `run ${at + 1} `)),
+    lines: runs.flatMap((run, at) => {
+      const own = lines(run, runs.length === 1 ? '' : `run ${at + 1} `);
+      // What is solid and dashed of one run or server has one colour.
+      const colours = own.filter(({ dashed }) => !dashed).length;
+      return own.map((line, index) => ({ ...line, colour: at * colours + (index % Math.max(1, colours)) }));
+    }),
     marks: marksOf(runs),
   };
 }

@@ -1,7 +1,9 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { PRESETS, readParameters } from './parameters.ts';
 import { keyName, Records } from './records.ts';
 import { expectedRecords, type Kind, type Planned, Sequence } from './workload.ts';
+import { fnvHash } from './zipfian.ts';
 
 function planned(): Planned {
   return { kind: 'READ', record: 0, scanLength: 0 };
@@ -15,6 +17,12 @@ function sequence(properties: Readonly<Record<string, string>>, seed = 1): Seque
 describe('keyName', () => {
   it('is that of YCSB', () => {
     expect(keyName(0, 'hashed', 1)).toBe('user6284781860667377211');
+    fc.assert(
+      fc.property(fc.maxSafeNat(), (number) => {
+        const { high, low } = fnvHash(number);
+        expect(keyName(number, 'hashed', 1)).toBe(`user${(BigInt(high) << 32n) + BigInt(low)}`);
+      }),
+    );
     expect(keyName(7, 'ordered', 1)).toBe('user7');
     expect(keyName(7, 'ordered', 5)).toBe('user00007');
   });

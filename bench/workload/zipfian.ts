@@ -85,9 +85,10 @@ export function fnvHash(value: number): Halves {
     if (octet === 4) octets = Math.floor(value / TWO_32);
     low = (low ^ (octets & 0xff)) >>> 0;
     octets >>>= 8;
+    // Below 2^41, so exact; the shifts take what is above 2^32 off.
     const product = low * FNV_PRIME_LOW;
-    high = (high * FNV_PRIME_LOW + Math.floor(product / TWO_32) + low * 256) % TWO_32;
-    low = product % TWO_32;
+    high = (Math.imul(high, FNV_PRIME_LOW) + Math.floor(product / TWO_32) + (low << 8)) >>> 0;
+    low = product >>> 0;
   }
   if (high < 0x80000000) return { high, low };
   // Math.abs of a negative number of two's complement.

@@ -19,6 +19,8 @@ export interface Line {
   readonly name: string;
   readonly points: readonly Point[];
   readonly dashed?: boolean;
+  /** Lines with the same number have the same colour; default: its place among the lines. */
+  readonly colour?: number;
   /** Draws the points themselves too. */
   readonly dots?: boolean;
 }
@@ -82,21 +84,27 @@ function legend(lines: readonly Line[]): { readonly svg: string[]; readonly rows
   const svg: string[] = [];
   let x = LEFT;
   let row = 0;
-  for (const [index, { name, dashed }] of lines.entries()) {
+  for (const [index, line] of lines.entries()) {
+    const { name } = line;
     const width = 34 + name.length * LETTER;
     if (x + width > WIDTH - RIGHT && x > LEFT) {
       x = LEFT;
       row += 1;
     }
     const y = TOP + row * LEGEND_ROW;
-    svg.push(rule(x, y - 4, x + 18, y - 4, stroke(index, dashed)), text(x + 24, y, name));
+    svg.push(rule(x, y - 4, x + 18, y - 4, stroke(line, index)), text(x + 24, y, name));
     x += width;
   }
   return { svg, rows: lines.length === 0 ? 0 : row + 1 };
 }
 
-function stroke(index: number, dashed = false): string {
-  return `stroke="var(--line-${index % LINE_COLOURS})" stroke-width="1.8"${dashed ? ' stroke-dasharray="5 4"' : ''}`;
+function colour(line: Line, index: number): string {
+  return `var(--line-${(line.colour ?? index) % LINE_COLOURS})`;
+}
+
+function stroke(line: Line, index: number): string {
+  const { dashed = false } = line;
+  return `stroke="${colour(line, index)}" stroke-width="1.8"${dashed ? ' stroke-dasharray="5 4"' : ''}`;
 }
 
 function axes({ x, y }: Chart, scales: { readonly x: Scale; readonly y: Scale }, frame: Frame): string[] {
@@ -142,10 +150,10 @@ function pieces({ points }: Line, usable: (point: Point) => boolean): Point[][] 
 
 function drawLine(line: Line, index: number, frame: Frame, usable: (point: Point) => boolean): string[] {
   const dot = ([x, y]: Point) =>
-    `<circle cx="${px(frame.x(x))}" cy="${px(frame.y(y))}" r="3" fill="var(--line-${index % LINE_COLOURS})"/>`;
+    `<circle cx="${px(frame.x(x))}" cy="${px(frame.y(y))}" r="3" fill="${colour(line, index)}"/>`;
   return pieces(line, usable).flatMap((run) => {
     const path = run.map(([x, y]) => `${px(frame.x(x))},${px(frame.y(y))}`).join(' ');
-    const drawn = `<polyline points="${path}" fill="none" ${stroke(index, line.dashed)}/>`;
+    const drawn = `<polyline points="${path}" fill="none" ${stroke(line, index)}/>`;
     // A run of one point has no line.
     return [...(run.length > 1 ? [drawn] : []), ...(line.dots || run.length === 1 ? run.map(dot) : [])];
   });

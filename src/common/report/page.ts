@@ -40,7 +40,8 @@ th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--
 th { color: var(--faint); font-weight: 500; } td.number { font-variant-numeric: tabular-nums; text-align: right; }
 code, .mono { font: 13px/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 svg { display: block; } svg text { font: 12px ui-monospace, monospace; fill: var(--ink); }
-svg text.faint { fill: var(--faint); } svg text.mark { fill: var(--bad); }
+svg text.faint { fill: var(--faint); } svg text.mark { fill: var(--bad);
+  stroke: var(--card); stroke-width: 3px; paint-order: stroke; }
 `;
 
 /** Returns a page. `title` is text, `body` is HTML. */
