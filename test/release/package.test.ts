@@ -41,7 +41,7 @@ beforeAll(async () => {
   await run('npm', ['install', ...flags, join(directory, packed.filename)]);
 }, 2 * INSTALL_MS);
 
-afterAll(() => rmSync(directory, { recursive: true, force: true }));
+afterAll(() => rmSync(directory, { recursive: true, force: true }), INSTALL_MS);
 
 describe('the packed package', () => {
   it('holds program, types, schema, documents and deployment files, and neither tests nor sources', () => {
