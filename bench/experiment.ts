@@ -86,7 +86,8 @@ class Course {
       const step = await this.#step(next);
       const merged = mergeRuns(step.runs);
       steps.push(step);
-      points.push({ rate: next, achieved: merged.throughput, p99Ms: percentileMs(merged.all, 99) });
+      const { offered, throughput: achieved, all } = merged;
+      points.push({ rate: next, offered, achieved, p99Ms: percentileMs(all, 99) });
     }
     return steps;
   }
@@ -143,7 +144,8 @@ class Course {
               reports.map(({ gaps }) => gaps),
               { measureFrom, endAt },
             );
-      return collector.finish({ rate, measureFrom, durationMs: plan.durationMs }, reports, {
+      const { durationMs, operations } = plan;
+      return collector.finish({ rate, measureFrom, durationMs, operations }, reports, {
         servers: sampler.stop(),
         events: [
           ...(judged?.events ?? []),

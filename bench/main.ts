@@ -11,7 +11,7 @@ import { describe } from '#src/common/failure.ts';
 import { type Experiment, runExperiment } from './experiment.ts';
 import { type Histogram, percentileFile } from './load/histogram.ts';
 import { addOptions, type BenchFlags, readSettings } from './options.ts';
-import { stderrProgress } from './progress.ts';
+import { Progress } from './progress.ts';
 import { createDocument, mergeRuns } from './results/document.ts';
 import { renderBenchmark } from './results/page.ts';
 import { documentText } from './results/table.ts';
@@ -68,7 +68,7 @@ async function run(flags: BenchFlags, settings: Settings): Promise<number> {
   const circumstances = { machine: describeMachine(), version: readVersion(), commit: readCommit() };
   let experiment: Experiment;
   try {
-    experiment = await runExperiment(settings, stderrProgress(), stop.signal);
+    experiment = await runExperiment(settings, new Progress(), stop.signal);
   } catch (error) {
     // A start that is interrupted ends with an error of its own.
     if (stop.signal.aborted) return EXIT.INTERRUPTED;

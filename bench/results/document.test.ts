@@ -50,9 +50,11 @@ function runResult(rate: number | null, clients = 1, busy = 0.25): RunResult {
     collector.add(interval(0));
     collector.add(interval(1, { failed: encoded(9), failures: [FAILURE] }));
   }
-  const reports = Array.from({ length: clients }, () => report({ busy }));
+  // At a rate of 3 everything that was due has succeeded; otherwise 6 of 7, which is too few for a knee.
+  const totals = { ...report().totals, started: rate === 3 ? 6 : 7 };
+  const reports = Array.from({ length: clients }, () => report({ busy, totals }));
   const sample = { server: 'n1', cpuPercent: 50, rssBytes: 2e8, rssAnonBytes: 1e8 };
-  return collector.finish({ rate, measureFrom: 0, durationMs: 2_000 }, reports, {
+  return collector.finish({ rate, measureFrom: 0, durationMs: 2_000, operations: null }, reports, {
     servers: [0.5, 1.5].map((second) => ({ second, ...sample })),
     events: [{ event: 'kill', second: 1, detail: HOSTILE }],
     failover: {
@@ -130,6 +132,22 @@ describe('RunCollector', () => {
     expect(startDelay?.totalCount).toBe(2);
   });
 
+  it('divides by the time that was asked for, unless the operations ended earlier', () => {
+    const elapsed = (durationMs: number | null, operations: number | null) => {
+      const seen = { servers: [], events: [], failover: null };
+      const run = { rate: null, measureFrom: 500, durationMs, operations };
+      return new RunCollector().finish(run, [report()], seen).elapsedMs;
+    };
+    // The report has 7 operations, and the last end at 2,000.
+    expect([
+      elapsed(9_000, null),
+      elapsed(null, 7),
+      elapsed(9_000, 7),
+      elapsed(9_000, 8),
+      elapsed(100, 7),
+    ]).toEqual([...[9_000, 1_500, 1_500, 9_000, 100]]);
+  });
+
   it('keeps the figures of seconds that are long over', () => {
     const collector = new RunCollector();
     for (let second = 0; second < 60; second += 1) collector.add(interval(second));
@@ -175,7 +193,10 @@ describe('createDocument', () => {
   it('names the knee of a sweep', () => {
     const steps = [3, 100].map((rate) => ({ rate, runs: [runResult(rate)] }));
     const { sweep } = document(steps, { sweep: SWEEP });
-    expect(sweep).toMatchObject({ achievedMin: 0.95, p99MsMax: null, knee: { rate: 3, achieved: 3 } });
+    expect(sweep).toMatchObject({
+      ...{ achievedMin: 0.95, p99MsMax: null },
+      knee: { rate: 3, offered: 3, achieved: 3 },
+    });
   });
 
   it('warns when a client was the limit, unless it was to keep its core busy', () => {

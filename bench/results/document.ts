@@ -18,7 +18,7 @@ import type { ServerSample } from '../servers/sample.ts';
 import type { Settings } from '../settings.ts';
 import { KINDS, type Kind } from '../workload/workload.ts';
 import type { Failover, RunEvent } from './events.ts';
-import { findKnee } from './knee.ts';
+import { findKnee, type SweepPoint } from './knee.ts';
 import {
   type ClientUsage,
   type Counts,
@@ -39,6 +39,8 @@ export interface Step {
 
 /** All runs at one rate as if they were one. */
 export interface Merged {
+  /** Operations per second that were due. */
+  readonly offered: number;
   readonly throughput: number;
   readonly all: Histogram;
   readonly byKind: ReadonlyMap<Kind, Histogram>;
@@ -70,6 +72,7 @@ export interface ShownStep {
   readonly rate: number | null;
   /** Over all runs: sums, and percentiles of all operations together. */
   readonly merged: {
+    readonly offered: number;
     readonly throughput: number;
     readonly counts: Counts;
     readonly latency: ShownLatency;
@@ -87,7 +90,7 @@ export interface ShownSweep {
   /** Null: none. */
   readonly p99MsMax: number | null;
   /** Null: even the first rate was beyond the limits. */
-  readonly knee: { readonly rate: number; readonly achieved: number; readonly p99Ms: number } | null;
+  readonly knee: SweepPoint | null;
 }
 
 export interface Durability {
@@ -131,6 +134,7 @@ export function mergeRuns(runs: readonly RunResult[]): Merged {
   const ended = runs.reduce((sum, run) => sum + (run.throughput * run.elapsedMs) / 1_000, 0);
   const seconds = runs.reduce((sum, run) => sum + run.elapsedMs / 1_000, 0);
   return {
+    offered: sumCounts(runs).started / seconds,
     throughput: ended / seconds,
     all: mergeHistograms(runs.map((run) => run.all)),
     byKind,
@@ -180,6 +184,7 @@ function showStep({ rate, runs }: Step): ShownStep {
   return {
     rate,
     merged: {
+      offered: merged.offered,
       throughput: merged.throughput,
       counts: sumCounts(runs),
       latency: withCurve(merged.all),
@@ -200,6 +205,7 @@ function showSweep(steps: readonly ShownStep[], { sweep }: Settings): ShownSweep
   if (sweep === null) return null;
   const points = steps.map(({ rate, merged }) => ({
     rate: rate ?? 0,
+    offered: merged.offered,
     achieved: merged.throughput,
     p99Ms: merged.latency.p99,
   }));

@@ -12,7 +12,12 @@ const PLAN: SweepPlan = {
 function sweep(plan: SweepPlan, capacity: number, slowFrom = Number.POSITIVE_INFINITY): SweepPoint[] {
   const points: SweepPoint[] = [];
   for (let rate = nextRate(points, plan); rate !== null; rate = nextRate(points, plan)) {
-    points.push({ rate, achieved: Math.min(rate, capacity), p99Ms: rate < slowFrom ? 10 : 80 });
+    points.push({
+      rate,
+      offered: rate,
+      achieved: Math.min(rate, capacity),
+      p99Ms: rate < slowFrom ? 10 : 80,
+    });
   }
   return points;
 }
@@ -28,6 +33,11 @@ describe('a sweep', () => {
     const points = sweep({ ...PLAN, refinements: 0 }, 1e9, 3_000);
     expect(points.map(({ rate }) => rate)).toEqual([1_000, 2_000, 4_000]);
     expect(findKnee(points, PLAN)?.rate).toBe(2_000);
+  });
+
+  it('measures a rate by what chance has made of it', () => {
+    expect(isWithin({ rate: 20, offered: 15, achieved: 15, p99Ms: 1 }, PLAN)).toBe(true);
+    expect(isWithin({ rate: 20, offered: 25, achieved: 20, p99Ms: 1 }, PLAN)).toBe(false);
   });
 
   it('goes over given rates in their order', () => {
@@ -60,9 +70,9 @@ describe('a sweep', () => {
 
   it('is not misled by a rate that fared well above one that did not', () => {
     const points = [
-      { rate: 1_000, achieved: 1_000, p99Ms: 10 },
-      { rate: 2_000, achieved: 1_200, p99Ms: 10 },
-      { rate: 3_000, achieved: 3_000, p99Ms: 10 },
+      { rate: 1_000, offered: 1_000, achieved: 1_000, p99Ms: 10 },
+      { rate: 2_000, offered: 2_000, achieved: 1_200, p99Ms: 10 },
+      { rate: 3_000, offered: 3_000, achieved: 3_000, p99Ms: 10 },
     ];
     expect(findKnee(points, PLAN)?.rate).toBe(1_000);
   });

@@ -5,14 +5,17 @@
 
 /** What came of one rate. */
 export interface SweepPoint {
-  /** Operations per second that were meant to start, and that were answered with success. */
+  /** Operations per second that were asked for. */
   readonly rate: number;
+  /** Those that were due: a Poisson process has the rate on average only. */
+  readonly offered: number;
+  /** Those that were answered with success. */
   readonly achieved: number;
   readonly p99Ms: number;
 }
 
 export interface SweepLimits {
-  /** Share of the rate that must be achieved. */
+  /** Share of what was offered that must be achieved. */
   readonly achievedMin: number;
   /** Infinite: none. */
   readonly p99MsMax: number;
@@ -32,7 +35,7 @@ const POINTS_MAX = 60;
 
 /** Returns whether a rate was within the limits. */
 export function isWithin(point: SweepPoint, limits: SweepLimits): boolean {
-  return point.achieved >= point.rate * limits.achievedMin && point.p99Ms <= limits.p99MsMax;
+  return point.achieved >= point.offered * limits.achievedMin && point.p99Ms <= limits.p99MsMax;
 }
 
 function lowestBeyond(points: readonly SweepPoint[], limits: SweepLimits): number {

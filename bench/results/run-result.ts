@@ -69,6 +69,24 @@ export interface RunResult {
   readonly failover: Failover | null;
 }
 
+/** What was asked of a run; times in ms. */
+export interface RunFrame {
+  readonly rate: number | null;
+  readonly measureFrom: number;
+  /** Null: until the operations have ended. */
+  readonly durationMs: number | null;
+  /** Over all processes; null: until the time is up. */
+  readonly operations: number | null;
+}
+
+/** Returns the length of the measured part: the time that was asked for, unless the operations ended earlier. */
+function elapsedOf(run: RunFrame, started: number, lastEnd: number): number {
+  const { durationMs, operations, measureFrom } = run;
+  const byCount = durationMs === null || (operations !== null && started >= operations);
+  if (!byCount) return durationMs;
+  return Math.max(1, Math.min(durationMs ?? Number.POSITIVE_INFINITY, lastEnd - measureFrom));
+}
+
 /** Histograms of single seconds are kept for this long: they are large, and processes report at nearly the same time. */
 const SECONDS_OPEN = 20;
 
@@ -139,15 +157,14 @@ export class RunCollector {
     };
   }
 
-  /** Returns the result, given the last reports of all processes. `measureFrom` and `durationMs` are those of the plan. */
+  /** Returns the result, given the last reports of all processes. */
   finish(
-    run: { readonly rate: number | null; readonly measureFrom: number; readonly durationMs: number | null },
+    run: RunFrame,
     reports: readonly ClientReport[],
     seen: Pick<RunResult, 'servers' | 'events' | 'failover'>,
   ): RunResult {
     const sum = (pick: (report: ClientReport) => number) => reports.reduce((all, one) => all + pick(one), 0);
     const lastEnd = Math.max(...reports.map(({ totals }) => totals.lastEnd));
-    const elapsedMs = run.durationMs ?? Math.max(1, lastEnd - run.measureFrom);
     const counts: Counts = {
       started: sum(({ totals }) => totals.started),
       succeeded: sum(({ totals }) => totals.succeeded),
@@ -157,6 +174,7 @@ export class RunCollector {
       late: sum(({ totals }) => totals.late),
       absent: this.#absent,
     };
+    const elapsedMs = elapsedOf(run, counts.started, lastEnd);
     const seconds = Math.max(this.#last + 1, Math.ceil(elapsedMs / 1_000));
     return {
       rate: run.rate,

@@ -131,7 +131,8 @@ function stepText(step: ShownStep): string[] {
 }
 
 function sweepText({ steps, sweep }: BenchmarkDocument): string[] {
-  const rows = steps.map(({ rate, merged }) => {
+  const byRate = [...steps].sort((a, b) => (a.rate ?? 0) - (b.rate ?? 0));
+  const rows = byRate.map(({ rate, merged }) => {
     const { p50, p99, p999 } = merged.latency;
     const mark = sweep?.knee?.rate === rate ? 'knee' : '';
     return [
