@@ -203,6 +203,9 @@ describe('createDocument', () => {
     const steps = [{ rate: null, runs: [runResult(null, 2, 0.95)] }];
     expect(document(steps).warnings.join()).toContain('busy 95 %');
     expect(document(steps, { spin: true }).warnings.join()).not.toContain('busy');
+    const kill = { who: 'leader', second: 1 };
+    expect(document(steps, { kill }).warnings.join()).toContain('use --target');
+    expect(document(steps, { kill, rate: 5 }).warnings.join()).not.toContain('use --target');
   });
 });
 

@@ -51,8 +51,11 @@ export function warningsOf(steps: readonly ShownStep[], settings: Settings, clus
   if (cluster.sampled.length === 0) {
     warnings.push('no server process was found to sample; name their metrics with --prometheus');
   }
-  if (cluster.spawned) {
-    warnings.push('servers and clients shared one machine');
+  if (cluster.spawned) warnings.push('servers and clients shared one machine');
+  if (settings.kill !== null && settings.rate === null) {
+    warnings.push(
+      'in a closed loop, gaps are also times in which all operations waited elsewhere: use --target',
+    );
   }
   return [...new Set(warnings)];
 }
