@@ -26,7 +26,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a read is served without the confirmation of a quorum',
-    seed: 5,
+    seed: 14,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (round.grants.size < this.leadership.quorum) return;',
@@ -36,7 +36,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'reads are served before an entry of the own epoch is committed',
-    seed: 3,
+    seed: 10,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (!leadership.serving || this.waiting.length === 0 ||',
@@ -46,7 +46,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a quorum that was heard of lately counts as a confirmation',
-    seed: 5,
+    seed: 14,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (round.grants.size < this.leadership.quorum) return;',
@@ -56,7 +56,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a confirmed read does not wait until its index is decided',
-    seed: 25,
+    seed: 78,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'const ready = this.confirmed.filter(({ readIndex }) => readIndex <= decided);',
@@ -167,7 +167,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a router forwards again what may have been applied',
-    seed: 41,
+    seed: 5,
     breaks: '11',
     file: 'src/router/proxy.ts',
     from: "refusal?.code === 'NOT_LEADER' && refusal.outcome === 'not_applied';",

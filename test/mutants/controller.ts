@@ -43,7 +43,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'one answer to the Seals is enough',
-    seed: 7,
+    seed: 6,
     breaks: '3',
     file: 'src/router/controller/failover.ts',
     from: 'if (set.length === 0 || have >= quorumSize(set.length)) continue;',
@@ -63,7 +63,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a learner that has nothing becomes a voter, and previousVoters is cleared before anything is committed',
-    seed: 5,
+    seed: 7,
     breaks: '8',
     file: 'src/node/core/report.ts',
     from: `    established: leadership?.serving ?? false,
@@ -122,7 +122,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the sets of an epoch are those of its record alone: what the one before it has remembered is forgotten',
-    seed: 8,
+    seed: 64,
     breaks: '8',
     file: 'src/router/controller/record-rules.ts',
     from: 'if (sameSet(voters, present)) return { voters: present, previousVoters: previous, led };',
@@ -181,7 +181,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'any run of a node may create a replica id',
-    seed: 5,
+    seed: 34,
     breaks: '9',
     file: 'src/common/replica-id.ts',
     from: 'return made.node === run.node && made.incarnation === run.incarnation && made.boot === run.boot;',
@@ -191,7 +191,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a restarted leader is waited for',
-    seed: 8,
+    seed: 10,
     breaks: '13',
     file: 'src/router/controller/failover.ts',
     from: 'if (boot !== leader.boot)\n    return ',
@@ -211,7 +211,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a rebuild needs one replica of each set that is named',
-    seed: 30,
+    seed: 100,
     breaks: '8',
     file: 'src/router/controller/rebuild.ts',
     from: 'if (set.length === 0 || have >= quorumSize(set.length)) continue;',
@@ -242,7 +242,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   {
     // Mostly a node that has promised an epoch was pushed a record of it as well.
     name: 'neither a promise above the stored record counts nor a record that a node was pushed',
-    seed: 1,
+    seed: 3,
     breaks: '3',
     file: 'src/router/controller/failover.ts',
     from: 'if (state.promiseHeard > record.epoch) return true;',
@@ -259,7 +259,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'epochs are reserved over a record that was found before its voters are heard',
-    seed: 6,
+    seed: 77,
     breaks: '3',
     file: 'src/router/controller/found.ts',
     from: 'const missing = missingOf(context, record);',

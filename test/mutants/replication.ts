@@ -4,7 +4,7 @@ import { ISOLATION, LOSSY, type Mutant, REPAIRS, RESTLESS, SPLITS } from './muta
 export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: 'a restarted leader leads again in its epoch',
-    seed: 5,
+    seed: 6,
     breaks: '1',
     file: 'src/node/core/replica.ts',
     from: `    if (leader.boot !== host.options.boot) return;
@@ -17,7 +17,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower does not compare the previous entry',
-    seed: 5,
+    seed: 15,
     breaks: '2',
     file: 'src/node/core/follower.ts',
     from: 'if (known !== append.prevEpoch) {',
@@ -38,7 +38,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader commits entries of earlier epochs by counting',
-    seed: 2,
+    seed: 1,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: `    if (index <= log.commitIndex || index < this.establishIndex) return;
@@ -58,7 +58,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a learner counts for the quorum',
-    seed: 2,
+    seed: 1,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: 'if (progress.votes) matches.push(progress.match);',
@@ -82,7 +82,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower believes the commit index for entries that it has not verified',
-    seed: 5,
+    seed: 15,
     breaks: '4',
     file: 'src/node/core/follower.ts',
     from: 'const prev = append.prevIndex;',
@@ -93,7 +93,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'entries are applied before they are committed',
-    seed: 1,
+    seed: 3,
     breaks: '4',
     file: 'src/node/core/replica.ts',
     from: 'const limit = Math.min(log.commitIndex, log.durableIndex);',
@@ -103,7 +103,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'entries are applied before they are durable here',
-    seed: 1,
+    seed: 3,
     breaks: '4',
     file: 'src/node/core/replica.ts',
     from: 'const limit = Math.min(log.commitIndex, log.durableIndex);',
@@ -212,7 +212,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower confirms an epoch below its promise',
-    seed: 9,
+    seed: 8,
     breaks: '5',
     file: 'src/node/core/follower.ts',
     from: 'granted: false, promiseEpoch: meta.promiseEpoch }',
