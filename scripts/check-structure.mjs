@@ -19,6 +19,8 @@ const LAYERS = {
   check: ['check', 'common'],
   cli: ['cli', 'check', 'client', 'router', 'node', 'common'],
   bench: ['bench', 'cli', 'client', 'common'],
+  // Steps of the data path by themselves.
+  'bench/micro': ['bench/micro', 'router', 'node', 'common'],
 };
 
 /** Pure and synchronous: events in, effects out. */
@@ -59,7 +61,7 @@ const OWNERS = [
   ],
   [
     /^node:fs$|^node:fs\/promises$/,
-    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options)\.ts$|^bench\/servers\//,
+    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|micro\/\w+)\.ts$|^bench\/servers\//,
   ],
   [/^pino$/, /^src\/common\/log\.ts$/],
   [/^prom-client$/, /^src\/common\/metrics\.ts$/],
@@ -90,7 +92,8 @@ function lineOf(source, node) {
 
 function layerOf(file) {
   const [top, folder] = file.split('/');
-  return top === 'src' ? folder : top;
+  if (top === 'src') return folder;
+  return folder === 'micro' ? `${top}/${folder}` : top;
 }
 
 function checkImport(file, source, node) {

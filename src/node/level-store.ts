@@ -266,10 +266,6 @@ export class LevelStore implements Store {
   /** Writes the batches at the head of the queue, up to the next barrier, as one. */
   #startWrite(): void {
     const group: WriteJob[] = [];
-    const operations: (
-      | { type: 'put'; key: Uint8Array; value: Uint8Array }
-      | { type: 'del'; key: Uint8Array }
-    )[] = [];
     let bytes = 0;
     for (; this.#first < this.#queue.length; this.#first += 1) {
       const job = this.#queue[this.#first];
@@ -277,14 +273,9 @@ export class LevelStore implements Store {
       if (group.length > 0 && bytes + job.bytes > this.#options.mergeBytesMax) break;
       group.push(job);
       bytes += job.bytes;
-      for (const { key, value } of job.batch) {
-        operations.push(value === null ? { type: 'del', key } : { type: 'put', key, value });
-      }
     }
     this.#writing = true;
-    // Not synced, by default. Saying so in an options object makes abstract-level clone every operation the
-    // slow way: a quarter of the rows a second.
-    const written = this.#failure === null ? this.#database.batch(operations) : Promise.reject(this.#failure);
+    const written = this.#failure === null ? this.#writeGroup(group) : Promise.reject(this.#failure);
     settle(written, 'write', (error) => {
       this.#failure ??= error;
       this.#writing = false;
@@ -292,6 +283,21 @@ export class LevelStore implements Store {
       this.#pump();
       for (const job of group) job.done(error);
     });
+  }
+
+  /**
+   * Writes the batches as one, not synced. A chained batch takes a row for a third less of the processor than an array of
+   * operations does.
+   */
+  async #writeGroup(group: readonly WriteJob[]): Promise<void> {
+    const chained = this.#database.batch();
+    for (const { batch } of group) {
+      for (const { key, value } of batch) {
+        if (value === null) chained.del(key);
+        else chained.put(key, value);
+      }
+    }
+    await chained.write();
   }
 
   async #clear(range: Clearing): Promise<void> {

@@ -146,7 +146,11 @@ describe('LevelStore on disk', () => {
     const store = await open(directory.path);
     await write(store, put('a', '1'));
     const batch = vi.spyOn(Level.prototype, 'batch');
-    batch.mockRejectedValueOnce(new Error('IO error: 000003.log: No space left on device'));
+    const failed = {
+      put: () => {},
+      write: () => Promise.reject(new Error('IO error: 000003.log: No space left on device')),
+    };
+    batch.mockReturnValueOnce(failed as unknown as ReturnType<typeof batch>);
     const outcomes = await Promise.allSettled([write(store, put('a', '2')), write(store, put('b', '2'))]);
     outcomes.push(...(await Promise.allSettled([write(store, put('c', '3')), sync(store)])));
     expect(text(store.getSync(bytes('a')))).toBe('1');
