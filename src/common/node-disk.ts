@@ -65,9 +65,14 @@ function writeAllSync(descriptor: number, contents: Uint8Array): void {
  * loop's time, than handing them to another thread. The disk is waited for in `sync`.
  */
 const SYNC_WRITE_BYTES_MAX = 256 * 1024;
+/** One that takes longer than this, ms, has met a device that cannot keep up: for a while another thread waits for it. */
+const SYNC_WRITE_SLOW_MS = 5;
+const SYNC_WRITE_PAUSE_MS = 1_000;
 
 class NodeFile implements DiskFile {
   readonly #descriptor: number;
+  /** When writes may be done within the call again, on the monotonic clock. */
+  #quickFrom = 0;
 
   constructor(descriptor: number) {
     this.#descriptor = descriptor;
@@ -80,8 +85,11 @@ class NodeFile implements DiskFile {
       process.nextTick(done, null);
       return;
     }
-    if (left <= SYNC_WRITE_BYTES_MAX) {
+    const start = performance.now();
+    if (left <= SYNC_WRITE_BYTES_MAX && start >= this.#quickFrom) {
       process.nextTick(done, this.#writeNow(offset, chunks, left));
+      const end = performance.now();
+      if (end - start > SYNC_WRITE_SLOW_MS) this.#quickFrom = end + SYNC_WRITE_PAUSE_MS;
       return;
     }
     const attempt = (at: number, rest: Uint8Array[]): void => {

@@ -88,6 +88,11 @@ export class ControlLinks {
     }
   }
 
+  /** A controller ends its stream with a node, which attaches again. */
+  close(controller: string, node: string): void {
+    for (const link of this.of(controller)) if (link.node.id === node) link.connection?.break();
+  }
+
   private of(id: string): Link[] {
     return this.links.filter((link) => link.node.id === id || link.controller.id === id);
   }

@@ -237,7 +237,7 @@ export class Invariants {
         report.state !== 'damaged' || facts.injured,
         () => `invariant 9: ${node} p${report.partition} is found damaged, but nothing has damaged it`,
       );
-      if (report.state === 'damaged' || report.state === 'removed' || report.state === 'installing') continue;
+      if (report.state === 'damaged' || report.state === 'removed') continue;
       this.checkReport(node, facts, report);
     }
   }

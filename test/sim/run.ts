@@ -142,7 +142,7 @@ function settle(cluster: Cluster): void {
   for (const node of cluster.nodes) {
     for (const report of node.core?.reportAll() ?? []) {
       const generation = cluster.invariants.durableLog(node.id, report.partition)?.meta?.generation;
-      if (report.state === 'damaged' || report.state === 'installing' || generation === undefined) continue;
+      if (report.state === 'damaged' || generation === undefined) continue;
       pending += 1;
       cluster.rows.copy(node.id, node.store, report.partition, generation, () => {
         pending -= 1;

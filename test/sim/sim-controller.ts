@@ -201,9 +201,11 @@ export class SimController {
       world.trace(`${this.id}: ${level} ${event} ${JSON.stringify(fields)}`);
     }
     for (const { node, code, message } of rejections) {
-      // Whether it is one, the node knows: what is rejected here may be a run that has ended meanwhile.
-      world.check(code === 'ROLLED_BACK', () => `${this.id} rejects ${node}: ${code} ${message}`);
-      control.toNode(this.id, node, { rolledBack: message });
+      world.check(code !== 'WRONG_CLUSTER', () => `${this.id} rejects ${node}: ${code} ${message}`);
+      world.count(`rejected ${code}`);
+      // Whether it is an old copy, the node knows: what is rejected here may be a run that has ended meanwhile.
+      if (code === 'ROLLED_BACK') control.toNode(this.id, node, { rolledBack: message });
+      else control.close(this.id, node);
     }
   }
 }

@@ -31,6 +31,8 @@ export class ScriptedCluster {
   linked: (a: string, b: string) => boolean = () => true;
   /** Messages from controllers to nodes pass only when this says so. */
   passes: (kind: 'seal' | 'prepare' | 'push', node: string) => boolean = () => true;
+  /** Of a cluster that is formed from now on. */
+  replicationFactor = 3;
   private readonly committed = new Map<number, Entry[]>();
   private readonly partitions: number;
   private steps = 0;
@@ -46,7 +48,11 @@ export class ScriptedCluster {
   start(options: Partial<ControllerOptions> = {}, seed = 1 + this.runs.length): Run {
     const controller = new Controller({
       random: createRandom(seed),
-      bootstrap: { initialNodes: this.nodes.size, partitions: this.partitions, replicationFactor: 3 },
+      bootstrap: {
+        initialNodes: this.nodes.size,
+        partitions: this.partitions,
+        replicationFactor: this.replicationFactor,
+      },
       options,
     });
     const run: Run = { controller, attached: new Set(), reported: new Map(), paused: false };

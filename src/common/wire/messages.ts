@@ -168,7 +168,7 @@ export interface Heartbeat {
   diskFull: boolean;
   durableLsn: number;
 }
-export type ReplicaState = 'follower' | 'leader' | 'learner' | 'installing' | 'damaged' | 'removed';
+export type ReplicaState = 'follower' | 'leader' | 'learner' | 'damaged' | 'removed';
 export interface ReplicaReport {
   partition: number;
   replica: string;

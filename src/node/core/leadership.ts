@@ -230,7 +230,8 @@ export class Leadership {
   }
 
   private mismatched(progress: Progress, reply: AppendReply): void {
-    if (progress.state === 'snapshot' || progress.state === 'reading') return;
+    if (progress.state === 'snapshot') return this.senders.get(progress.snapshot)?.notHeld();
+    if (progress.state === 'reading') return;
     // A real mismatch hints below what was asked; anything else answers an append from before the last correction.
     if (progress.state === 'probe' && reply.hintIndex + 1 >= progress.next) return;
     progress.probe(reply.hintIndex + 1);

@@ -63,6 +63,26 @@ describe('a replica among others', () => {
     expect(bench.nodes.map(({ replica }) => replica.machine.appliedIndex)).toEqual([102, 102, 102]);
   });
 
+  it('offers a snapshot again to one that has given it up after all of it was sent', () => {
+    const bench = threeNodes();
+    const [a, , c] = bench.trio;
+    bench.cut.add('c');
+    for (let sequence = 1; sequence <= 8; sequence++) {
+      bench.put('a', { sequence, key: Buffer.from('k') }, Buffer.alloc(MIB / 2));
+      bench.advance(40);
+    }
+    a.wal.length = 0;
+    c.disk = false;
+    bench.cut.delete('c');
+    bench.advance(1_000);
+    expect(c.eventNames).toContain('snapshot_started');
+    expect(bench.delivered.get('snapshotChunk')).toBe(1);
+    c.replica.endInstall('given up by the test');
+    c.disk = true;
+    bench.advance(2_000);
+    expect(c.replica.machine.appliedIndex).toBe(a.replica.machine.appliedIndex);
+  });
+
   it('refuses clients while it leads more than it may hold, and takes them again after', () => {
     const bench = threeNodes();
     const [a] = bench.trio;

@@ -177,6 +177,11 @@ export class SnapshotSender {
     this.offer();
   }
 
+  /** The receiver has answered that it does not hold it. It may be installing, and then ignores the offer, or have given up. */
+  notHeld(): void {
+    if (this.sentAll && this.leadership.host.now - this.lastOfferAt >= OFFER_MS) this.offer();
+  }
+
   /** Repeats the offer until it is taken. Returns true when the snapshot has been given up. */
   tick(): boolean {
     const { now } = this.leadership.host;

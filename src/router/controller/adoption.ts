@@ -9,7 +9,7 @@ import { contradicts, hearPromise } from './failover.ts';
 import type { NodeState } from './nodes.ts';
 import { finishPlan } from './planner.ts';
 import { sameLeader, sameRecord } from './record-rules.ts';
-import { formerRuns, rollbackProblem } from './runs.ts';
+import { formerRuns, isOvertaken, rollbackProblem } from './runs.ts';
 
 /** Collects promises, and records that the node was once pushed and that say more than ours. */
 export function hearNode(context: Context, node: NodeState): void {
@@ -97,24 +97,30 @@ export function writeNodes(context: Context, now: number): void {
   const { nodes, store } = context;
   for (const id of nodes.watchedIds()) {
     const key = `node/${id}` as const;
-    if (store.busy(key)) continue;
+    refuseRun(context, now, id);
     const stored = store.node(id);
-    refuseOldCopy(context, now, id, stored);
+    if (store.busy(key)) continue;
     const verdict = nodes.verdict(id);
     const present = nodes.recordOf(id);
     const dead = stored !== null && !verdict.alive ? { ...stored, ...deathOf(verdict) } : null;
-    // A run that another one has followed is over, though its end may not have been noticed here.
-    const over = stored?.formerRuns.some((former) => former.run === present?.run);
     const wanted =
-      present === null || over ? dead : { ...present, formerRuns: formerRuns(stored, present.incarnation) };
+      present === null ? dead : { ...present, formerRuns: formerRuns(stored, present.incarnation) };
     if (wanted === null || (stored !== null && sameNode(stored, wanted))) continue;
     store.write([{ key, revision: store.revisionOf(key) + 1, value: wanted }]);
   }
 }
 
-function refuseOldCopy(context: Context, now: number, id: string, stored: NodeRecord | null): void {
+/** Ends the stream of a run that may not take part. Before anything of it counts: also while its record is being written. */
+export function refuseRun(context: Context, now: number, id: string): void {
   const node = context.nodes.get(id);
+  const stored = context.store.node(id);
   if (node?.attached !== true) return;
+  if (isOvertaken(stored, node)) {
+    const message = `another run of ${id} has been admitted since this one attached`;
+    context.rejections.push({ node: id, code: 'UNAVAILABLE', message });
+    context.nodes.refuse(now, id);
+    return;
+  }
   const problem = rollbackProblem(stored, node) || node.regressed;
   if (problem === '') return;
   const message = `the data directory of ${id} is an old copy: ${problem}`;

@@ -9,7 +9,7 @@ import type { Prepare, Seal, SealReply } from '../../common/wire/messages.ts';
 import type { NodeRegistry } from './nodes.ts';
 import { checkTransition } from './record-rules.ts';
 import type { StoreView } from './store-view.ts';
-import type { ControllerEvent, ControllerOptions } from './types.ts';
+import type { ControllerEvent, ControllerOptions, RejectionCode } from './types.ts';
 
 /** When something was last sent to a node, on which of its streams, and how long to wait before sending it again. */
 export interface Sent {
@@ -120,7 +120,7 @@ export interface Context {
   seals: { node: string; seal: Seal }[];
   prepares: { node: string; prepare: Prepare }[];
   events: ControllerEvent[];
-  rejections: { node: string; code: 'WRONG_CLUSTER' | 'ROLLED_BACK'; message: string }[];
+  rejections: { node: string; code: RejectionCode; message: string }[];
 }
 
 /** Adds a structured log line. */

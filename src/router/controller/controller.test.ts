@@ -93,46 +93,6 @@ describe('a new cluster', () => {
     expect(controller.take().rejections).toMatchObject([{ node: 'n9', code: 'WRONG_CLUSTER' }]);
   });
 
-  it('refuses an old copy of a directory, and never names its run', () => {
-    const cluster = settledCluster();
-    const { controller } = cluster.runs[0]!;
-    const { incarnation } = cluster.node('n2');
-    const named = controller.topology().nodes.find(({ id }) => id === 'n2')!.run;
-    const attach = (runs: readonly string[], durableLsn: number) => {
-      controller.nodeAttached(cluster.now, 'n2', {
-        incarnation,
-        boot: 1,
-        register: {
-          address: 'n2:1',
-          clientAddress: 'n2:2',
-          zone: 'n2',
-          pid: 1,
-          admittedBoot: 0,
-          runs,
-          durableLsn,
-        },
-        clusterId: '',
-        reports: [],
-        knownTopology: null,
-      });
-      return controller.take();
-    };
-    for (const runs of [['c1'], ['c1', 'c2']]) {
-      const { rejections, cas } = attach(runs, 9);
-      expect(rejections).toMatchObject([{ node: 'n2', code: 'ROLLED_BACK' }]);
-      expect(cas).toEqual([]);
-    }
-    // A run that goes on from the one that is named, but whose WAL is shorter than it was.
-    attach([named], 9);
-    controller.nodeMessage(cluster.now, 'n2', {
-      heartbeat: { sequence: 1, draining: false, diskBytes: 0, diskFull: false, durableLsn: 20 },
-    });
-    expect(attach([named, 'r2'], 19).rejections).toMatchObject([{ node: 'n2', code: 'ROLLED_BACK' }]);
-    const { rejections, cas } = attach([named, 'r2', 'r3'], 20);
-    expect(rejections).toEqual([]);
-    expect(cas[0]?.changes[0]?.entry.value).toMatchObject({ id: 'n2', run: 'r3' });
-  });
-
   it('replaces voters that restarted before they were ever led, without a quorum of them', () => {
     const cluster = new ScriptedCluster(THREE, 3);
     cluster.passes = () => false;

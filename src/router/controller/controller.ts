@@ -9,7 +9,7 @@ import { assert } from '../../common/errors.ts';
 import type { Random } from '../../common/random.ts';
 import type { NodeRecord, PartitionRecord, Topology } from '../../common/topology.ts';
 import type { Heartbeat, ReplicaReport, SealReply } from '../../common/wire/messages.ts';
-import { adopt, hearNode, writeNodes } from './adoption.ts';
+import { adopt, hearNode, refuseRun, writeNodes } from './adoption.ts';
 import { type Context, createPartitionState, emit, type PartitionState } from './context.ts';
 import {
   confirmWhenEstablished,
@@ -103,7 +103,7 @@ export class Controller {
     assert(this.formation.mode !== 'starting', 'the controller is loaded before nodes attach');
     const cluster = this.context.store.cluster();
     if (cluster !== null && !this.belongs(id, attachment, cluster.clusterId)) return;
-    this.context.nodes.attach(now, id, attachment);
+    this.context.nodes.attach(now, id, attachment, this.context.store.node(id)?.run ?? '');
     this.context.quietSince = now;
     const { incarnation, boot } = attachment;
     emit(this.context, 'info', 'node_attached', {
@@ -298,7 +298,11 @@ export class Controller {
 
   /** Takes a confirmed key over; returns the partition it belongs to, if any. */
   private settleKey(now: number, key: StoreKey, read: boolean): number | null {
-    if (key.startsWith('node/')) this.context.dirtyNodes.add(key.slice('node/'.length));
+    if (key.startsWith('node/')) {
+      const id = key.slice('node/'.length);
+      this.context.dirtyNodes.add(id);
+      refuseRun(this.context, now, id);
+    }
     if (!key.startsWith('partition/')) return null;
     const state = this.context.partitions.get(Number(key.slice('partition/'.length)));
     if (state === undefined) return null;

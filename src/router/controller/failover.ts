@@ -59,7 +59,7 @@ export function leaderProblem(context: Context, state: PartitionState, now: numb
   if (boot !== leader.boot)
     return `leader's node ${leader.node} restarted (boot ${boot}, was ${leader.boot})`;
   const health = context.nodes.health(state.partition, { id: leader.replica, node: leader.node });
-  if (health === 'lost' || health === 'installing') return `leader's replica on ${leader.node} is ${health}`;
+  if (health === 'lost') return `leader's replica on ${leader.node} is lost`;
   const report = context.nodes.reportOf(state.partition, leader);
   if (report?.ledEpoch !== record.epoch) {
     const limit = backoff(context.options.ledMs, context.options.establishMsMax, state.failures);

@@ -2,7 +2,9 @@
  * Whether a record that was found in the store at the start may be gone on from. The store may have been put back, and the
  * record name sets that were left since; the promises of its replicas tell. Every epoch that is reserved without having heard
  * them is a step towards one above those promises, where nothing contradicts it any more and the old sets seal it.
- * INVARIANT: nothing is written over a found record before a quorum of each of its sets has been heard and compared.
+ * INVARIANT: nothing is written over a found record before of each of its sets so many have been heard and compared that every
+ * quorum of it has one of them. Replicas that are lost for good cannot be heard; a set that has lost so many that this cannot
+ * be reached can never elect again, so it is enough to hear those that are left.
  * The argument is in this folder's DESIGN.md ("Rebuild").
  */
 import { type PartitionRecord, quorumSize, type Replica } from '../../common/topology.ts';
@@ -28,11 +30,14 @@ function missingOf(context: Context, record: PartitionRecord): string {
     ['voters', record.voters],
     ['previous voters', record.previousVoters],
   ] as const) {
-    const silent = set.filter((replica) => health(replica) !== 'healthy');
-    const have = set.length - silent.length;
-    if (set.length === 0 || have >= quorumSize(set.length)) continue;
+    const have = set.filter((replica) => health(replica) === 'healthy').length;
+    const left = set.filter((replica) => health(replica) !== 'lost');
+    // One more than a quorum can do without.
+    const needed = Math.min(set.length - quorumSize(set.length) + 1, left.length);
+    if (set.length === 0 || have >= needed) continue;
+    const silent = left.filter((replica) => health(replica) !== 'healthy');
     const nodes = silent.map(({ node }) => node).join(', ');
-    return `${have} of ${quorumSize(set.length)} ${name} heard of since the start; waiting for ${nodes}`;
+    return `${have} of ${needed} ${name} heard of since the start; waiting for ${nodes}`;
   }
   return '';
 }

@@ -21,6 +21,8 @@ export interface NodeState {
   readonly boot: number;
   /** Random id of the process run. */
   readonly run: string;
+  /** The run that the store named when it attached; empty: none. */
+  readonly storedRun: string;
   /** How its durable position shows its directory to be an old copy; empty if it does not. */
   readonly regressed: string;
   readonly register: Register;
@@ -39,9 +41,9 @@ interface MutableNode extends NodeState {
 
 /**
  * `unknown`: the node is not attached. `pending`: its present run was asked to create the replica and has not yet.
- * `installing`: it exists but answers nothing yet. `lost`: it will never answer again.
+ * `lost`: it will never answer again.
  */
-export type ReplicaHealth = 'healthy' | 'installing' | 'pending' | 'unknown' | 'lost';
+export type ReplicaHealth = 'healthy' | 'pending' | 'unknown' | 'lost';
 
 function setReport(reports: Map<number, Map<string, ReplicaReport>>, report: ReplicaReport): void {
   const ofPartition = reports.get(report.partition);
@@ -69,7 +71,7 @@ export class NodeRegistry {
     if (!this.verdicts.has(node)) this.verdicts.set(node, this.detector.verdict(now, node));
   }
 
-  attach(now: number, id: string, attachment: NodeAttachment): void {
+  attach(now: number, id: string, attachment: NodeAttachment, storedRun: string): void {
     const previous = this.nodes.get(id);
     const reports = new Map<number, Map<string, ReplicaReport>>();
     for (const report of attachment.reports) setReport(reports, report);
@@ -87,6 +89,7 @@ export class NodeRegistry {
       incarnation,
       boot: attachment.boot,
       run,
+      storedRun,
       regressed,
       register: attachment.register,
       clusterId: attachment.clusterId,
@@ -205,7 +208,7 @@ export class NodeRegistry {
       return mayCreateReplica(replica.id, run) ? 'pending' : 'lost';
     }
     if (report.state === 'damaged' || report.state === 'removed') return 'lost';
-    return report.state === 'installing' ? 'installing' : 'healthy';
+    return 'healthy';
   }
 
   /** Names a new replica for the present run of a node that has been attached. */

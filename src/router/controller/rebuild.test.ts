@@ -174,6 +174,30 @@ describe('a store that went back in time', () => {
     expect(cluster.store.record(0).voters.map(({ node }) => node)).toContain(newcomer);
   });
 
+  it.each([1, 2])(
+    'gives up a change of voters whose target is lost, with %i of them, also after its start',
+    (factor) => {
+      const cluster = new ScriptedCluster(THREE, 1);
+      cluster.replicationFactor = factor;
+      const { controller } = cluster.start();
+      cluster.until('first leader', () => cluster.settled());
+      const before = cluster.store.record(0).voters;
+      const target = THREE.find((node) => !before.some((voter) => voter.node === node))!;
+      cluster.write(0, 3);
+      controller.moveVoter(0, before[0]!.id, target);
+      cluster.passes = (kind) => kind !== 'seal';
+      cluster.until('new voters', () => cluster.store.record(0).previousVoters.length > 0);
+      cluster.stopControllers();
+      cluster.node(target).wipe();
+      cluster.node(target).restart();
+      cluster.passes = () => true;
+      cluster.start({}, 9);
+      cluster.until('the voters of before', () => cluster.settled(), 30_000);
+      expect(cluster.store.record(0).led).toBe(true);
+      expect(cluster.committedCount(0)).toBeGreaterThanOrEqual(3);
+    },
+  );
+
   it('makes no voter anew by a record from before the first leader while others may know of one', () => {
     const cluster = settledCluster(1);
     const { voters, leader } = cluster.store.record(0);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { FormerRun, NodeRecord } from '../../common/topology.ts';
-import { FORMER_RUNS_MAX, formerRuns, isAdmitted, rollbackProblem } from './runs.ts';
+import { FORMER_RUNS_MAX, formerRuns, isAdmitted, isOvertaken, rollbackProblem } from './runs.ts';
 
 function stored(incarnation: string, run: string, former: readonly FormerRun[] = [], boot = 9): NodeRecord {
   const address = { address: 'a:1', clientAddress: 'a:1', zone: '', alive: true, reason: '', pid: 1 };
@@ -51,6 +51,14 @@ describe('a directory', () => {
 });
 
 describe('the store', () => {
+  it('names a run of another directory after one has attached: that one may be over', () => {
+    const node = { incarnation: 'i', storedRun: 'r1' };
+    expect(isOvertaken(null, node)).toBe(false);
+    expect(isOvertaken(stored('i', 'r2'), node)).toBe(false);
+    expect(isOvertaken(stored('j', 'r1'), node)).toBe(false);
+    expect(isOvertaken(stored('j', 's1'), node)).toBe(true);
+  });
+
   it('admits the run that it names, and no other', () => {
     expect(isAdmitted(stored('i', 'r2'), attached('i', ['r1', 'r2']))).toBe(true);
     expect(isAdmitted(stored('i', 'r1'), attached('i', ['r1', 'r2']))).toBe(false);

@@ -23,6 +23,17 @@ export function rollbackProblem(
   return `it knows nothing of run ${last.run} (boot ${last.boot}), and was last admitted with boot ${register.admittedBoot}`;
 }
 
+/**
+ * Whether a run on another directory of the node has been named since this one attached: this one is over, or nobody knows which
+ * of them lives. Whoever does attaches again.
+ */
+export function isOvertaken(
+  stored: NodeRecord | null,
+  { incarnation, storedRun }: Pick<NodeState, 'incarnation' | 'storedRun'>,
+): boolean {
+  return stored !== null && stored.incarnation !== incarnation && stored.run !== storedRun;
+}
+
 /** Whether the store names this very run: only then may the node take part. */
 export function isAdmitted(
   stored: NodeRecord | null,

@@ -50,6 +50,9 @@ export interface ControllerEvent {
   readonly [field: string]: string | number | boolean;
 }
 
+/** Why a node's stream is ended. UNAVAILABLE: it may attach again; the others are final for its process. */
+export type RejectionCode = 'WRONG_CLUSTER' | 'ROLLED_BACK' | 'UNAVAILABLE';
+
 /** What the shell has to do, in any order. Drained by `Controller.take`. */
 export interface Effects {
   readonly cas: readonly CasEffect[];
@@ -61,7 +64,7 @@ export interface Effects {
   /** Nodes to be told a failure and cut off. */
   readonly rejections: readonly {
     readonly node: string;
-    readonly code: 'WRONG_CLUSTER' | 'ROLLED_BACK';
+    readonly code: RejectionCode;
     readonly message: string;
   }[];
   readonly events: readonly ControllerEvent[];
