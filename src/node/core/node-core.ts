@@ -248,6 +248,7 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   durable(lsn: number): void {
     this.durableLsn = lsn;
+    this.replicas.onDurable();
     for (const partition of this.awaiting) {
       const replica = this.replicas.byPartition.get(partition);
       replica?.onDurable();

@@ -33,6 +33,8 @@ const BLANK: AppliedMark = { index: 0, epoch: 0, logTime: 0 };
 export class ReplicaSet {
   readonly byPartition = new Map<number, Replica>();
   private readonly host: Host;
+  /** Whose rows are still there, by the record that drops them. */
+  private readonly dropped: { lsn: number; partition: number; generation: number }[] = [];
   private readonly created = new Set<string>();
   private readonly newestGeneration: number;
 
@@ -155,6 +157,15 @@ export class ReplicaSet {
     return replica;
   }
 
+  /** Clears the rows of dropped replicas once that is durable: a crash before finds the replica, and has to find its rows. */
+  onDurable(): void {
+    while (this.dropped[0] !== undefined && this.dropped[0].lsn <= this.host.durableLsn) {
+      const { partition, generation } = this.dropped.shift()!;
+      // A replica made later gets a higher generation, so nothing is ever written into the range being cleared.
+      this.clear(partition, generation + 1);
+    }
+  }
+
   // ---------------------------------------------------------------- records
 
   /** Follows a newer record: hands it to the replica it names, creates or drops one. */
@@ -214,9 +225,8 @@ export class ReplicaSet {
     const { partition } = replica;
     replica.retire(reason);
     this.byPartition.delete(partition);
-    this.host.appendWal({ type: 'drop', partition });
-    // A replica made later gets a higher generation, so nothing is ever written into the range being cleared.
-    this.clear(partition, replica.meta.generation + 1);
+    const lsn = this.host.appendWal({ type: 'drop', partition });
+    this.dropped.push({ lsn, partition, generation: replica.meta.generation });
     this.host.event({
       level: 'info',
       event: 'replica_dropped',

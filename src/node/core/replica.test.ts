@@ -83,6 +83,33 @@ describe('a replica among others', () => {
     expect(c.replica.machine.appliedIndex).toBe(a.replica.machine.appliedIndex);
   });
 
+  it('keeps the rows of a replica that it has dropped until that is durable', () => {
+    const bench = threeNodes();
+    const [a, b, c] = bench.trio;
+    bench.put('a', { sequence: 1 });
+    bench.advance(100);
+    const rows = c.rows.size;
+    expect(rows).toBeGreaterThan(0);
+    c.fsyncs = false;
+    const leader = { replica: a.replicaName.id, node: 'a', boot: 1 };
+    const voters = [a.replicaName, b.replicaName];
+    bench.push({
+      epoch: 1,
+      reservationId: 'e1',
+      configuration: 2,
+      voters,
+      leader,
+      led: true,
+      established: true,
+    });
+    expect(c.eventNames).toContain('replica_dropped');
+    bench.advance(100);
+    expect(c.rows.size).toBe(rows);
+    c.fsyncs = true;
+    bench.advance(100);
+    expect(c.rows.size).toBe(0);
+  });
+
   it('refuses clients while it leads more than it may hold, and takes them again after', () => {
     const bench = threeNodes();
     const [a] = bench.trio;
