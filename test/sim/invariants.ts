@@ -68,13 +68,14 @@ export class Invariants {
     return this.facts.replicas.get(replica)?.dead === true;
   }
 
-  /** Whether a partition keeps a quorum of trusted replicas in every set when this node's replica is lost. */
+  /** Whether every set of a partition's record keeps a quorum of intact replicas when this node's replica is lost (G1). */
   toleratesLoss(partition: number, node: string): boolean {
     const { record, forgotten } = this.facts.partition(partition);
-    if (forgotten > 0 || record === null || !record.established || record.previousVoters.length > 0)
-      return false;
-    const lost = record.voters.filter((voter) => voter.node === node || this.facts.isLost(voter));
-    return record.voters.length - lost.length >= quorumSize(record.voters.length);
+    if (forgotten > 0 || record === null) return false;
+    return [record.voters, record.previousVoters].every((set) => {
+      const intact = set.filter((voter) => voter.node !== node && !this.facts.isLost(voter));
+      return set.length === 0 || intact.length >= quorumSize(set.length);
+    });
   }
 
   /** Whether the store may forget records of this partition: nothing that they tell of is lost as well. */

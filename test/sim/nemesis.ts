@@ -1,9 +1,9 @@
 /**
  * The nemesis: plans all faults of a run from the seed before the run begins, injects them, and heals. A plan is a list,
  * so that a failing run can be tried again without some of them (shrink.ts).
- * It injures no more than the promises allow: at most one replica of a partition is wiped or damaged until the record
- * names it no more, and none from the moment at which the topology store is put back until every partition is
- * established again; nor is the store put back while a replica is lost. What a fault does is up to *-faults.ts.
+ * It injures no more than the promises allow: every set of voters that a record names keeps a quorum that is neither wiped
+ * nor damaged, at any time, and none is injured from the moment at which the topology store is put back until every
+ * partition is established again; nor is the store put back while a replica is lost. What a fault does is up to *-faults.ts.
  */
 import { createRandom } from '../../src/common/random.ts';
 import type { Cluster } from './cluster.ts';
