@@ -80,6 +80,12 @@ export interface Verdict {
   readonly ms: number;
 }
 
+/** How the search for a seed ended. */
+export interface Hunted extends Verdict {
+  /** Seeds that would have killed the mutant, but that the code as it is fails as well: with these reasons. */
+  readonly unclean: readonly { readonly seed: number; readonly reason: string }[];
+}
+
 function run(args: readonly string[], mutant: Mutant | null): Promise<{ status: number; output: string }> {
   // Nothing of the vitest that this may run in.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('VITEST')));
@@ -140,8 +146,17 @@ export async function runSuite(mutant: Mutant): Promise<string[]> {
   return file.assertionResults.filter(({ status }) => status === 'failed').map(({ fullName }) => fullName);
 }
 
-/** Tries a mutant: its file of unit tests, or the seed on record and then the seeds from 1 up to `seeds`, until one kills it. */
-export async function hunt(mutant: Mutant, seeds: number): Promise<Verdict> {
+/** How the code as it is fails a seed with the options of a mutant; null: it passes. */
+async function cleanFailure({ name }: Mutant, seed: number): Promise<string | null> {
+  const [verdict] = await runTasks([{ name, from: seed, to: seed + 1 }], null);
+  return verdict!.seed === null ? (verdict!.otherwise[0]?.reason ?? null) : verdict!.reason;
+}
+
+/**
+ * Tries a mutant: its file of unit tests, or the seed on record and then the seeds from 1 up to `seeds`, until one kills it.
+ * Another seed than the one on record counts only if the code as it is passes it.
+ */
+export async function hunt(mutant: Mutant, seeds: number): Promise<Hunted> {
   const { name, seed: known = 0 } = mutant;
   if (mutant.suite !== undefined) {
     const start = performance.now();
@@ -149,14 +164,22 @@ export async function hunt(mutant: Mutant, seeds: number): Promise<Verdict> {
     const right = failed.find((title) => mutant.caught.test(title));
     const otherwise = right === undefined ? failed.map((reason) => ({ seed: 0, reason })) : [];
     const ms = performance.now() - start;
-    return { name, seed: right === undefined ? null : 0, reason: right ?? '', otherwise, seeds: 1, ms };
+    const seed = right === undefined ? null : 0;
+    return { name, seed, reason: right ?? '', otherwise, unclean: [], seeds: 1, ms };
   }
-  let total: Verdict = { name, seed: null, reason: '', otherwise: [], seeds: 0, ms: 0 };
+  let total: Hunted = { name, seed: null, reason: '', otherwise: [], unclean: [], seeds: 0, ms: 0 };
   const carryOut = async (from: number, to: number): Promise<void> => {
     const [part] = await runTasks([{ name, from, to }], mutant);
     const { seed, reason } = part!;
     const otherwise = [...total.otherwise, ...part!.otherwise].slice(0, 3);
-    total = { name, seed, reason, otherwise, seeds: total.seeds + part!.seeds, ms: total.ms + part!.ms };
+    const [seedsTried, ms] = [total.seeds + part!.seeds, total.ms + part!.ms];
+    total = { ...total, seed, reason, otherwise, seeds: seedsTried, ms };
+    if (seed === null || seed === known) return;
+    const failure = await cleanFailure(mutant, seed);
+    if (failure === null) return;
+    const unclean = [...total.unclean, { seed, reason: failure }];
+    total = { ...total, seed: null, reason: '', unclean };
+    if (seed + 1 < to) await carryOut(seed + 1, to);
   };
   if (known > 0) await carryOut(known, known + 1);
   for (let from = 1; from <= seeds && total.seed === null; from += SEEDS_PER_CHILD)
