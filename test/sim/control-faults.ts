@@ -6,25 +6,27 @@ import { both, cutFor } from './network-faults.ts';
 import type { SimNode } from './sim-node.ts';
 
 /** Crashes a controller, or starts one that is down. */
-export function controller(injection: Injection): void {
+export function controller(injection: Injection): boolean {
   const { controllers } = injection.cluster;
   const chosen = injection.pick(controllers);
   if (!chosen.running) {
     chosen.start();
-    return;
+    return true;
   }
   chosen.crash();
   injection.later(injection.between(50, 1_500), () => {
     if (!chosen.running && (!injection.healed || chosen === controllers[0])) chosen.start();
   });
+  return true;
 }
 
 /** Takes the topology store away, or lets it leave outcomes unknown. */
-export function store(injection: Injection): void {
+export function store(injection: Injection): boolean {
   const { cluster } = injection;
   if (injection.chance(0.5)) cluster.store.unavailable = true;
   else cluster.storeUnsure = true;
   injection.later(injection.between(50, 1_000), () => cluster.healStore());
+  return true;
 }
 
 /**
@@ -32,7 +34,7 @@ export function store(injection: Injection): void {
  * with later contents goes on, and none of their writes arrives. Waits until no replica is lost: the store's newest
  * writes and the disk of a replica are not promised to be lost at once.
  */
-export function restored(injection: Injection): void {
+export function restored(injection: Injection): boolean {
   const { cluster } = injection;
   let left = 50;
   const poll = (): void => {
@@ -45,6 +47,7 @@ export function restored(injection: Injection): void {
     const what = backup.entries.size === 0 ? 'emptied' : 'put back';
     injection.trace(`the topology store is ${what}, to commit ${backup.revision}`);
     world.count(`store ${what}`);
+    injection.bites();
     cluster.restoreStore(backup);
     for (const each of controllers) {
       injection.later(injection.between(10, 400), () => {
@@ -53,6 +56,7 @@ export function restored(injection: Injection): void {
     }
   };
   poll();
+  return false;
 }
 
 /** What the store held at some moment since the cluster was formed; often a recent one, sometimes nothing. */
@@ -68,13 +72,28 @@ function pickBackup(injection: Injection): StoreState {
  * Asks the controllers to move a voter to a node that has none of that partition. Now and then the leader is cut off from
  * them as soon as the new voters are reserved, so that the change goes on without its answer.
  */
-export function move(injection: Injection): void {
+export function move(injection: Injection): boolean {
   const { invariants, ghosts } = injection.cluster;
   const { partition } = injection.pick(ghosts);
   const record = invariants.record(partition);
-  const moved = moveAway(injection, partition) !== null;
-  if (moved && record !== null && !injection.patient && injection.chance(0.3))
-    silenceOnceReserved(injection, record);
+  const node = moveAway(injection, partition);
+  if (node === null || record === null) return false;
+  whenNamed(injection, partition, node);
+  if (!injection.patient && injection.chance(0.3)) silenceOnceReserved(injection, record);
+  return false;
+}
+
+/** A move bites when the record names the node it goes to. */
+function whenNamed(injection: Injection, partition: number, node: SimNode): void {
+  const { recordListeners } = injection.cluster;
+  const listener = (record: PartitionRecord): void => {
+    const named = [...record.voters, ...record.learners].some((replica) => replica.node === node.id);
+    if (record.partition !== partition || !named) return;
+    recordListeners.delete(listener);
+    injection.bites();
+  };
+  recordListeners.add(listener);
+  injection.later(3_000, () => recordListeners.delete(listener));
 }
 
 /** Cuts the leader of a partition off from the controllers when other voters are reserved. */
@@ -101,7 +120,7 @@ function silenceOnceReserved(
  * Moves a voter, and once the new voters have a leader, cuts off a quorum of them that leaves one of the previous voters:
  * it commits what only the pair of both sets tells of, and the controllers hear nothing of it and go back.
  */
-export function strand(injection: Injection): void {
+export function strand(injection: Injection): boolean {
   const { cluster } = injection;
   const { partition } = injection.pick(cluster.ghosts);
   const { world } = cluster;
@@ -119,20 +138,22 @@ export function strand(injection: Injection): void {
       ...cluster.controllers.map(({ id }) => [node, id] as const),
     ]);
     cutFor(injection, `strands ${inside.join(' ')}`, links, injection.between(500, 2_500));
+    injection.bites();
   };
   cluster.recordListeners.add(listener);
   world.schedule(injection.between(500, 3_000), () => cluster.recordListeners.delete(listener));
+  return false;
 }
 
 /**
  * Moves a voter to a node with a slow store, and deposes the leader while its snapshot is installed there; the next leader
  * is heard of there, but its own snapshot does not come: the install ends under a later promise than it began.
  */
-export function overtake(injection: Injection): void {
+export function overtake(injection: Injection): boolean {
   const { cluster } = injection;
   const { partition } = injection.pick(cluster.ghosts);
   const node = moveAway(injection, partition);
-  if (node === null) return;
+  if (node === null) return false;
   const { store } = node;
   store.slowDown(injection.between(100, 400));
   injection.later(3_000, () => store.slowDown(0));
@@ -151,6 +172,7 @@ export function overtake(injection: Injection): void {
   };
   cluster.recordListeners.add(listener);
   injection.later(3_000, () => cluster.recordListeners.delete(listener));
+  return false;
 }
 
 /** Cuts a leader off from a node as soon as that one has promised its epoch. */
@@ -166,6 +188,7 @@ function silenceOnceHeard(
     const report = node.core?.reportAll().find((found) => found.partition === partition);
     if (report !== undefined && report.promiseEpoch >= epoch) {
       cutFor(injection, 'overtakes', both(leader, node.id), injection.between(300, 1_000));
+      injection.bites();
     } else if (left > 0) {
       left -= 1;
       injection.unlessHealed(1, poll);
@@ -174,7 +197,10 @@ function silenceOnceHeard(
   poll();
 }
 
-/** Asks the controllers to move a voter to a node that has none of that partition, and returns it; null if there is none. */
+/**
+ * Asks the controllers to move a voter to a node that has none of that partition, again and again because they forget it
+ * when they crash. Returns the node; null if there is none.
+ */
 function moveAway(injection: Injection, partition: number): SimNode | null {
   const { controllers, invariants, nodes } = injection.cluster;
   const record = invariants.record(partition);
@@ -182,7 +208,13 @@ function moveAway(injection: Injection, partition: number): SimNode | null {
   if (record === null || free.length === 0) return null;
   const voter = injection.pick(record.voters);
   const node = injection.pick(free);
-  for (const each of controllers) each.moveVoter(partition, voter.id, node.id);
+  let left = 20;
+  const ask = (): void => {
+    for (const each of controllers) each.moveVoter(partition, voter.id, node.id);
+    left -= 1;
+    if (left > 0) injection.unlessHealed(100, ask);
+  };
+  ask();
   return node;
 }
 

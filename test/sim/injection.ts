@@ -16,18 +16,31 @@ export interface InjectionHost {
   readonly healed: boolean;
 }
 
-/** Hurts the cluster once; what ends later ends by itself, or when the nemesis heals. */
-export type Fault = (injection: Injection) => void;
+/**
+ * Hurts the cluster once; what ends later ends by itself, or when the nemesis heals. Returns whether it bit: a fault that
+ * waits for its moment returns false, and says so later with `bites`.
+ */
+export type Fault = (injection: Injection) => boolean;
 
 export class Injection {
   readonly cluster: Cluster;
   private readonly host: InjectionHost;
   private readonly random: Random;
+  private readonly kind: string;
+  private bit = false;
 
-  constructor(host: InjectionHost, seed: number) {
+  constructor(host: InjectionHost, kind: string, seed: number) {
     this.host = host;
+    this.kind = kind;
     this.cluster = host.cluster;
     this.random = createRandom(seed);
+  }
+
+  /** The fault has hurt something; counted once. */
+  bites(): void {
+    if (this.bit) return;
+    this.bit = true;
+    this.cluster.world.count(`fault ${this.kind}`);
   }
 
   get patient(): boolean {

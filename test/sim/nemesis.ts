@@ -39,9 +39,9 @@ const FAULTS = {
   router: { weight: 3, inject: routers.router },
   store: { weight: 2, inject: control.store },
   restored: { weight: 1, inject: control.restored },
-  move: { weight: 2, inject: control.move },
-  strand: { weight: 2, inject: control.strand },
-  overtake: { weight: 1, inject: control.overtake },
+  move: { weight: 3, inject: control.move },
+  strand: { weight: 4, inject: control.strand },
+  overtake: { weight: 4, inject: control.overtake },
 } as const satisfies Record<string, { readonly weight: number; readonly inject: Fault }>;
 
 /** Name of a kind of fault. */
@@ -105,9 +105,10 @@ export class Nemesis implements InjectionHost {
     for (const { index, atMs, kind, seed } of plan) {
       world.schedule(atMs, () => {
         if (this.healed) return;
-        world.count(`fault ${kind}`);
+        world.count(`planned ${kind}`);
         world.trace(`nemesis: fault ${index}, ${kind}`);
-        FAULTS[kind].inject(new Injection(this, seed));
+        const injection = new Injection(this, kind, seed);
+        if (FAULTS[kind].inject(injection)) injection.bites();
       });
     }
   }
@@ -138,6 +139,6 @@ export class Nemesis implements InjectionHost {
   }
 
   private end(node: Cluster['nodes'][number]): void {
-    new Injection(this, 1).restart(node, 'process', 1);
+    new Injection(this, 'drain', 1).restart(node, 'process', 1);
   }
 }

@@ -7,14 +7,20 @@ import type { Injection } from './injection.ts';
 /** A direction between two places. */
 export type Link = readonly [from: string, to: string];
 
-/** Cuts directions; they are mended after a while or when the nemesis heals. */
-export function cutFor(injection: Injection, what: string, links: readonly Link[], durationMs: number): void {
+/** Cuts directions; they are mended after a while or when the nemesis heals. Returns false if there are none. */
+export function cutFor(
+  injection: Injection,
+  what: string,
+  links: readonly Link[],
+  durationMs: number,
+): boolean {
   const { network } = injection.cluster;
   injection.trace(`${what}: cuts ${links.map(([from, to]) => `${from}>${to}`).join(' ')}`);
   for (const [from, to] of links) network.cut(from, to);
   injection.unlessHealed(durationMs, () => {
     for (const [from, to] of links) network.mend(from, to);
   });
+  return links.length > 0;
 }
 
 /** Both directions between two places. */
@@ -32,7 +38,7 @@ function servers(injection: Injection): string[] {
 }
 
 /** Cuts a node off: one way or both, from some places or all; often its clients go on reaching it. */
-export function split(injection: Injection): void {
+export function split(injection: Injection): boolean {
   const node = injection.victim();
   const inward = injection.chance(0.7);
   const outward = !inward || injection.chance(0.6);
@@ -44,16 +50,16 @@ export function split(injection: Injection): void {
     if (inward) links.push([place, node.id]);
     if (outward) links.push([node.id, place]);
   }
-  cutFor(injection, `split of ${node.id}`, links, injection.between(50, 2_000));
+  return cutFor(injection, `split of ${node.id}`, links, injection.between(50, 2_000));
 }
 
 /** Cuts a node off from everybody but the clients: a leader that does not know that it is none any more. */
-export function isolate(injection: Injection): void {
+export function isolate(injection: Injection): boolean {
   const node = injection.victim();
   const links = servers(injection)
     .filter((place) => place !== node.id)
     .flatMap((place) => both(place, node.id));
-  cutFor(injection, `isolation of ${node.id}`, links, injection.between(800, 2_500));
+  return cutFor(injection, `isolation of ${node.id}`, links, injection.between(800, 2_500));
 }
 
 /**
@@ -61,11 +67,11 @@ export function isolate(injection: Injection): void {
  * next leader as well: when the cut is mended, followers meet a leader that knows nothing of what they hold, nor where
  * it begins.
  */
-export function minority(injection: Injection): void {
+export function minority(injection: Injection): boolean {
   const { invariants, ghosts, nodes } = injection.cluster;
   const { partition } = injection.pick(ghosts);
   const before = invariants.record(partition);
-  if (before?.leader == null) return;
+  if (before?.leader == null) return false;
   const leader = before.leader.node;
   const others = before.voters.map(({ node }) => node).filter((node) => node !== leader);
   const inside = [leader, ...injection.shuffle(others).slice(0, Math.ceil(others.length / 2) - 1)];
@@ -74,7 +80,7 @@ export function minority(injection: Injection): void {
     .flatMap((place) => inside.flatMap((cut) => both(cut, place)));
   const durationMs = injection.between(400, 2_500);
   cutFor(injection, `minority of ${inside.join(' ')}`, links, durationMs);
-  if (injection.chance(0.3)) return;
+  if (injection.chance(0.3)) return true;
   const until = injection.cluster.world.now + durationMs;
   const poll = (): void => {
     const record = invariants.record(partition);
@@ -84,20 +90,21 @@ export function minority(injection: Injection): void {
     else if (next?.running) injection.restart(next, 'process', 300);
   };
   poll();
+  return true;
 }
 
 /** Divides nodes, controllers and routers into two groups that do not hear each other. */
-export function halves(injection: Injection): void {
+export function halves(injection: Injection): boolean {
   const places = injection.shuffle(servers(injection));
   const size = 1 + Math.floor(injection.between(0, places.length - 1));
   const links = places
     .slice(0, size)
     .flatMap((left) => places.slice(size).flatMap((right) => both(left, right)));
-  cutFor(injection, 'two halves', links, injection.between(100, 2_000));
+  return cutFor(injection, 'two halves', links, injection.between(100, 2_000));
 }
 
 /** Lets every node hear its two neighbours only: each has a quorum, and no two the same. */
-export function ring(injection: Injection): void {
+export function ring(injection: Injection): boolean {
   const nodes = injection.shuffle(injection.cluster.nodes.map(({ id }) => id));
   const links: Link[] = [];
   for (const [at, left] of nodes.entries()) {
@@ -108,21 +115,21 @@ export function ring(injection: Injection): void {
         links.push([left, right]);
     }
   }
-  cutFor(injection, 'ring', links, injection.between(100, 2_000));
+  return cutFor(injection, 'ring', links, injection.between(100, 2_000));
 }
 
 /** Two halves that only one node reaches both of. */
-export function bridge(injection: Injection): void {
+export function bridge(injection: Injection): boolean {
   const [, ...others] = injection.shuffle(injection.cluster.nodes.map(({ id }) => id));
   const size = Math.floor(others.length / 2);
   const links = others
     .slice(0, size)
     .flatMap((left) => others.slice(size).flatMap((right) => both(left, right)));
-  cutFor(injection, 'bridge', links, injection.between(100, 2_000));
+  return cutFor(injection, 'bridge', links, injection.between(100, 2_000));
 }
 
 /** A link that breaks and comes back, again and again. */
-export function flap(injection: Injection): void {
+export function flap(injection: Injection): boolean {
   const [left, right] = injection.shuffle(servers(injection));
   const links = injection.chance(0.5) ? both(left!, right!) : [[left!, right!] as const];
   const times = 2 + Math.floor(injection.between(0, 8));
@@ -132,10 +139,11 @@ export function flap(injection: Injection): void {
     injection.later(injection.between(20, 400), () => again(count - 1));
   };
   again(times);
+  return true;
 }
 
 /** Stops links one by one, and opens them again in another order (swizzle-clogging, FoundationDB). */
-export function swizzle(injection: Injection): void {
+export function swizzle(injection: Injection): boolean {
   const { network } = injection.cluster;
   const places = servers(injection);
   const links: Link[] = places.flatMap((from) =>
@@ -152,10 +160,11 @@ export function swizzle(injection: Injection): void {
     at += injection.between(1, 60);
     injection.unlessHealed(at, () => network.mend(from, to));
   }
+  return links.length > 0;
 }
 
 /** Makes all links slow and lossy. */
-export function loss(injection: Injection): void {
+export function loss(injection: Injection): boolean {
   const { network, calm } = injection.cluster;
   network.profile = {
     ...calm,
@@ -167,4 +176,5 @@ export function loss(injection: Injection): void {
   injection.unlessHealed(injection.between(50, 1_500), () => {
     network.profile = calm;
   });
+  return true;
 }

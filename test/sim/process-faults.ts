@@ -2,19 +2,21 @@
 import type { Injection } from './injection.ts';
 
 /** Crashes a node; now and then everything loses power at once. */
-export function crash(injection: Injection): void {
+export function crash(injection: Injection): boolean {
   const { nodes } = injection.cluster;
   const node = injection.victim();
-  const victims = injection.chance(0.1) ? nodes : [node];
+  const chosen = injection.chance(0.1) ? nodes : [node];
   const kind = injection.chance(0.7) ? 'power' : 'process';
-  for (const victim of victims) if (victim.running) injection.restart(victim, kind, 1_500);
+  const victims = chosen.filter(({ running }) => running);
+  for (const victim of victims) injection.restart(victim, kind, 1_500);
+  return victims.length > 0;
 }
 
 /** Stops a process from running for a while. */
-export function pause(injection: Injection): void {
+export function pause(injection: Injection): boolean {
   const { world } = injection.cluster;
   const node = injection.victim();
-  if (!node.running || node.paused) return;
+  if (!node.running || node.paused) return false;
   world.trace(`${node.id}: paused`);
   node.pause();
   const { boot } = node;
@@ -23,13 +25,14 @@ export function pause(injection: Injection): void {
     world.trace(`${node.id}: resumed`);
     node.resume();
   });
+  return true;
 }
 
 /** A graceful restart: the process ends when it leads nothing, or when somebody loses patience. */
-export function drain(injection: Injection): void {
+export function drain(injection: Injection): boolean {
   const { world } = injection.cluster;
   const node = injection.victim();
-  if (!node.running || node.paused || node.draining) return;
+  if (!node.running || node.paused || node.draining) return false;
   world.trace(`${node.id}: drains`);
   node.drain();
   const { boot, incarnation } = node;
@@ -45,13 +48,14 @@ export function drain(injection: Injection): void {
     } else if (injection.patient || !injection.healed) injection.later(20, poll);
   };
   injection.later(20, poll);
+  return true;
 }
 
 /** Takes everything that a node has stored. */
-export function wipe(injection: Injection): void {
+export function wipe(injection: Injection): boolean {
   const { world } = injection.cluster;
   const node = injection.victim();
-  if (!injection.mayInjure(node)) return;
+  if (!injection.mayInjure(node)) return false;
   world.trace(`${node.id}: wiped`);
   world.count('wiped');
   injection.cluster.stopNode(node, 'power');
@@ -60,4 +64,5 @@ export function wipe(injection: Injection): void {
   injection.later(injection.between(20, 800), () => {
     if (!node.running && node.incarnation === incarnation) node.start();
   });
+  return true;
 }

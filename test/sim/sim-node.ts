@@ -47,6 +47,8 @@ export class SimNode {
   /** Why the process has ended by itself; nothing runs in it any more. */
   failure: DiskError | null = null;
   core: NodeCore | null = null;
+  /** How often its disk was found full. */
+  fullTimes = 0;
   readonly directory: SimDirectory;
   private wal: Wal | null = null;
   private readonly around: NodeSurroundings;
@@ -260,6 +262,7 @@ export class SimNode {
     const { boot, incarnation } = this;
     world.trace(`${this.id}: cannot start: ${error.message}`);
     world.count('start refused');
+    this.fullTimes += 1;
     this.running = false;
     this.disk.crash('process');
     world.schedule(world.between(50, 200), () => {
@@ -310,7 +313,10 @@ export class SimNode {
           this.guard(() => invariants.synced(this.id, lsn));
           this.event((core) => core.durable(lsn));
         },
-        full: (full) => this.event((core) => core.diskFullChanged(full)),
+        full: (full) => {
+          if (full) this.fullTimes += 1;
+          this.event((core) => core.diskFullChanged(full));
+        },
         failed: (error) => this.walFailed(life, error),
       },
     });

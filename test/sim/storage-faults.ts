@@ -2,21 +2,22 @@
 import type { Injection } from './injection.ts';
 
 /** Flips a bit in a node's WAL, and restarts it at once or lets it find out. */
-export function damage(injection: Injection): void {
+export function damage(injection: Injection): boolean {
   const node = injection.victim();
-  if (!injection.mayInjure(node) || !node.directory.flipWalBit()) return;
+  if (!injection.mayInjure(node) || !node.directory.flipWalBit()) return false;
   injection.cluster.world.count('damaged');
   if (injection.chance(0.7)) injection.restart(node, 'process', 300);
+  return true;
 }
 
 /**
  * Copies a stopped node's directory, and puts it back in the place of what the node has become. A later run of the node has
  * been admitted meanwhile: a copy of the last one is not found out by its runs (docs/GUARANTEES.md, A3).
  */
-export function oldCopy(injection: Injection): void {
+export function oldCopy(injection: Injection): boolean {
   const { cluster } = injection;
   const node = injection.victim();
-  if (!node.running || node.paused) return;
+  if (!node.running || node.paused) return false;
   cluster.stopNode(node, 'process');
   const copy = node.directory.copy();
   injection.restart(node, 'process', 100);
@@ -29,47 +30,55 @@ export function oldCopy(injection: Injection): void {
     if (!isLater() || !injection.mayInjure(node)) return injection.unlessHealed(20, poll);
     injection.trace(`${node.id} gets back its directory of boot ${copy.boot}`);
     cluster.world.count('old copy put back');
+    injection.bites();
     cluster.stopNode(node, 'power');
     node.directory.putBack(copy);
     injection.restart(node, 'process', 300);
   };
   injection.unlessHealed(injection.between(20, 300), poll);
+  return false;
 }
 
 /** Leaves a node little room on its disk for a while. */
-export function diskFull(injection: Injection): void {
+export function diskFull(injection: Injection): boolean {
   const node = injection.victim();
   const bytes = Math.floor(injection.between(0, 4_000));
   injection.trace(`${node.id} has ${bytes} bytes left on its disk`);
-  const { disk } = node;
+  const { disk, fullTimes } = node;
   disk.limitFreeBytes(bytes);
-  injection.later(injection.between(50, 1_500), () => disk.limitFreeBytes(Number.POSITIVE_INFINITY));
+  injection.later(injection.between(50, 1_500), () => {
+    disk.limitFreeBytes(Number.POSITIVE_INFINITY);
+    if (node.fullTimes > fullTimes) injection.bites();
+  });
+  return false;
 }
 
 /** Makes fsyncs slow for a while. */
-export function slowDisk(injection: Injection): void {
+export function slowDisk(injection: Injection): boolean {
   const node = injection.victim();
   const ms = injection.between(2, 120);
   injection.trace(`${node.id} syncs ${ms.toFixed(0)} ms slower`);
   const { disk } = node;
   disk.slowSyncs(ms);
   injection.later(injection.between(100, 2_000), () => disk.slowSyncs(0));
+  return node.running;
 }
 
 /** Makes a node's store slow for a while: decisions and installs wait for it, while the log and the promise go on. */
-export function slowStore(injection: Injection): void {
+export function slowStore(injection: Injection): boolean {
   const node = injection.victim();
   const ms = injection.between(5, 300);
   injection.trace(`${node.id} has a store that is ${ms.toFixed(0)} ms slower`);
   const { store } = node;
   store.slowDown(ms);
   injection.later(injection.between(100, 2_000), () => store.slowDown(0));
+  return node.running;
 }
 
 /** The next fsync of a node fails and loses what it should have written: the process must end and recover. */
-export function failedSync(injection: Injection): void {
+export function failedSync(injection: Injection): boolean {
   const node = injection.victim();
-  if (!node.running || node.paused) return;
+  if (!node.running || node.paused) return false;
   injection.trace(`the next sync of ${node.id} fails`);
   const { boot, incarnation } = node;
   node.disk.failSyncs(1);
@@ -81,7 +90,9 @@ export function failedSync(injection: Injection): void {
       return;
     }
     injection.cluster.world.count('sync failed');
+    injection.bites();
     injection.restart(node, 'process', 300);
   };
   injection.later(10, poll);
+  return false;
 }

@@ -1,5 +1,5 @@
 /**
- * What many seeds did together: operations, faults by kind, and how often each path of the protocol was taken. A
+ * What many seeds did together: operations, faults that bit by kind, and how often each path of the protocol was taken. A
  * simulation that stops injuring proves nothing, so a path that is never taken is a finding.
  */
 import { FAULT_KINDS } from './nemesis.ts';
