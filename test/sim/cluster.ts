@@ -37,13 +37,27 @@ export interface ClusterShape {
   readonly sessionWindowMs: number;
 }
 
+/** Part of the seeds with one or two copies: of those no replica may be lost, so the nemesis takes none. */
+const FEW_COPIES = 0.08;
+
+/** Draws nodes and copies. */
+function drawCopies(
+  world: World,
+  fixed: Partial<ClusterShape>,
+): { nodes: number; replicationFactor: number } {
+  if (fixed.nodes === undefined && fixed.replicationFactor === undefined && world.chance(FEW_COPIES)) {
+    const nodes = world.pick([1, 2, 2, 3, 4]);
+    return { nodes, replicationFactor: Math.min(nodes, world.pick([1, 2])) };
+  }
+  const nodes = fixed.nodes ?? world.pick([3, 4, 4, 5]);
+  return { nodes, replicationFactor: Math.min(nodes, world.pick([3, 3, 3, 5])) };
+}
+
 /** Draws the shape of a cluster. */
 export function drawShape(world: World, fixed: Partial<ClusterShape>): ClusterShape {
-  const nodes = fixed.nodes ?? world.pick([3, 3, 4, 5]);
   return {
-    nodes,
+    ...drawCopies(world, fixed),
     partitions: world.pick([1, 2, 3]),
-    replicationFactor: Math.min(nodes, world.pick([3, 3, 3, 5])),
     controllers: world.pick([1, 2]),
     clients: world.pick([2, 3]),
     routedClients: world.pick([0, 1, 1, 2]),
