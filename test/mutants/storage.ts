@@ -202,6 +202,16 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     options: COPIES,
   },
   {
+    name: 'an old copy of a directory is admitted that ends before the log that was heard of',
+    seed: 1,
+    breaks: '9',
+    file: 'src/router/controller/nodes.ts',
+    from: 'durableLsn < lsn ?',
+    to: 'lsn < 0 ?',
+    caught: /invariant 9: damaged or wiped/,
+    options: COPIES,
+  },
+  {
     name: 'an old copy of a directory is admitted at its second start',
     seed: 3,
     breaks: '9',

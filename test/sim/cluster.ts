@@ -46,6 +46,7 @@ function drawCopies(
   fixed: Partial<ClusterShape>,
 ): { nodes: number; replicationFactor: number } {
   if (fixed.nodes === undefined && fixed.replicationFactor === undefined && world.chance(FEW_COPIES)) {
+    world.count('few copies');
     const nodes = world.pick([1, 2, 2, 3, 4]);
     return { nodes, replicationFactor: Math.min(nodes, world.pick([1, 2])) };
   }

@@ -5,14 +5,15 @@ import type { Injection } from './injection.ts';
 import { both, cutFor } from './network-faults.ts';
 import type { SimNode } from './sim-node.ts';
 
-/** Crashes a controller, or starts one that is down. */
+/** Crashes a controller, unless it is needed to find out an old copy, or starts one that is down. */
 export function controller(injection: Injection): boolean {
-  const { controllers } = injection.cluster;
+  const { controllers, nodes } = injection.cluster;
   const chosen = injection.pick(controllers);
   if (!chosen.running) {
     chosen.start();
     return true;
   }
+  if (nodes.some(({ directory }) => directory.needsWitness)) return false;
   chosen.crash();
   injection.later(injection.between(50, 1_500), () => {
     if (!chosen.running && (!injection.healed || chosen === controllers[0])) chosen.start();

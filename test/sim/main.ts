@@ -1,7 +1,7 @@
 /**
- * `npm run sim -- --seed N | --seeds A..B [--steps] [--faults LIST] [--minutes M] [--jobs J]`: runs seeds in child processes
- * (this file again, with `--child`), and sums up what they did. The summary is the last line. Exit status 1 on a
- * violation, which is shrunk and printed first, and 2 on a wrong command line. `--keep LIST` (places in the plan of the
+ * `npm run sim -- --seed N | --seeds A..B [--steps] [--faults LIST] [--minutes M] [--jobs J] [--hashes]`: runs seeds in child
+ * processes (this file again, with `--child`), and sums up what they did. The summary is the last line. Exit status 1 on a
+ * violation, which is shrunk and printed first, and 2 on a wrong command line. `--hashes` prints the hash of every trace. `--keep LIST` (places in the plan of the
  * faults) and `--clients N` repeat what the shrinker has left of a run.
  */
 import { type ChildProcess, fork } from 'node:child_process';
@@ -37,6 +37,7 @@ const { values } = parseArgs({
     jobs: { type: 'string' },
     keep: { type: 'string' },
     clients: { type: 'string' },
+    hashes: { type: 'boolean', default: false },
     child: { type: 'boolean', default: false },
   },
 });
@@ -124,8 +125,11 @@ async function spread(seeds: Task, jobs: number, untilMs: number): Promise<Summa
       child.on('error', reject);
       child.on('exit', (code) => (code === 0 ? resolve() : reject(new Error(`a child ended with ${code}`))));
       child.on('message', (report: Report) => {
-        if (report.kind === 'seed') summary.add(report.result);
-        else if (report.kind === 'idle') work(child, () => {});
+        if (report.kind === 'seed') {
+          summary.add(report.result);
+          const { seed, traceHash } = report.result;
+          if (values.hashes) process.stdout.write(`seed ${seed} trace ${traceHash}\n`);
+        } else if (report.kind === 'idle') work(child, () => {});
         else {
           summary.failures.push(report.seed);
           process.stdout.write(`${report.text}\n\n`);

@@ -41,6 +41,8 @@ export class SimController {
   private unwatch: () => void = () => {};
   /** Commits told before the store was loaded. */
   private early: StoreCommit[] = [];
+  /** By node: how far it has told this process that its log is durable. */
+  private readonly heard = new Map<string, { incarnation: string; lsn: number }>();
 
   constructor(id: string, around: ControllerSurroundings) {
     this.id = id;
@@ -59,6 +61,7 @@ export class SimController {
     this.running = true;
     this.startedAt = world.now;
     this.early = [];
+    this.heard.clear();
     this.unwatch = this.around.store.watch((commit) => this.told(commit));
     this.load(this.life);
   }
@@ -102,8 +105,24 @@ export class SimController {
     return this.core?.moveVoter(partition, replica, toNode) ?? false;
   }
 
+  /** How far it has heard that a directory's log is durable, if it is up; 0: it has not. */
+  heardLsn(node: string, incarnation: string): number {
+    const heard = this.core === null ? undefined : this.heard.get(node);
+    return heard?.incarnation === incarnation ? heard.lsn : 0;
+  }
+
+  private hear(node: string, { attachment, heartbeat }: ToController): void {
+    if (this.core === null) return;
+    const before = this.heard.get(node);
+    const incarnation = attachment?.incarnation ?? before?.incarnation ?? '';
+    const lsn = attachment?.register.durableLsn ?? heartbeat?.durableLsn ?? 0;
+    const most = before?.incarnation === incarnation ? Math.max(before.lsn, lsn) : lsn;
+    this.heard.set(node, { incarnation, lsn: most });
+  }
+
   nodeMessage(node: string, message: ToController): void {
     const { attachment, heartbeat, sealReplies, reports } = message;
+    this.hear(node, message);
     this.event((core, now) => {
       if (attachment !== undefined) {
         core.nodeAttached(now, node, attachment);

@@ -17,6 +17,8 @@ export const WAL_DIRECTORY = 'wal';
 export interface DirectoryCopy {
   readonly incarnation: string;
   readonly boot: number;
+  /** No record behind this one is in it; Infinity if that is not known. */
+  readonly lsn: number;
   readonly topology: Topology | null;
   readonly files: ReturnType<SimDisk['contents']>;
   readonly rows: ReturnType<SimStore['contents']>;
@@ -39,6 +41,8 @@ export class SimDirectory {
   topology: Topology | null = null;
   /** An old copy was put in its place, and has not been found out. */
   isOldCopy = false;
+  /** Only the controllers that have heard the end of its log can find it out: they have to go on. */
+  needsWitness = false;
   /** A bit has flipped: in the last group of the WAL, it may look as if the directory had gone back by that group. */
   isDamaged = false;
   private readonly node: string;
@@ -70,18 +74,19 @@ export class SimDirectory {
     this.format = null;
     this.topology = null;
     this.isOldCopy = false;
+    this.needsWitness = false;
     this.isDamaged = false;
     this.disk = new SimDisk(this.later, random);
     this.store = new SimStore({ schedule: this.later, random, clearRowsMax: 20, readMs: storeReadMs });
     invariants.wiped(this.node);
   }
 
-  /** Copies it, while no process runs on it. */
-  copy(): DirectoryCopy {
+  /** Copies it in one moment. `lsn` is that of the last record a running process has appended. */
+  copy(lsn = Number.POSITIVE_INFINITY): DirectoryCopy {
     const { disk, store, format, topology } = this;
     const shadow = this.around.invariants.copied(this.node);
     const { incarnation, boot } = { incarnation: '', boot: 0, ...format };
-    return { incarnation, boot, topology, files: disk.contents(), rows: store.contents(), shadow };
+    return { incarnation, boot, lsn, topology, files: disk.contents(), rows: store.contents(), shadow };
   }
 
   /** Puts a copy in its place, while no process runs on it. */
@@ -92,6 +97,7 @@ export class SimDirectory {
     this.store.putBack(copy.rows);
     this.around.invariants.putBack(this.node, copy.shadow);
     this.isOldCopy = true;
+    this.needsWitness = false;
   }
 
   /** Flips a bit in the older half of the WAL; false if there is nothing to flip. */
@@ -114,6 +120,7 @@ export class SimDirectory {
   renew(): void {
     this.format?.renew(this.around.world.random.id());
     this.isOldCopy = false;
+    this.needsWitness = false;
     this.isDamaged = false;
   }
 }

@@ -9,6 +9,8 @@ import { Summary, shortfalls } from './summary.ts';
 import { SimulationFailure } from './world.ts';
 
 const SEEDS = 200;
+/** Of these the traces are compared between processes. */
+const COMPARED = 12;
 const ROOT = join(import.meta.dirname, '../..');
 
 /** Runs `npm run sim -- FLAGS` without npm. */
@@ -45,6 +47,20 @@ describe('simulated cluster', () => {
     const second = simulate(4);
     expect(second).toEqual(first);
     expect(simulate(5).traceHash).not.toBe(first.traceHash);
+  });
+
+  it('repeats seeds in another process, also with the rarest faults', { timeout: 120_000 }, () => {
+    const { status, stdout } = command('--seeds', `1..${COMPARED}`, '--jobs', '1', '--hashes');
+    expect(status).toBe(0);
+    const kinds = new Set<string>();
+    const lines: string[] = [];
+    for (let seed = 1; seed <= COMPARED; seed += 1) {
+      const { traceHash, counts } = simulate(seed);
+      lines.push(`seed ${seed} trace ${traceHash}`);
+      for (const name of counts.keys()) kinds.add(name);
+    }
+    expect(stdout.split('\n').filter((line) => line.includes(' trace '))).toEqual(lines);
+    expect([...kinds]).toEqual(expect.arrayContaining(['fault restored', 'fault oldCopy']));
   });
 
   it('repeats a seed in another process, as the command line does', () => {

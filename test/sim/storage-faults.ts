@@ -1,5 +1,7 @@
 /** Faults of node disks: flipped bits, a full disk, slow fsyncs and reads, and one that fails and takes its process with it. */
 import type { Injection } from './injection.ts';
+import type { DirectoryCopy } from './sim-directory.ts';
+import type { SimNode } from './sim-node.ts';
 
 /** Flips a bit in a node's WAL, and restarts it at once or lets it find out. */
 export function damage(injection: Injection): boolean {
@@ -18,6 +20,7 @@ export function oldCopy(injection: Injection): boolean {
   const { cluster } = injection;
   const node = injection.victim();
   if (!node.running || node.paused) return false;
+  if (injection.chance(0.4)) return copyOfThisRun(injection, node);
   cluster.stopNode(node, 'process');
   const copy = node.directory.copy();
   injection.restart(node, 'process', 100);
@@ -28,15 +31,41 @@ export function oldCopy(injection: Injection): boolean {
   };
   const poll = (): void => {
     if (!isLater() || !injection.mayInjure(node)) return injection.unlessHealed(20, poll);
-    injection.trace(`${node.id} gets back its directory of boot ${copy.boot}`);
-    cluster.world.count('old copy put back');
-    injection.bites();
-    cluster.stopNode(node, 'power');
-    node.directory.putBack(copy);
-    injection.restart(node, 'process', 300);
+    putBack(injection, node, copy);
   };
   injection.unlessHealed(injection.between(20, 300), poll);
   return false;
+}
+
+/**
+ * Copies the directory of a running node, and puts it back when every controller has heard that the log of the same
+ * directory is durable beyond what is in the copy. While they run it is found out, whatever runs the copy knows.
+ */
+function copyOfThisRun(injection: Injection, node: SimNode): boolean {
+  const { cluster } = injection;
+  if (node.core === null) return false;
+  const copy = node.directory.copy(node.core.appendedLsn);
+  const isHeard = (): boolean =>
+    cluster.controllers.every((each) => each.heardLsn(node.id, copy.incarnation) > copy.lsn);
+  const poll = (): void => {
+    if (node.incarnation !== copy.incarnation) return;
+    if (!isHeard() || !injection.mayInjure(node)) return injection.unlessHealed(20, poll);
+    cluster.world.count('old copy of the same run put back');
+    putBack(injection, node, copy);
+    node.directory.needsWitness = true;
+  };
+  injection.unlessHealed(injection.between(20, 300), poll);
+  return false;
+}
+
+function putBack(injection: Injection, node: SimNode, copy: DirectoryCopy): void {
+  const { cluster } = injection;
+  injection.trace(`${node.id} gets back its directory of boot ${copy.boot}`);
+  cluster.world.count('old copy put back');
+  injection.bites();
+  cluster.stopNode(node, 'power');
+  node.directory.putBack(copy);
+  injection.restart(node, 'process', 300);
 }
 
 /** Leaves a node little room on its disk for a while. */
