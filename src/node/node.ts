@@ -297,7 +297,7 @@ class NodeShell {
             pid: process.pid,
             admittedBoot: this.format.admittedBoot,
             runs: this.format.runs,
-            durableLsn: this.engine.core.durableLsn,
+            durableLsn: this.opened.wal.durableLsn(),
           },
           reports: this.engine.core.reportAll(),
           topology: this.engine.core.topology(),
@@ -337,7 +337,7 @@ class NodeShell {
 
   private heartbeat(sequence: number): Heartbeat {
     const { diskBytes, diskFull, draining } = this.status();
-    return { sequence, draining, diskBytes, diskFull, durableLsn: this.engine.core.durableLsn };
+    return { sequence, draining, diskBytes, diskFull, durableLsn: this.opened.wal.durableLsn() };
   }
 
   private status(): NodeStatus {

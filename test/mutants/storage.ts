@@ -212,6 +212,16 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     options: COPIES,
   },
   {
+    name: 'the log end that a node tells leaves out what the WAL writes on its own account',
+    seed: 29,
+    breaks: '9',
+    file: 'src/node/wal/writer.ts',
+    from: 'return this.#durableLsn;',
+    to: 'return this.#durableLsn - this.#ownRecords;',
+    caught: /invariant 9: damaged or wiped|invariant 9: nobody has noticed/,
+    options: COPIES,
+  },
+  {
     name: 'an old copy of a directory is admitted at its second start',
     seed: 3,
     breaks: '9',

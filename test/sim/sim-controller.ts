@@ -9,6 +9,7 @@ import { Controller } from '../../src/router/controller/controller.ts';
 import type { BootstrapOptions, ControllerOptions } from '../../src/router/controller/types.ts';
 import type { StoreCommit, TopologyStore } from '../../src/router/topology-store.ts';
 import type { ControlLinks, ToController } from './control-links.ts';
+import type { SimNode } from './sim-node.ts';
 import { SimulationFailure, type World } from './world.ts';
 
 /** Period of the controller's timer, ms. */
@@ -41,8 +42,8 @@ export class SimController {
   private unwatch: () => void = () => {};
   /** Commits told before the store was loaded. */
   private early: StoreCommit[] = [];
-  /** By node: how far it has told this process that its log is durable. */
-  private readonly heard = new Map<string, { incarnation: string; lsn: number }>();
+  /** By node: the last heartbeat that this process has heard, and of which run. */
+  private readonly heard = new Map<string, { incarnation: string; boot: number; sequence: number }>();
 
   constructor(id: string, around: ControllerSurroundings) {
     this.id = id;
@@ -105,19 +106,22 @@ export class SimController {
     return this.core?.moveVoter(partition, replica, toNode) ?? false;
   }
 
-  /** How far it has heard that a directory's log is durable, if it is up; 0: it has not. */
-  heardLsn(node: string, incarnation: string): number {
-    const heard = this.core === null ? undefined : this.heard.get(node);
-    return heard?.incarnation === incarnation ? heard.lsn : 0;
+  /** Whether it is up and has heard a heartbeat of this run of a directory that told of a record after `lsn`. */
+  hasHeard(node: SimNode, lsn: number): boolean {
+    const heard = this.core === null ? undefined : this.heard.get(node.id);
+    if (heard === undefined || heard.incarnation !== node.incarnation || heard.boot !== node.boot)
+      return false;
+    return node.toldLsn(heard.sequence) > lsn;
   }
 
   private hear(node: string, { attachment, heartbeat }: ToController): void {
     if (this.core === null) return;
-    const before = this.heard.get(node);
-    const incarnation = attachment?.incarnation ?? before?.incarnation ?? '';
-    const lsn = attachment?.register.durableLsn ?? heartbeat?.durableLsn ?? 0;
-    const most = before?.incarnation === incarnation ? Math.max(before.lsn, lsn) : lsn;
-    this.heard.set(node, { incarnation, lsn: most });
+    if (attachment !== undefined) {
+      const { incarnation, boot } = attachment;
+      this.heard.set(node, { incarnation, boot, sequence: 0 });
+    }
+    const heard = this.heard.get(node);
+    if (heard !== undefined && heartbeat !== undefined) heard.sequence = heartbeat.sequence;
   }
 
   nodeMessage(node: string, message: ToController): void {

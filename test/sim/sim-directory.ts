@@ -17,7 +17,7 @@ export const WAL_DIRECTORY = 'wal';
 export interface DirectoryCopy {
   readonly incarnation: string;
   readonly boot: number;
-  /** No record behind this one is in it; Infinity if that is not known. */
+  /** No later record of the core, as this run counts them, is in it; Infinity if that is not known. */
   readonly lsn: number;
   readonly topology: Topology | null;
   readonly files: ReturnType<SimDisk['contents']>;

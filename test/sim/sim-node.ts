@@ -58,6 +58,8 @@ export class SimNode {
   private busy = false;
   private scheduled = false;
   private heartbeats = 0;
+  /** By heartbeat of this run: the core's own last durable record, as the checks know it. */
+  private told: number[] = [];
   private readonly sessions: NodeSessions;
   /** This machine's clock rate and wall clock offset. */
   private readonly clockRate: number;
@@ -103,6 +105,7 @@ export class SimNode {
     this.life += 1;
     this.startedAt = world.now;
     this.heartbeats = 0;
+    this.told = [];
     this.guard(() => this.recover());
     if (!this.running) return;
     const life = this.life;
@@ -145,6 +148,11 @@ export class SimNode {
     if (this.failure !== null) return;
     this.paused = false;
     this.drainInbox();
+  }
+
+  /** Which record was the last durable one when this run sent a heartbeat; 0 for one that it has not sent. */
+  toldLsn(sequence: number): number {
+    return this.told[sequence] ?? 0;
   }
 
   /** Asks the core to hand its leaderships over before a stop. */
@@ -243,7 +251,7 @@ export class SimNode {
         pid: this.boot,
         admittedBoot,
         runs,
-        durableLsn: this.core.durableLsn,
+        durableLsn: this.wal?.durableLsn() ?? 0,
       },
       clusterId: topology?.clusterId ?? '',
       reports: this.core.reportAll(),
@@ -337,7 +345,8 @@ export class SimNode {
       if (this.core === null) return;
       this.heartbeats += 1;
       const { heartbeats: sequence, draining } = this;
-      const { durableLsn } = this.core;
+      const durableLsn = this.wal?.durableLsn() ?? 0;
+      this.told[this.heartbeats] = this.core.durableLsn;
       const heartbeat = { sequence, draining, diskBytes: 0, diskFull: false, durableLsn };
       this.around.control.toControllers(this.id, { heartbeat });
     });

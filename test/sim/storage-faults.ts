@@ -6,7 +6,7 @@ import type { SimNode } from './sim-node.ts';
 /** Flips a bit in a node's WAL, and restarts it at once or lets it find out. */
 export function damage(injection: Injection): boolean {
   const node = injection.victim();
-  if (!injection.mayInjure(node) || !node.directory.flipWalBit()) return false;
+  if (!injection.mayInjure(node) || node.directory.needsWitness || !node.directory.flipWalBit()) return false;
   injection.cluster.world.count('damaged');
   if (injection.chance(0.7)) injection.restart(node, 'process', 300);
   return true;
@@ -43,12 +43,13 @@ export function oldCopy(injection: Injection): boolean {
  */
 function copyOfThisRun(injection: Injection, node: SimNode): boolean {
   const { cluster } = injection;
-  if (node.core === null) return false;
+  // Recovery appends what it has found damaged: that may reach up to what was heard.
+  if (node.core === null || node.directory.isDamaged) return false;
   const copy = node.directory.copy(node.core.appendedLsn);
-  const isHeard = (): boolean =>
-    cluster.controllers.every((each) => each.heardLsn(node.id, copy.incarnation) > copy.lsn);
+  const isHeard = (): boolean => cluster.controllers.every((each) => each.hasHeard(node, copy.lsn));
   const poll = (): void => {
-    if (node.incarnation !== copy.incarnation) return;
+    const { incarnation, boot, directory } = node;
+    if (incarnation !== copy.incarnation || boot !== copy.boot || directory.isDamaged) return;
     if (!isHeard() || !injection.mayInjure(node)) return injection.unlessHealed(20, poll);
     cluster.world.count('old copy of the same run put back');
     putBack(injection, node, copy);

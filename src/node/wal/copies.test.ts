@@ -177,6 +177,19 @@ describe('a stuck partition', () => {
       expect(machine.replica(partition)).toMatchObject({ firstIndex: 1, lastIndex: 3, damage: null });
   });
 
+  test('counts in the durable lsn that a later start is compared with, and not in those of the caller', () => {
+    const machine = stuckLog(1, 100);
+    machine.wal.truncateHead(floors(101), 0);
+    machine.clock.run(30);
+    machine.entries(BUSY, 101, 101);
+    machine.settle(machine.durableLsn + 1);
+    const durable = machine.wal.durableLsn();
+    expect(durable).toBeGreaterThan(machine.durableLsn);
+    machine.crash();
+    expect(machine.open().lastLsn).toBe(durable);
+    expect(machine.wal.durableLsn()).toBe(durable);
+  });
+
   test('is not copied on a full disk', () => {
     const machine = stuckLog(1, 100);
     machine.disk.limitFreeBytes(0);

@@ -95,6 +95,11 @@ export interface Wal {
   truncateHead(floors: ReadonlyMap<number, number>, keepBytes: number): void;
   /** Lowest entry index still readable; the next index when none is. */
   firstIndex(partition: number): number;
+  /**
+   * lsn in the file of the last fsynced record. Records of the WAL's own count here, not in what `append` returns before the
+   * next start, so this is what runs of one directory can be compared by.
+   */
+  durableLsn(): number;
   /** Bytes in all segments. */
   bytes(): number;
   /** Writes what is buffered and a closing mark, fsyncs, closes. */

@@ -64,9 +64,7 @@ export class WalWriter implements Wal {
   #building = new Group(this.#pool);
   #writing: Group | null = null;
   #lastLsn: number;
-  /**
-   * Records written on the WAL's own account: a caller's lsn is that much smaller than the one in the file.
-   */
+  /** Records written on the WAL's own account: a caller's lsn is that much smaller than the one in the file. */
   #ownRecords = 0;
   #durableLsn: number;
   #markedLsn: number;
@@ -186,6 +184,10 @@ export class WalWriter implements Wal {
 
   firstIndex(partition: number): number {
     return this.#logs.get(partition)?.firstIndex ?? 1;
+  }
+
+  durableLsn(): number {
+    return this.#durableLsn;
   }
 
   bytes(): number {
