@@ -4,7 +4,7 @@ import { ISOLATION, LOSSY, type Mutant, REPAIRS, RESTLESS, SPLITS } from './muta
 export const REPLICATION_MUTANTS: readonly Mutant[] = [
   {
     name: 'a restarted leader leads again in its epoch',
-    seed: 6,
+    seed: 2,
     breaks: '1',
     file: 'src/node/core/replica.ts',
     from: `    if (leader.boot !== host.options.boot) return;
@@ -17,7 +17,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower does not compare the previous entry',
-    seed: 15,
+    seed: 9,
     breaks: '2',
     file: 'src/node/core/follower.ts',
     from: 'if (known !== append.prevEpoch) {',
@@ -38,7 +38,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader commits entries of earlier epochs by counting',
-    seed: 1,
+    seed: 2,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: `    if (index <= log.commitIndex || index < this.establishIndex) return;
@@ -68,7 +68,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader outside of the voters counts itself',
-    seed: 71,
+    seed: 231,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: 'this.selfVotes = record.voters.some((voter) => voter.id === replica.meta.replica);',
@@ -82,7 +82,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower believes the commit index for entries that it has not verified',
-    seed: 15,
+    seed: 23,
     breaks: '4',
     file: 'src/node/core/follower.ts',
     from: 'const prev = append.prevIndex;',
@@ -93,7 +93,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'entries are applied before they are committed',
-    seed: 3,
+    seed: 5,
     breaks: '4',
     file: 'src/node/core/replica.ts',
     from: 'const limit = Math.min(log.commitIndex, log.durableIndex);',
@@ -103,7 +103,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'entries are applied before they are durable here',
-    seed: 3,
+    seed: 1,
     breaks: '4',
     file: 'src/node/core/replica.ts',
     from: 'const limit = Math.min(log.commitIndex, log.durableIndex);',
@@ -134,7 +134,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a Seal is answered before the fsync of its promise',
-    seed: 2,
+    seed: 3,
     breaks: '5',
     file: 'src/node/core/replica.ts',
     from: 'if (this.pendingSeal !== null && this.promiseDurable) {',
@@ -189,7 +189,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower answers before its promise is durable',
-    seed: 8,
+    seed: 1,
     breaks: '5',
     file: 'src/node/core/follower.ts',
     from: `    const { replica } = this;
@@ -200,7 +200,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a restart forgets the promise',
-    seed: 29,
+    seed: 40,
     breaks: '5',
     file: 'src/node/core/replica-set.ts',
     from: 'const { partition, meta } = recovered;',
@@ -212,7 +212,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower confirms an epoch below its promise',
-    seed: 8,
+    seed: 22,
     breaks: '5',
     file: 'src/node/core/follower.ts',
     from: 'granted: false, promiseEpoch: meta.promiseEpoch }',

@@ -110,6 +110,22 @@ describe('a replica among others', () => {
     expect(c.rows.size).toBe(0);
   });
 
+  it('promises nothing before it is admitted', () => {
+    const bench = threeNodes();
+    const [, b] = bench.trio;
+    b.restart();
+    const replica = b.replicaName.id;
+    const voters = bench.nodes.map((node) => node.replicaName);
+    const sets = { configuration: 1, voters, previousVoters: [] };
+    const answered = b.sealReplies.length;
+    b.core.seal({ partition: 0, replica, epoch: 2, reservationId: 'e2', ...sets });
+    bench.pump();
+    expect(b.sealReplies).toHaveLength(answered);
+    expect(b.replica.meta.promiseEpoch).toBe(1);
+    bench.lead('b', 2);
+    expect(b.sealReplies.at(-1)).toMatchObject({ epoch: 2, accepted: true });
+  });
+
   it('refuses clients while it leads more than it may hold, and takes them again after', () => {
     const bench = threeNodes();
     const [a] = bench.trio;
