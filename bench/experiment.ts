@@ -1,6 +1,6 @@
 /**
  * The course of a benchmark: the cluster, the client processes, the load, then runs: one after the other at one rate, or at
- * rising rates up to the knee. Decides nothing about figures; that is results/.
+ * rising rates up to the knee. Decides nothing about figures; that is report/.
  * INVARIANT: whatever happens, no process that was started here is left.
  */
 import { partitionOf } from '#src/common/hash.ts';
@@ -9,10 +9,10 @@ import { percentileMs } from './load/histogram.ts';
 import type { Job, RunPlan } from './load/messages.ts';
 import { monotonicMs } from './load/monotonic.ts';
 import type { Progress } from './progress.ts';
-import { mergeRuns, type Step } from './results/document.ts';
-import type { RunEvent } from './results/events.ts';
-import { nextRate, type SweepPoint } from './results/knee.ts';
-import { RunCollector, type RunResult } from './results/run-result.ts';
+import { mergeRuns, type Step } from './report/document.ts';
+import type { RunEvent } from './report/events.ts';
+import { nextRate, type SweepPoint } from './report/knee.ts';
+import { RunCollector, type RunResult } from './report/run-result.ts';
 import { attachCluster, type ClusterUnderTest, spawnCluster } from './servers/cluster.ts';
 import { judgeFailover, type Kill, killDuring } from './servers/failover.ts';
 import { fileSystemOf } from './servers/machine.ts';

@@ -12,9 +12,9 @@ import { type Experiment, runExperiment } from './experiment.ts';
 import { type Histogram, percentileFile } from './load/histogram.ts';
 import { addOptions, type BenchFlags, readSettings } from './options.ts';
 import { Progress } from './progress.ts';
-import { createDocument, mergeRuns } from './results/document.ts';
-import { renderBenchmark } from './results/page.ts';
-import { documentText } from './results/table.ts';
+import { createDocument, mergeRuns } from './report/document.ts';
+import { renderBenchmark } from './report/page.ts';
+import { documentText } from './report/table.ts';
 import { describeMachine, readCommit, readVersion } from './servers/machine.ts';
 import type { Settings } from './settings.ts';
 

@@ -10,7 +10,7 @@ import { RingkeepError } from '#src/common/errors.ts';
 import { PARTITIONS_MAX, REPLICATION_FACTOR_MAX } from '#src/common/limits.ts';
 import { ARRIVALS, type ArrivalKind } from './load/arrivals.ts';
 import { READ_LEVELS, type ReadLevel } from './load/target.ts';
-import type { SweepPlan } from './results/knee.ts';
+import type { SweepPlan } from './report/knee.ts';
 import type { KillPlan } from './servers/failover.ts';
 import type { Server } from './servers/sampler.ts';
 import { checkSettings, paceOf, type Settings } from './settings.ts';

@@ -3,7 +3,7 @@
  */
 import { note } from '#src/cli/output.ts';
 import { monotonicMs } from './load/monotonic.ts';
-import type { RunCollector } from './results/run-result.ts';
+import type { RunCollector } from './report/run-result.ts';
 
 const PERIOD_MS = 1_000;
 /** Processes report a second a moment after it is over. */

@@ -37,7 +37,7 @@ const PURE = [
   /^src\/node\/wal\/types\.ts$/,
   /^bench\/workload\//,
   /^bench\/load\/(arrivals|gaps|histogram|recorder)\.ts$/,
-  /^bench\/results\//,
+  /^bench\/report\//,
   /^bench\/servers\/sample\.ts$/,
 ];
 /** Type-only imports of a pure file may name these contracts as well; libraries that are pure functions are fine. */

@@ -7,7 +7,7 @@ import type { ShownStatus } from '#src/cli/status.ts';
 import { RingkeepError } from '#src/common/errors.ts';
 import { commonGaps, type Gap, outageOf } from '../load/gaps.ts';
 import { monotonicMs } from '../load/monotonic.ts';
-import type { Failover, RunEvent } from '../results/events.ts';
+import type { Failover, RunEvent } from '../report/events.ts';
 import type { ClusterUnderTest } from './cluster.ts';
 
 /** Whom to kill, and when. */

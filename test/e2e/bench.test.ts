@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { BenchmarkDocument, ShownRun } from '../../bench/results/document.ts';
+import type { BenchmarkDocument, ShownRun } from '../../bench/report/document.ts';
 import { runCommand } from '../support/command.ts';
 import { eventually } from '../support/processes.ts';
 import { cleanUpAfterEach, startUp } from '../support/up-cluster.ts';
