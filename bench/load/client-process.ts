@@ -110,7 +110,7 @@ class ClientProcess {
   async #write(key: string): Promise<void> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        await this.#space.put(key, this.#sequence.value());
+        await this.#space.put(key, this.#sequence.value(key));
         return;
       } catch (error) {
         // The same value again does no harm, whatever became of the first.

@@ -3,7 +3,7 @@
  * partition, since keys are hashed to partitions: it starts at the partition and place of its key and ends with it.
  */
 import type { Keyspace, RingkeepClient } from '#src/client/index.ts';
-import { RingkeepError } from '#src/common/errors.ts';
+import { type Outcome, RingkeepError } from '#src/common/errors.ts';
 import { partitionOf } from '#src/common/hash.ts';
 import type { Sequence } from '../workload/workload.ts';
 import type { Slot } from './loop.ts';
@@ -55,21 +55,36 @@ async function scanFrom(options: TargetOptions, key: string, length: number): Pr
   }
 }
 
+/** A read that did not return the value of its key: with `dataintegrity` it has failed. */
+export class WrongValue extends Error implements Failure {
+  readonly code = 'WRONG_VALUE';
+  /** A read changes nothing. */
+  readonly outcome: Outcome = 'not_applied';
+}
+
+/** Reads a key; with `dataintegrity`, rejects with WrongValue for nothing and for anything but its value. */
+async function readChecked({ space, sequence }: TargetOptions, key: string): Promise<Uint8Array | undefined> {
+  const value = await space.get(key);
+  if (!sequence.isValueOf(key, value)) throw new WrongValue(key);
+  return value;
+}
+
 /** Returns the function that starts operations. */
 export function createTarget(options: TargetOptions): (slot: Slot) => void {
   const { space, sequence, partitions, tellPartition } = options;
-  const { records } = sequence;
+  const { records, dataIntegrity } = sequence;
+  const read = (key: string) => (dataIntegrity ? readChecked(options, key) : space.get(key));
   const start = (slot: Slot, key: string): void => {
     const { kind, record, scanLength } = slot.planned;
     switch (kind) {
       case 'READ':
-        space.get(key).then(slot.read, slot.fail);
+        read(key).then(slot.read, slot.fail);
         return;
       case 'UPDATE':
-        space.put(key, sequence.value()).then(slot.succeed, slot.fail);
+        space.put(key, sequence.value(key)).then(slot.succeed, slot.fail);
         return;
       case 'INSERT':
-        space.put(key, sequence.value()).then(
+        space.put(key, sequence.value(key)).then(
           () => {
             records.endInsert(record);
             slot.succeed();
@@ -84,9 +99,8 @@ export function createTarget(options: TargetOptions): (slot: Slot) => void {
         scanFrom(options, key, scanLength).then(slot.succeed, slot.fail);
         return;
       case 'READ-MODIFY-WRITE':
-        space
-          .get(key)
-          .then(() => space.put(key, sequence.value()))
+        read(key)
+          .then(() => space.put(key, sequence.value(key)))
           .then(slot.succeed, slot.fail);
     }
   };
@@ -99,6 +113,6 @@ export function createTarget(options: TargetOptions): (slot: Slot) => void {
 
 /** Returns what is known of an error of the client. @throws what is none of its errors */
 export function describeFailure(error: unknown): Failure {
-  if (error instanceof RingkeepError) return error;
+  if (error instanceof RingkeepError || error instanceof WrongValue) return error;
   throw error;
 }

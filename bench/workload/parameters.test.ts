@@ -53,6 +53,8 @@ describe('readParameters', () => {
       [{ requestdistribution: 'gauss' }, /requestdistribution must be one of uniform, zipfian/],
       [{ minscanlength: '10', maxscanlength: '5' }, /minscanlength is above/],
       [{ readproportion: '0', updateproportion: '0' }, /all proportions are 0/],
+      [{ dataintegrity: 'yes' }, /dataintegrity must be one of true, false/],
+      [{ dataintegrity: 'true', fieldlengthdistribution: 'uniform' }, /fieldlengthdistribution=constant/],
       [{ fieldcount: '1000', fieldlength: '1000000' }, /8388608 bytes/],
     ] as const;
     for (const [properties, text] of cases) expect(() => readParameters(properties)).toThrow(text);

@@ -64,6 +64,7 @@ const DEFAULTS = {
   minscanlength: '1',
   maxscanlength: '1000',
   scanlengthdistribution: 'uniform',
+  dataintegrity: 'false',
   insertorder: 'hashed',
   zeropadding: '1',
   table: 'usertable',
@@ -78,6 +79,7 @@ const WITHOUT_EFFECT =
 /** Values that `-p workload=` may have besides the presets: the class that YCSB's files name. */
 const CORE_WORKLOAD = /^(?:site\.ycsb|com\.yahoo\.ycsb)\.workloads\.CoreWorkload$/;
 
+const BOOLEANS = ['true', 'false'] as const;
 const FIELD_COUNT_MAX = 1_000;
 const COUNT_MAX = 1e12;
 /** A value is at most this long in any cluster. */
@@ -173,6 +175,9 @@ class Reader {
 
 function checkWorkload(workload: Workload): Workload {
   const { minFieldLength, fieldLength, minScanLength, maxScanLength, proportions } = workload;
+  if (workload.dataIntegrity && workload.fieldLengthDistribution !== 'constant') {
+    throw invalid('dataintegrity needs fieldlengthdistribution=constant');
+  }
   if (minScanLength > maxScanLength) throw invalid('minscanlength is above maxscanlength');
   if (minFieldLength > fieldLength) throw invalid('minfieldlength is above fieldlength');
   if (valueBytesMax(workload) > VALUE_BYTES_MAX) {
@@ -205,6 +210,7 @@ function readWorkload(reader: Reader): Workload {
     minScanLength: reader.count('minscanlength', 1),
     maxScanLength: reader.count('maxscanlength', 1, 1e6),
     scanLengthDistribution: reader.choice('scanlengthdistribution', LENGTH_DISTRIBUTIONS),
+    dataIntegrity: reader.choice('dataintegrity', BOOLEANS) === 'true',
     insertOrder: reader.choice('insertorder', INSERT_ORDERS),
     zeroPadding: reader.count('zeropadding', 1, 100),
     table: reader.text('table'),

@@ -69,7 +69,7 @@ describe('Sequence', () => {
       return Array.from({ length: 50 }, () => {
         const next = planned();
         operations.next(next);
-        return `${next.kind} ${next.record} ${next.scanLength} ${operations.value().length}`;
+        return `${next.kind} ${next.record} ${next.scanLength} ${operations.value('k').length}`;
       });
     };
     expect(take(1)).toEqual(take(1));
@@ -77,13 +77,33 @@ describe('Sequence', () => {
   });
 
   it('makes values of the length that is asked for, which do not compress', () => {
-    const value = sequence({ fieldcount: '3', fieldlength: '50' }).value();
+    const value = sequence({ fieldcount: '3', fieldlength: '50' }).value('k');
     expect(value).toHaveLength(150);
     expect(new Set(value).size).toBeGreaterThan(50);
     const operations = sequence({ fieldcount: '2', fieldlength: '50', fieldlengthdistribution: 'uniform' });
-    const lengths = Array.from({ length: 500 }, () => operations.value().length);
+    const lengths = Array.from({ length: 500 }, () => operations.value('k').length);
     expect(Math.min(...lengths)).toBeLessThan(20);
     expect(Math.max(...lengths)).toBeGreaterThan(80);
-    expect(sequence({ fieldlength: '0' }).value()).toHaveLength(0);
+    expect(sequence({ fieldlength: '0' }).value('k')).toHaveLength(0);
+  });
+
+  it('has one value per key with dataintegrity, whatever the seed and the part, and knows it again', () => {
+    const checked = { dataintegrity: 'true', fieldlength: '10' };
+    const [one, other] = [sequence(checked, 1), sequence(checked, 99)];
+    const keys = Array.from({ length: 1_000 }, (_, record) => one.records.key(record));
+    for (const key of keys) {
+      expect(one.value(key)).toHaveLength(100);
+      expect(other.isValueOf(key, one.value(key))).toBe(true);
+      expect(other.isValueOf(`${key}0`, one.value(key))).toBe(false);
+    }
+    const value = one.value('k');
+    expect(one.isValueOf('k', undefined)).toBe(false);
+    expect(one.isValueOf('k', value.subarray(1))).toBe(false);
+    expect(
+      one.isValueOf(
+        'k',
+        Uint8Array.from(value, (byte, at) => (at === 99 ? byte ^ 1 : byte)),
+      ),
+    ).toBe(false);
   });
 });

@@ -3,6 +3,7 @@
  * names are YCSB's.
  * INVARIANT: the same seed and the same ends of inserts give the same operations.
  */
+import { hashBytes } from '#src/common/hash.ts';
 import { createRandom, type Random } from '#src/common/random.ts';
 import {
   type Chooser,
@@ -34,6 +35,8 @@ export interface Workload {
   readonly minScanLength: number;
   readonly maxScanLength: number;
   readonly scanLengthDistribution: LengthDistribution;
+  /** Whether a value is a function of its key, so that reads can be checked. */
+  readonly dataIntegrity: boolean;
   readonly insertOrder: InsertOrder;
   readonly zeroPadding: number;
   /** The keyspace. */
@@ -85,10 +88,20 @@ function kindChooser(workload: Workload, random: Random): () => Kind {
 
 /** Random bytes that values are cut from: enough that compression finds nothing. */
 const POOL_BYTES = 1024 * 1024;
+/** Values that are functions of keys are cut from the same bytes by all processes of all runs. */
+const POOL_SEED = 1;
+
+function createPool(bytes: number, random: Random): Uint8Array {
+  const words = new Uint32Array(bytes / 4 + 1);
+  for (let word = 0; word < words.length; word += 1) words[word] = random.integer(2 ** 32);
+  return new Uint8Array(words.buffer);
+}
 
 /** The operations of one client process. */
 export class Sequence {
   readonly records: Records;
+  /** Whether values are functions of their keys. */
+  readonly dataIntegrity: boolean;
   readonly #random: Random;
   readonly #kind: () => Kind;
   readonly #choose: Chooser;
@@ -120,9 +133,9 @@ export class Sequence {
     this.#fieldLength = createLengths(workload.fieldLengthDistribution, minFieldLength, fieldLength, random);
     this.#fieldCount = fieldCount;
     this.#constantLength = workload.fieldLengthDistribution === 'constant' ? fieldCount * fieldLength : null;
-    const words = new Uint32Array((POOL_BYTES + valueBytesMax(workload)) / 4 + 1);
-    for (let word = 0; word < words.length; word += 1) words[word] = random.integer(2 ** 32);
-    this.#pool = new Uint8Array(words.buffer);
+    this.dataIntegrity = workload.dataIntegrity;
+    const poolRandom = workload.dataIntegrity ? createRandom(POOL_SEED) : random;
+    this.#pool = createPool(POOL_BYTES + valueBytesMax(workload), poolRandom);
   }
 
   /** Fills in the next operation. */
@@ -133,12 +146,27 @@ export class Sequence {
     planned.record = planned.kind === 'INSERT' ? records.beginInsert() : this.#choose(records.count);
   }
 
-  /** Returns the bytes of a new value, a view that is valid for ever but shared with others: not to be written to. */
-  value(): Uint8Array {
+  /**
+   * Returns the bytes of a new value of a key, a view that is valid for ever but shared with others: not to be written to.
+   * With `dataIntegrity` it is the same one for the same key, always and in every process.
+   */
+  value(key: string): Uint8Array {
+    if (this.dataIntegrity) return this.#valueOf(key);
     let length = this.#constantLength ?? 0;
     if (this.#constantLength === null)
       for (let n = 0; n < this.#fieldCount; n += 1) length += this.#fieldLength();
     const from = this.#random.integer(this.#pool.length - length);
     return this.#pool.subarray(from, from + length);
+  }
+
+  /** Returns whether a value that was read is the one of its key. Only with `dataIntegrity`. */
+  isValueOf(key: string, value: Uint8Array | undefined): boolean {
+    return value !== undefined && Buffer.compare(this.#valueOf(key), value) === 0;
+  }
+
+  /** Two keys have the same value about once in a million pairs: what is mixed up does not stay unseen. */
+  #valueOf(key: string): Uint8Array {
+    const from = Number(hashBytes(Buffer.from(key)) % BigInt(POOL_BYTES));
+    return this.#pool.subarray(from, from + this.#constantLength!);
   }
 }
