@@ -212,18 +212,22 @@ async function unlessStopped<T>(work: Promise<T>, stopped: AbortSignal): Promise
   ]);
 }
 
-/** Runs a benchmark. Rejects with RingkeepError, or with the reason of `stopped`. */
+/**
+ * Runs a benchmark. Rejects with RingkeepError, or with the reason of `stopped`. Client processes of the caller's are used as
+ * many as there are, and left to it: they are warm from the experiment before.
+ */
 export async function runExperiment(
   settings: Settings,
   progress: Progress,
   stopped: AbortSignal,
+  warmClients: Clients | null = null,
 ): Promise<Experiment> {
   const startedAt = new Date();
   if (settings.url === null) progress.say('starting a cluster');
   const cluster = await (settings.url === null
     ? spawnCluster(settings.spawn, stopped)
     : attachCluster(settings.url, settings.servers));
-  const clients = new Clients(settings.processes);
+  const clients = warmClients ?? new Clients(settings.processes);
   const course = new Course(settings, cluster, clients, progress);
   const work = async (): Promise<Experiment> => {
     await clients.connect(jobOf(settings, cluster.url));
@@ -233,7 +237,7 @@ export async function runExperiment(
   try {
     return await unlessStopped(work(), stopped);
   } finally {
-    await clients.close();
+    if (warmClients === null) await clients.close();
     await cluster.stop();
   }
 }

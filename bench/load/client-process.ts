@@ -203,6 +203,7 @@ let opened: ClientProcess | null = null;
 
 async function answer(message: ToClient): Promise<void> {
   if (message.type === 'connect') {
+    await opened?.close();
     opened = new ClientProcess(message.job);
     say({ type: 'connected', partitions: await opened.open() });
     return;

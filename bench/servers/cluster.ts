@@ -186,10 +186,14 @@ class SpawnedCluster implements ClusterUnderTest {
 
 /**
  * Starts a throw-away cluster; resolves when it takes writes. Rejects with what prevents it, `stopped` included, and leaves
- * nothing then.
+ * nothing then, but for a `directory` that is given: it is empty before, and its owner removes it.
  */
-export async function spawnCluster(shape: WantedShape, stopped: AbortSignal): Promise<ClusterUnderTest> {
-  const cluster = new SpawnedCluster(await openLayout(null, shape));
+export async function spawnCluster(
+  shape: WantedShape,
+  stopped: AbortSignal,
+  directory: string | null = null,
+): Promise<ClusterUnderTest> {
+  const cluster = new SpawnedCluster(await openLayout(directory, shape));
   stopped.addEventListener('abort', () => void cluster.stop(), { once: true });
   try {
     stopped.throwIfAborted();

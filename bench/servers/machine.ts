@@ -35,7 +35,7 @@ export function describeMachine(): Machine {
 }
 
 /** Returns the folder of the package: the nearest one above with a package.json. */
-function findRoot(): string {
+export function findRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(folder, 'package.json'))) folder = dirname(folder);
   return folder;
