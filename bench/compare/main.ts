@@ -122,11 +122,6 @@ async function run(flags: Flags): Promise<number> {
 }
 
 const command = createCommand().parse();
-run(command.opts<Flags>()).then(
-  (status) => {
-    process.exitCode = status;
-  },
-  (error: unknown) => {
-    process.exitCode = showError(error, false);
-  },
-);
+const status = await run(command.opts<Flags>()).catch((error: unknown) => showError(error, false));
+// A start that was broken off may leave timers behind. Pipes take what is written at their reader's pace.
+process.stdout.write('', () => process.exit(status));
