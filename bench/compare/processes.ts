@@ -17,7 +17,6 @@ interface Server {
   end: string | null;
 }
 
-const STOP_MS = 10_000;
 const TAIL_LINES = 5;
 
 function isOver({ exitCode, signalCode }: ChildProcess): boolean {
@@ -28,13 +27,12 @@ function tailOf(text: string): string {
   return text.trim().split('\n').slice(-TAIL_LINES).join('\n');
 }
 
+/** At once: what a server would still write is removed anyway. */
 async function endOf(child: ChildProcess): Promise<void> {
   if (isOver(child) || child.pid === undefined) return;
   const exit = once(child, 'exit');
-  const late = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
-  child.kill('SIGTERM');
+  child.kill('SIGKILL');
   await exit;
-  clearTimeout(late);
 }
 
 export class Processes {
