@@ -38,6 +38,7 @@ const PURE = [
   /^bench\/workload\//,
   /^bench\/load\/(arrivals|gaps|histogram|recorder)\.ts$/,
   /^bench\/report\//,
+  /^bench\/profile\/budget\.ts$/,
   /^bench\/compare\/(document|etcd-requests|h2load-log|measurements|redis-benchmark|resp)\.ts$/,
   /^bench\/servers\/sample\.ts$/,
 ];
@@ -62,7 +63,7 @@ const OWNERS = [
   ],
   [
     /^node:fs$|^node:fs\/promises$/,
-    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|micro\/\w+)\.ts$|^bench\/servers\/|^bench\/compare\/(course|etcd|main|processes|redis|system)\.ts$/,
+    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|micro\/\w+|profile\/main)\.ts$|^bench\/servers\/|^bench\/compare\/(course|etcd|main|processes|redis|system)\.ts$/,
   ],
   [/^pino$/, /^src\/common\/log\.ts$/],
   [/^prom-client$/, /^src\/common\/metrics\.ts$/],
