@@ -104,7 +104,6 @@ class NodeShell {
   private walFull = false;
   private spaceLow = false;
   private draining = false;
-  private distrusted = false;
   private stopping: Promise<void> | null = null;
   private fail!: (error: Error) => void;
   readonly failed: Promise<Error>;
@@ -378,19 +377,14 @@ class NodeShell {
 
   private refused(error: RingkeepError): void {
     this.log.error('controller_refused', { error });
-    if (error.code === 'ROLLED_BACK') void this.rolledBack(error);
+    if (error.code === 'ROLLED_BACK') this.rolledBack(error);
   }
 
   /**
-   * The directory is an old copy: nothing in it counts any more. Once that is durable the process ends, and starts again as a
-   * node that has lost its replicas; they are kept until others have replaced them.
+   * The directory is an old copy: nothing in it counts any more. It gets another incarnation, in one step, and the process ends;
+   * when it starts again its replicas are those of another directory, and kept until others have replaced them.
    */
-  private async rolledBack(error: RingkeepError): Promise<void> {
-    if (this.distrusted) return;
-    this.distrusted = true;
-    this.engine.run((core) => core.distrust(error.message));
-    do await delay(DRAIN_POLL_MS);
-    while (this.engine.core.durableLsn < this.engine.core.appendedLsn);
+  private rolledBack(error: RingkeepError): void {
     try {
       this.format.renew(randomId());
     } catch (cause) {

@@ -232,6 +232,16 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
     options: COPIES,
   },
   {
+    name: 'what an old copy of a directory held counts on after it was found out',
+    seed: 1,
+    breaks: '9',
+    file: 'src/node/core/replica-set.ts',
+    from: 'this.foreignProblem(meta) ?? restoreProblem',
+    to: 'restoreProblem',
+    caught: /invariant 9: damaged or wiped/,
+    options: COPIES,
+  },
+  {
     // A controller that knows the stored runs asks no old copy, and the simulated ones learn of them too soon to do otherwise.
     name: 'a node answers Seals before it is admitted',
     breaks: '9',

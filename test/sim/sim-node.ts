@@ -189,7 +189,7 @@ export class SimNode {
 
   controllerMessage(message: ToNode): void {
     const { topology, seals, prepares, rolledBack } = message;
-    if (rolledBack !== undefined) this.distrust(rolledBack);
+    if (rolledBack !== undefined) return this.rejected(rolledBack);
     if (topology !== undefined) this.topologyPushed(topology);
     for (const seal of seals ?? []) this.event((core) => core.seal(seal));
     for (const prepare of prepares ?? []) this.event((core) => core.prepare(prepare));
@@ -212,28 +212,18 @@ export class SimNode {
     }
   }
 
-  /** Once nothing in the directory counts any more, durably, it gets a new incarnation and the process starts again. */
-  private distrust(reason: string): void {
+  /** Nothing in the directory counts any more: it gets a new incarnation, and the process starts again. */
+  private rejected(reason: string): void {
     const world: World = this.around.world;
     const { isOldCopy, isDamaged } = this.directory;
     world.check(isOldCopy || isDamaged, () => `${this.id} is rejected: ${reason}`);
-    this.event((core) => core.distrust(reason));
+    world.trace(`${this.id}: has found out that its directory is an old copy`);
+    this.write(() => this.directory.renew());
+    if (this.core !== null) this.around.stopNode(this);
     const { life } = this;
-    const poll = (): void => {
-      if (life !== this.life) return;
-      const { core } = this;
-      if (this.paused || core === null || core.durableLsn < core.appendedLsn) {
-        world.schedule(5, poll);
-        return;
-      }
-      world.trace(`${this.id}: has found out that its directory is an old copy`);
-      this.write(() => this.directory.renew());
-      this.around.stopNode(this);
-      world.schedule(20, () => {
-        if (!this.running && life + 1 === this.life) this.start();
-      });
-    };
-    world.schedule(5, poll);
+    world.schedule(20, () => {
+      if (!this.running && life === this.life) this.start();
+    });
   }
 
   /** What the node says first on a control stream; null while it cannot speak. */

@@ -41,6 +41,8 @@ export class BenchNode {
   readonly id: string;
   core: NodeCore;
   boot = 1;
+  /** Of its directory; replicas are made in `i`. */
+  incarnation = 'i';
   readonly replicaName: ReplicaName;
   readonly rows: Rows = new Map();
   readonly wal: WalEntry[] = [];
@@ -66,7 +68,7 @@ export class BenchNode {
   private makeCore(): NodeCore {
     return new NodeCore({
       nodeId: this.id,
-      incarnation: 'i',
+      incarnation: this.incarnation,
       boot: this.boot,
       run: this.run,
       valueBytesMax: 8 * MIB,
@@ -112,7 +114,7 @@ export class BenchNode {
 
   /** The node as the topology store would name it. */
   record(): NodeRecord {
-    const { id, boot, run } = this;
+    const { id, boot, run, incarnation } = this;
     const address = `${id}:1`;
     const rest = {
       address,
@@ -123,7 +125,7 @@ export class BenchNode {
       pid: boot,
       formerRuns: [],
     };
-    return { id, incarnation: 'i', boot, run, ...rest };
+    return { id, incarnation, boot, run, ...rest };
   }
 
   get replica(): Replica {

@@ -70,8 +70,6 @@ export interface NodeCoreEvents {
   diskFullChanged(full: boolean): void;
   /** The WAL's size, told now and then: drives checkpoints. */
   walSize(bytes: number): void;
-  /** The directory is an old copy: nothing in it counts any more, which is durable at `appendedLsn`. */
-  distrust(reason: string): void;
   /** Whether a topology names this very run of the node. */
   isAdmittedBy(topology: Topology): boolean;
   /** Graceful stop: refusals say so; what is led here is served until the controller has handed it over. */

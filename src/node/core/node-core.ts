@@ -67,8 +67,6 @@ export class NodeCore implements NodeCoreEvents, Host {
   private snapshotRefilledAt = 0;
   private draining = false;
   private admitted = false;
-  /** For good: no router may admit a run on an old copy. */
-  private distrusted = false;
   private readonly dirty = new Set<number>();
   private readonly awaiting = new Set<number>();
   private readonly requests: OpenRequests;
@@ -150,7 +148,6 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   isAdmittedBy(topology: Topology): boolean {
     const { nodeId, incarnation, run } = this.options;
-    if (this.distrusted) return false;
     return topology.nodes.some(
       (node) => node.id === nodeId && node.incarnation === incarnation && node.run === run,
     );
@@ -264,12 +261,6 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   walSize(bytes: number): void {
     this.checkpoints.walSize(bytes);
-  }
-
-  distrust(reason: string): void {
-    this.admitted = false;
-    this.distrusted = true;
-    for (const replica of this.replicas.byPartition.values()) replica.markDamaged(reason);
   }
 
   drain(): void {

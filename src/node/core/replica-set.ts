@@ -6,7 +6,7 @@
 
 import { NO_BYTES } from '../../common/bytes.ts';
 import { DiskError } from '../../common/disk.ts';
-import { mayCreateReplica } from '../../common/replica-id.ts';
+import { mayCreateReplica, parseReplicaId } from '../../common/replica-id.ts';
 import type { PartitionRecord } from '../../common/topology.ts';
 import type { RecoveredReplica, ReplicaMeta } from '../wal/types.ts';
 import type { RestoreInput } from './api.ts';
@@ -60,7 +60,7 @@ export class ReplicaSet {
       if (!(error instanceof DamagedRowError)) throw error;
       damage ??= error.message;
     }
-    damage ??= restoreProblem(recovered, applied, table?.index ?? 0);
+    damage ??= this.foreignProblem(meta) ?? restoreProblem(recovered, applied, table?.index ?? 0);
     if (damage !== null) return this.restoreDamaged(recovered, damage);
     const sessions = table?.sessions ?? new Sessions(limits);
     const start = {
@@ -82,6 +82,14 @@ export class ReplicaSet {
     }
     this.add(partition, meta, log, sessions, applied, table?.index ?? 0);
     this.clearOthers(partition, meta.generation);
+  }
+
+  /** A directory that turned out to be an old copy has another incarnation since: what it held before counts no more. */
+  private foreignProblem({ replica }: ReplicaMeta): string | null {
+    const made = parseReplicaId(replica)?.incarnation;
+    return made === this.host.options.incarnation
+      ? null
+      : `it was made in incarnation ${made} of the directory`;
   }
 
   private limits(): SessionLimits {

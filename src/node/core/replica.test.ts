@@ -126,6 +126,16 @@ describe('a replica among others', () => {
     expect(b.sealReplies.at(-1)).toMatchObject({ epoch: 2, accepted: true });
   });
 
+  it('is damaged after its directory has got another incarnation', () => {
+    const bench = threeNodes();
+    const [, , c] = bench.trio;
+    c.incarnation = 'j';
+    c.restart();
+    expect(c.replica.usable).toBe(false);
+    bench.advance(40);
+    expect(c.core.reportAll()).toMatchObject([{ replica: c.replicaName.id, state: 'damaged' }]);
+  });
+
   it('refuses clients while it leads more than it may hold, and takes them again after', () => {
     const bench = threeNodes();
     const [a] = bench.trio;
