@@ -73,7 +73,10 @@ export class Invariants {
     const { record, forgotten } = this.facts.partition(partition);
     if (forgotten > 0 || record === null) return false;
     return [record.voters, record.previousVoters].every((set) => {
-      const intact = set.filter((voter) => voter.node !== node && !this.facts.isLost(voter));
+      // One that was named and is not made yet is lost if its node starts anew before it is.
+      const isMade = (voter: Replica): boolean =>
+        this.facts.node(voter.node).wal.durable.get(partition)?.meta?.replica === voter.id;
+      const intact = set.filter((voter) => voter.node !== node && isMade(voter) && !this.facts.isLost(voter));
       return set.length === 0 || intact.length >= quorumSize(set.length);
     });
   }
