@@ -200,7 +200,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a restart forgets the promise',
-    seed: 40,
+    seed: 39,
     breaks: '5',
     file: 'src/node/core/replica-set.ts',
     from: 'const { partition, meta } = recovered;',
