@@ -123,6 +123,8 @@ it('replaces replicas whose stored values have flipped bits', { timeout: 300_000
   await victim.kill('SIGTERM');
   await victim.start();
   await cluster.whenHealthy();
+  // What a follower has not applied yet is in its WAL alone.
+  await expectEqualReplicas(cluster, PARTITIONS);
   await victim.kill('SIGTERM');
   const keys = keysOfPartitions(values, [0, 2, 5]);
   const damaged = await flipBits(join(victim.data, 'store'), '.ldb', values, keys);
