@@ -86,7 +86,8 @@ describe('ringkeep bench', () => {
       expect.arrayContaining(['kill', 'first success', 'leader back']),
     );
     expect(failover!.led).toBeGreaterThan(0);
-    expect(failover!.killSecond).toBeGreaterThanOrEqual(2);
+    // A timer may fire up to a millisecond before its time.
+    expect(failover!.killSecond).toBeGreaterThan(1.99);
     expect(failover!.longestGapMs).toBeGreaterThan(0);
     expect(failover!.firstSuccessMs).not.toBeNull();
   });
