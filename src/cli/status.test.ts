@@ -7,7 +7,7 @@ function report(partition: number, replica: string, commitIndex: number): Replic
     ...{ partition, replica, state: 'leader', promiseEpoch: 2, reservationId: 'r', configuration: 1 },
     ...{ voters: [], previousVoters: [], lastEpoch: 2, lastIndex: commitIndex + 3, commitIndex },
     ...{ appliedIndex: commitIndex, ledEpoch: 2, established: true, paused: false },
-    ...{ levelTarget: '', levelLearners: [] },
+    ...{ levelTarget: '', levelLearners: [], durableEpoch: 0 },
   };
 }
 

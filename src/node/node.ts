@@ -298,7 +298,7 @@ class NodeShell {
             runs: this.format.runs,
             durableLsn: this.opened.wal.durableLsn(),
           },
-          reports: this.engine.core.reportAll(),
+          reports: this.engine.core.openingReports(),
           topology: this.engine.core.topology(),
         }),
         heartbeat: (sequence) => this.heartbeat(sequence),

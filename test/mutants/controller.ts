@@ -78,6 +78,16 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
     options: REPAIRS,
   },
   {
+    name: 'the previous voters are given up before a failover though those that follow hold nothing of the epoch',
+    seed: 1,
+    breaks: '8',
+    file: 'src/router/controller/failover.ts',
+    from: 'report?.durableEpoch === epoch &&',
+    to: 'report !== undefined &&',
+    caught: /invariant [38]/,
+    options: STRANDED,
+  },
+  {
     name: 'previousVoters is cleared before anything is committed',
     seed: 1,
     breaks: '8',

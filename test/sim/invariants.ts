@@ -394,7 +394,8 @@ export class Invariants {
     const durable = facts.wal.durable.get(partition);
     const durableIndex = durable?.meta?.replica === replica ? durable.lastIndex : 0;
     world.check(
-      report.appliedIndex <= commitIndex && report.appliedIndex <= Math.max(durableIndex, log.base),
+      report.appliedIndex <= Math.min(commitIndex, Math.max(durableIndex, log.base)) &&
+        (durableIndex === 0 || report.durableEpoch <= durable!.lastEpoch),
       () =>
         `invariant 4: ${name} applied ${report.appliedIndex}, commit ${commitIndex}, durable ${durableIndex}`,
     );

@@ -244,7 +244,7 @@ export class SimNode {
         durableLsn: this.wal?.durableLsn() ?? 0,
       },
       clusterId: topology?.clusterId ?? '',
-      reports: this.core.reportAll(),
+      reports: this.core.openingReports(),
       knownTopology: topology,
     };
   }

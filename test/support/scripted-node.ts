@@ -49,6 +49,8 @@ export class ScriptedNode {
   clusterId = '';
   known: Topology | null = null;
   replicas = new Map<number, FakeReplica>();
+  /** Dropped by this run. */
+  removed: FakeReplica[] = [];
   /** Seals are heard but not answered. */
   deaf = false;
   /** Neither heartbeats nor anything else leaves, but the stream stays up. */
@@ -64,6 +66,7 @@ export class ScriptedNode {
   restart(): void {
     this.boot += 1;
     this.used = new Set();
+    this.removed = [];
     this.up = true;
     for (const replica of this.replicas.values()) stopLeading(replica);
   }
@@ -95,6 +98,7 @@ export class ScriptedNode {
     const settled = record.established && record.previousVoters.length === 0;
     if (held !== undefined && settled && !named.some((replica) => replica.id === held.id)) {
       this.replicas.delete(record.partition);
+      this.removed.push(held);
     }
     const creatable = neverLed(record) ? [...record.learners, ...record.voters] : record.learners;
     for (const { id } of creatable) {
@@ -158,9 +162,10 @@ export class ScriptedNode {
   }
 
   reports(): ReplicaReport[] {
-    return [...this.replicas.values()].map((replica) => {
+    return [...this.removed, ...this.replicas.values()].map((replica) => {
       const { log, damaged, ...rest } = replica;
-      const state: ReplicaState = damaged ? 'damaged' : replica.ledEpoch > 0 ? 'leader' : 'follower';
+      const held: ReplicaState = damaged ? 'damaged' : replica.ledEpoch > 0 ? 'leader' : 'follower';
+      const state = this.removed.includes(replica) ? 'removed' : held;
       const { id, levelTarget, ...durable } = rest;
       return {
         ...durable,
@@ -168,6 +173,7 @@ export class ScriptedNode {
         state,
         lastEpoch: log.at(-1)?.epoch ?? 0,
         lastIndex: log.length,
+        durableEpoch: log.at(-1)?.epoch ?? 0,
         appliedIndex: replica.commitIndex,
         levelTarget: levelTarget.startsWith('?') ? '' : levelTarget,
         levelLearners: [...replica.levelLearners],

@@ -187,6 +187,7 @@ export interface ReplicaReport {
   paused: boolean;
   levelTarget: string;
   levelLearners: readonly string[];
+  durableEpoch: number;
 }
 export interface Seal {
   partition: number;

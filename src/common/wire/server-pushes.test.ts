@@ -79,6 +79,7 @@ function report(partition: number): ReplicaReport {
     paused: false,
     levelTarget: '',
     levelLearners: ['x'],
+    durableEpoch: 5,
   };
 }
 

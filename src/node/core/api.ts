@@ -76,7 +76,9 @@ export interface NodeCoreEvents {
   drain(): void;
   take(): Effects;
   topology(): Topology | null;
-  /** Reports of all replicas, for a new controller connection. */
+  /** Reports for a new controller connection: of all replicas, and of those that this run has dropped. */
+  openingReports(): ReplicaReport[];
+  /** Reports of all replicas. */
   reportAll(): ReplicaReport[];
   /** Partitions that this node leads at present. */
   leaderCount(): number;

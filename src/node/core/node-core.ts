@@ -245,7 +245,7 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   durable(lsn: number): void {
     this.durableLsn = lsn;
-    this.replicas.onDurable();
+    this.effects.reports.push(...this.replicas.onDurable());
     for (const partition of this.awaiting) {
       const replica = this.replicas.byPartition.get(partition);
       replica?.onDurable();
@@ -300,8 +300,12 @@ export class NodeCore implements NodeCoreEvents, Host {
     return this.cache.snapshot();
   }
 
+  openingReports(): ReplicaReport[] {
+    return this.replicas.reports();
+  }
+
   reportAll(): ReplicaReport[] {
-    return [...this.replicas.byPartition.values()].map((replica) => replica.report());
+    return this.replicas.held();
   }
 
   leaderCount(): number {

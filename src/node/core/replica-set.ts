@@ -8,6 +8,7 @@ import { NO_BYTES } from '../../common/bytes.ts';
 import { DiskError } from '../../common/disk.ts';
 import { mayCreateReplica, parseReplicaId } from '../../common/replica-id.ts';
 import type { PartitionRecord } from '../../common/topology.ts';
+import type { ReplicaReport } from '../../common/wire/messages.ts';
 import type { RecoveredReplica, ReplicaMeta } from '../wal/types.ts';
 import type { RestoreInput } from './api.ts';
 import { decodeEntry, UnknownEntryError } from './entry.ts';
@@ -34,7 +35,9 @@ export class ReplicaSet {
   readonly byPartition = new Map<number, Replica>();
   private readonly host: Host;
   /** Whose rows are still there, by the record that drops them. */
-  private readonly dropped: { lsn: number; partition: number; generation: number }[] = [];
+  private readonly dropped: { lsn: number; generation: number; report: ReplicaReport }[] = [];
+  /** Those that this run has dropped durably: their ids never come back, which no later list of what is held would say. */
+  private readonly removed: ReplicaReport[] = [];
   private readonly created = new Set<string>();
   private readonly newestGeneration: number;
 
@@ -165,13 +168,29 @@ export class ReplicaSet {
     return replica;
   }
 
-  /** Clears the rows of dropped replicas once that is durable: a crash before finds the replica, and has to find its rows. */
-  onDurable(): void {
+  /**
+   * Clears the rows of dropped replicas once that is durable: a crash before finds the replica, and has to find its rows.
+   * Returns the reports that they are gone.
+   */
+  onDurable(): ReplicaReport[] {
+    const before = this.removed.length;
     while (this.dropped[0] !== undefined && this.dropped[0].lsn <= this.host.durableLsn) {
-      const { partition, generation } = this.dropped.shift()!;
+      const { generation, report } = this.dropped.shift()!;
       // A replica made later gets a higher generation, so nothing is ever written into the range being cleared.
-      this.clear(partition, generation + 1);
+      this.clear(report.partition, generation + 1);
+      this.removed.push(report);
     }
+    return this.removed.slice(before);
+  }
+
+  /** What this node holds, and what this run of it has dropped. */
+  reports(): ReplicaReport[] {
+    return [...this.held(), ...this.removed];
+  }
+
+  /** What this node holds. */
+  held(): ReplicaReport[] {
+    return [...this.byPartition.values()].map((replica) => replica.report());
   }
 
   // ---------------------------------------------------------------- records
@@ -234,7 +253,11 @@ export class ReplicaSet {
     replica.retire(reason);
     this.byPartition.delete(partition);
     const lsn = this.host.appendWal({ type: 'drop', partition });
-    this.dropped.push({ lsn, partition, generation: replica.meta.generation });
+    this.dropped.push({
+      lsn,
+      generation: replica.meta.generation,
+      report: { ...replica.report(), state: 'removed' },
+    });
     this.host.event({
       level: 'info',
       event: 'replica_dropped',

@@ -105,9 +105,12 @@ describe('a replica among others', () => {
     expect(c.eventNames).toContain('replica_dropped');
     bench.advance(100);
     expect(c.rows.size).toBe(rows);
+    expect(c.core.openingReports()).toEqual([]);
     c.fsyncs = true;
     bench.advance(100);
     expect(c.rows.size).toBe(0);
+    expect(c.core.openingReports()).toMatchObject([{ replica: c.replicaName.id, state: 'removed' }]);
+    expect(c.core.reportAll()).toEqual([]);
   });
 
   it('promises nothing before it is admitted', () => {

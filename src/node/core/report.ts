@@ -29,6 +29,8 @@ export function buildReport(replica: Replica): ReplicaReport {
     paused: leadership !== null && leadership.pauseTarget !== '',
     levelTarget: leadership?.levelTarget() ?? '',
     levelLearners: leadership?.levelLearners() ?? [],
+    // An installed snapshot counts once the base that it has given to the log is durable.
+    durableEpoch: replica.promiseDurable ? (log.epochAt(log.durableIndex) ?? 0) : 0,
   };
 }
 

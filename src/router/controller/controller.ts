@@ -12,6 +12,7 @@ import type { Heartbeat, ReplicaReport, SealReply } from '../../common/wire/mess
 import { adopt, hearNode, refuseRun, writeNodes } from './adoption.ts';
 import { type Context, createPartitionState, emit, type PartitionState } from './context.ts';
 import {
+  confirmHeld,
   confirmWhenEstablished,
   failOver,
   hearPromise,
@@ -368,7 +369,7 @@ export class Controller {
       return;
     }
     if (problem !== '') {
-      failOver(this.context, state, now, problem);
+      if (!confirmHeld(this.context, state)) failOver(this.context, state, now, problem);
       return;
     }
     if (record.established) {

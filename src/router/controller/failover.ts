@@ -7,7 +7,7 @@
  * Source: DESIGN.md section 5; the state diagram is in this folder's DESIGN.md.
  */
 import { type PartitionRecord, quorumSize, type Replica } from '../../common/topology.ts';
-import type { SealReply } from '../../common/wire/messages.ts';
+import type { ReplicaReport, SealReply } from '../../common/wire/messages.ts';
 import {
   backoff,
   type Context,
@@ -25,6 +25,7 @@ import {
   neverLed,
   reserve,
   sameLeader,
+  sameSet,
   sealedReplicas,
   setsFor,
 } from './record-rules.ts';
@@ -65,7 +66,7 @@ export function leaderProblem(context: Context, state: PartitionState, now: numb
     const limit = backoff(context.options.ledMs, context.options.establishMsMax, state.failures);
     return now - state.recordSince < limit ? '' : `${leader.node} does not lead after ${limit} ms`;
   }
-  if (record.established || report.established) return '';
+  if (report.established) return '';
   const { establishMs, establishMsMax } = context.options;
   const limit = backoff(establishMs, establishMsMax, state.failures);
   return now - state.recordSince < limit ? '' : `${leader.node} has committed nothing after ${limit} ms`;
@@ -109,6 +110,42 @@ export function confirmWhenEstablished(context: Context, state: PartitionState):
   if (report?.ledEpoch !== record.epoch || !report.established) return false;
   writeRecord(context, state, confirmEstablished(record));
   return true;
+}
+
+/**
+ * Whether a quorum of the voters of an epoch holds an entry of it, fsynced. With it they hold everything that its leader took
+ * over, from the previous voters too, and none of them has heard of a later epoch. `reportOf`: what a healthy replica reports.
+ */
+export function isHeldByQuorum(
+  { epoch, configuration, voters }: Pick<PartitionRecord, 'epoch' | 'configuration' | 'voters'>,
+  reportOf: (replica: Replica) => ReplicaReport | undefined,
+): boolean {
+  const holders = voters.filter((replica) => {
+    const report = reportOf(replica);
+    return (
+      report?.durableEpoch === epoch &&
+      report.promiseEpoch === epoch &&
+      report.configuration === configuration &&
+      sameSet(report.voters, voters)
+    );
+  });
+  return holders.length >= quorumSize(voters.length);
+}
+
+/**
+ * Takes leave of the previous voters before a failover, where those that follow hold an entry of the epoch though no leader
+ * has told so. The previous voters may have dropped their replicas by a record that a restored store has forgotten.
+ */
+export function confirmHeld(context: Context, state: PartitionState): boolean {
+  const record = state.record!;
+  if (record.leader === null || record.previousVoters.length === 0) return false;
+  const held = isHeldByQuorum(record, (replica) =>
+    context.nodes.health(state.partition, replica) === 'healthy'
+      ? context.nodes.reportOf(state.partition, replica)
+      : undefined,
+  );
+  if (held) writeRecord(context, state, confirmEstablished(record));
+  return held;
 }
 
 /** One step of an epoch that has no leader yet: seal, wait for quorums and grace, choose. */

@@ -198,6 +198,34 @@ describe('a store that went back in time', () => {
     },
   );
 
+  it('takes leave of previous voters that have dropped their replicas by a record it has forgotten', () => {
+    const cluster = new ScriptedCluster(THREE, 1);
+    cluster.replicationFactor = 1;
+    const { controller } = cluster.start();
+    cluster.until('first leader', () => cluster.settled());
+    const [before] = cluster.store.record(0).voters;
+    const target = THREE.find((node) => node !== before!.node)!;
+    cluster.write(0, 3);
+    controller.moveVoter(0, before!.id, target);
+    cluster.until('moved', () => cluster.settled() && cluster.store.record(0).voters[0]!.node === target);
+    cluster.write(0, 3);
+    cluster.run(200);
+    expect(cluster.node(before!.node).replicas.size).toBe(0);
+    const chosen = cluster.store.history.find(({ epoch, leader }) => epoch === 2 && leader !== null)!;
+    expect(chosen.previousVoters).toEqual([before]);
+    cluster.stopControllers();
+    for (const node of cluster.nodes.values()) node.known = null;
+    cluster.node(target).restart();
+    cluster.store.restore([
+      ...cluster.store.all().filter(({ key }) => key !== 'partition/0'),
+      { key: 'partition/0', revision: chosen.revision, value: chosen },
+    ]);
+    cluster.start({}, 9);
+    cluster.until('a leader with all entries', () => cluster.settled(), 5_000);
+    expect(cluster.store.record(0)).toMatchObject({ epoch: 3, leader: { node: target } });
+    expect(cluster.committedCount(0)).toBeGreaterThanOrEqual(6);
+  });
+
   it('makes no voter anew by a record from before the first leader while others may know of one', () => {
     const cluster = settledCluster(1);
     const { voters, leader } = cluster.store.record(0);

@@ -7,6 +7,7 @@
 import { type PartitionRecord, quorumSize, type Replica } from '../../common/topology.ts';
 import type { ReplicaReport } from '../../common/wire/messages.ts';
 import { type Context, emit, type PartitionState } from './context.ts';
+import { isHeldByQuorum } from './failover.ts';
 import { checkRebuilt, REVISION_JUMP, sameSet } from './record-rules.ts';
 
 /** A promise or a record that once was in a store: at `epoch` these sets were reserved. */
@@ -107,7 +108,9 @@ function find(
   );
   if (typeof settled === 'string') return settled;
   const { voters, configuration } = settled[0]!;
-  const established = settled.some((one) => one.established);
+  const established =
+    settled.some((one) => one.established) ||
+    isHeldByQuorum({ epoch, configuration, voters }, ({ id }) => heard.get(id));
   // A promise that was raised by an append knows no previous voters; one that was sealed does.
   const paired = settled.find((one) => one.previousVoters.length > 0);
   const previousVoters = established ? [] : (paired?.previousVoters ?? []);
