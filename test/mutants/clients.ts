@@ -36,7 +36,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'reads are served before an entry of the own epoch is committed',
-    seed: 9,
+    seed: 20,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (!leadership.serving || this.waiting.length === 0 ||',

@@ -53,7 +53,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the previous voters are not needed for a failover',
-    seed: 2,
+    seed: 10,
     breaks: '3',
     file: 'src/router/controller/failover.ts',
     from: "['previous voters', record.previousVoters],",
@@ -79,7 +79,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the previous voters are given up before a failover though those that follow hold nothing of the epoch',
-    seed: 1,
+    seed: 16,
     breaks: '8',
     file: 'src/router/controller/failover.ts',
     from: 'report?.durableEpoch === epoch &&',
@@ -89,7 +89,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'previousVoters is cleared before anything is committed',
-    seed: 1,
+    seed: 2,
     breaks: '8',
     file: 'src/router/controller/failover.ts',
     from: 'if (report?.ledEpoch !== record.epoch || !report.established) return false;',
@@ -231,7 +231,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a rebuild goes by the stored record while there is one',
-    seed: 1,
+    seed: 2,
     breaks: '8',
     file: 'src/router/controller/rebuild.ts',
     from: '[...[...heard.values()].map(ofReport), ...records.map(ofRecord)]',

@@ -17,7 +17,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower does not compare the previous entry',
-    seed: 9,
+    seed: 32,
     breaks: '2',
     file: 'src/node/core/follower.ts',
     from: 'if (known !== append.prevEpoch) {',
@@ -58,7 +58,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a learner counts for the quorum',
-    seed: 1,
+    seed: 8,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: 'if (progress.votes) matches.push(progress.match);',
@@ -222,7 +222,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower takes entries of a leader below its promise',
-    seed: 9,
+    seed: 15,
     breaks: '5',
     file: 'src/node/core/follower.ts',
     from: 'if (epoch < replica.meta.promiseEpoch) return this.sendRefusal(leader, epoch, append.sentAt);',

@@ -90,7 +90,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a snapshot is switched to without a sync of the store',
-    seed: 37,
+    seed: 52,
     breaks: 'G1',
     file: 'src/node/core/snapshot-receiver.ts',
     from: `    this.host.store({
@@ -143,7 +143,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a snapshot puts back the promise of when it was offered',
-    seed: 4,
+    seed: 19,
     breaks: '5',
     file: 'src/node/core/replica.ts',
     from: 'this.setMeta({ ...this.meta, generation, baseIndex: mark.index, baseEpoch: mark.epoch });',
@@ -172,7 +172,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'deduplication is lost in a snapshot',
-    seed: 10,
+    seed: 9,
     breaks: '11',
     file: 'src/node/core/snapshot-receiver.ts',
     from: '    this.sessions = sessions;',
@@ -213,7 +213,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the log end that a node tells leaves out what the WAL writes on its own account',
-    seed: 29,
+    seed: 33,
     breaks: '9',
     file: 'src/node/wal/writer.ts',
     from: 'return this.#durableLsn;',
@@ -263,7 +263,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a directory does not remember the runs since the one that it knows to be admitted',
-    seed: 49,
+    seed: 73,
     breaks: '13',
     file: 'src/node/format.ts',
     from: 'runs: [...(found?.runs ?? []), newId()].slice(-RUNS_MAX),',

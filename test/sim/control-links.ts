@@ -47,6 +47,8 @@ interface Link {
   readonly controller: ControllerEnd;
   connection: Connection<ToController, ToNode> | null;
   dialing: boolean;
+  /** The connection is known to the controller: it sends nothing on one that it has heard nothing on. */
+  accepted: boolean;
 }
 
 /** All links of a cluster. */
@@ -60,7 +62,9 @@ export class ControlLinks {
 
   /** Adds the links between `nodes` and a controller. */
   add(nodes: readonly NodeEnd[], controller: ControllerEnd): void {
-    for (const node of nodes) this.links.push({ node, controller, connection: null, dialing: false });
+    for (const node of nodes) {
+      this.links.push({ node, controller, connection: null, dialing: false, accepted: false });
+    }
   }
 
   /** A node or controller has started. */
@@ -84,13 +88,15 @@ export class ControlLinks {
   /** Sends from a controller to a node, or to all of them. */
   toNode(controller: string, node: string | null, message: ToNode): void {
     for (const link of this.of(controller)) {
-      if (node === null || link.node.id === node) link.connection?.sendLeft(message);
+      if (link.accepted && (node === null || link.node.id === node)) link.connection?.sendLeft(message);
     }
   }
 
   /** A controller ends its stream with a node, which attaches again. */
   close(controller: string, node: string): void {
-    for (const link of this.of(controller)) if (link.node.id === node) link.connection?.break();
+    for (const link of this.of(controller)) {
+      if (link.accepted && link.node.id === node) link.connection?.break();
+    }
   }
 
   private of(id: string): Link[] {
@@ -128,13 +134,17 @@ export class ControlLinks {
         },
       },
       {
-        message: (message) => controller.nodeMessage(node.id, message),
+        message: (message) => {
+          if (link.connection === connection) link.accepted = true;
+          controller.nodeMessage(node.id, message);
+        },
         closed: () => {
           if (link.connection === null || link.connection === connection) controller.nodeClosed(node.id);
         },
       },
     );
     link.connection = connection;
+    link.accepted = false;
     connection.sendRight({ attachment });
   }
 }
