@@ -89,6 +89,8 @@ export const WAL_SEGMENT_BYTES = 32 * 1024 * 1024;
  */
 export const WAL_COPY_BYTES = 8 * 1024 * 1024;
 export const WAL_COPY_RUN_BYTES = 40 * 1024 * 1024;
+/** How far the file of a WAL segment grows at once; a group with it is written without another thread. */
+export const WAL_AHEAD_BYTES = 128 * 1024;
 /** WAL growth between two checkpoints (store sync, deduplication checkpoint, truncateHead). */
 export const CHECKPOINT_BYTES = 64 * 1024 * 1024;
 /** Time between two comparisons of a partition's replicas by hash. */

@@ -303,7 +303,7 @@ export class SimNode {
       disk: this.disk,
       directory: WAL_DIRECTORY,
       schedule: (delayMs, run) => this.later(delayMs, run),
-      options: { segmentBytes, reserveBytes: 4 * segmentBytes },
+      options: { segmentBytes, reserveBytes: 4 * segmentBytes, aheadBytes: segmentBytes / 8 },
       newSalt: () => Uint8Array.from({ length: 8 }, () => world.random.integer(256)),
       listener: {
         durable: (lsn) => {

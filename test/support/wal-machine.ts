@@ -78,14 +78,21 @@ export function meta(replica: string, fields: Partial<ReplicaMeta> = {}): Replic
 export class Machine {
   readonly clock = new Clock();
   readonly disk: SimDisk;
-  readonly options: Partial<WriterOptions>;
+  readonly options: { -readonly [name in keyof WriterOptions]?: WriterOptions[name] };
   opened: OpenedWal | null = null;
   durableLsn = 0;
   full = false;
   failure: DiskError | null = null;
 
   constructor(seed: number, options: Partial<WriterOptions> = {}) {
-    this.options = { segmentBytes: 4096, reserveBytes: 4096, markIdleMs: 5, fullRetryMs: 50, ...options };
+    this.options = {
+      segmentBytes: 4096,
+      reserveBytes: 4096,
+      markIdleMs: 5,
+      fullRetryMs: 50,
+      aheadBytes: 300,
+      ...options,
+    };
     this.disk = new SimDisk(this.clock.schedule, seeded(seed));
   }
 

@@ -58,7 +58,7 @@ export interface Session {
   /** Bytes that the transport has not taken yet. */
   readonly bufferedBytes: number;
   /**
-   * Queues a request; everything queued in one event-loop turn leaves as one message.
+   * Queues a request; everything queued in one callback of the event loop leaves as one message.
    * @returns false when the bound is reached or the session has ended: the request was not sent
    * @throws RingkeepError MESSAGE_TOO_LARGE
    */

@@ -1,5 +1,6 @@
 /**
- * The coalescing sender: what is pushed during one event-loop turn leaves as one message. It owns the queue, its
+ * The coalescing sender: what is pushed while one callback of the event loop runs, its promises included, leaves as one
+ * message, without waiting for another turn of the loop. It owns the queue, its
  * bounds and the byte count; how a message is composed and written is the caller's. One message set-up costs as much
  * as many operations, so this is where the throughput of streams comes from.
  * INVARIANT: at most `inTransportMax` messages are with the transport; everything else waits here, counted.
@@ -62,7 +63,7 @@ export class Outbox<T> {
   }
 
   /**
-   * Queues an item for the message of this event-loop turn.
+   * Queues an item for the message that leaves when the present callback is done.
    * @returns false when the bound is reached or the outbox is closed: the item was not taken
    * @throws RingkeepError MESSAGE_TOO_LARGE when the item alone is longer than a message may be
    */
@@ -112,7 +113,7 @@ export class Outbox<T> {
   #schedule(): void {
     if (this.#scheduled || this.#held || this.#inTransport >= IN_TRANSPORT_MAX) return;
     this.#scheduled = true;
-    setImmediate(() => {
+    process.nextTick(() => {
       this.#scheduled = false;
       this.#flush();
     });

@@ -191,7 +191,7 @@ describe('a stuck partition', () => {
   });
 
   test('is not copied on a full disk', () => {
-    const machine = stuckLog(1, 100);
+    const machine = stuckLog(1, 100, { aheadBytes: 0 });
     machine.disk.limitFreeBytes(0);
     machine.entries(BUSY, 101, 101);
     machine.clock.run(20);

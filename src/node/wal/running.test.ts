@@ -162,9 +162,60 @@ describe('a failed fsync', () => {
   });
 });
 
+describe('a file that grows ahead', () => {
+  const fileBytes = (machine: Machine): number => {
+    const file = machine.disk.openSync(`wal/${segments(machine).at(-1)}`, false);
+    const size = file.sizeSync();
+    file.closeSync();
+    return size;
+  };
+
+  test('has blanks behind its last group, which a crash leaves and a start takes no notice of', () => {
+    for (const kind of ['power', 'process'] as const) {
+      const machine = withReplica(new Machine(1, { segmentBytes: 1 << 20, aheadBytes: 10_000 }));
+      const before = fileBytes(machine);
+      expect(before).toBeGreaterThan(10_000);
+      machine.entries(1, 1, 5);
+      machine.settle(6);
+      expect(fileBytes(machine)).toBe(before);
+      machine.crash(kind);
+      expect(machine.open().problems).toEqual([]);
+      expect(machine.replica(1)).toMatchObject({ lastIndex: 5, damage: null });
+    }
+  });
+
+  test('ends with its last record when it is left, and when it is closed', () => {
+    const machine = withReplica(new Machine(1, { segmentBytes: 800, aheadBytes: 300 }));
+    for (let index = 1; index <= 40; index++) {
+      machine.entries(1, index, index);
+      machine.settle(index + 1);
+    }
+    expect(segments(machine).length).toBeGreaterThan(2);
+    const { wal } = machine;
+    machine.close();
+    let bytes = 0;
+    for (const name of segments(machine)) bytes += machine.disk.readSync(`wal/${name}`).length;
+    expect(bytes).toBe(wal.bytes());
+  });
+
+  test('grows by the group alone where there is no room for more', () => {
+    const machine = withReplica(new Machine(1, { segmentBytes: 1 << 20, aheadBytes: 0 }));
+    machine.options.aheadBytes = 10_000;
+    machine.crash();
+    machine.open();
+    machine.disk.limitFreeBytes(5_000);
+    machine.entries(1, 1, 3);
+    machine.settle(machine.durableLsn + 3);
+    expect(machine.full).toBe(false);
+    machine.crash();
+    machine.open();
+    expect(machine.replica(1)).toMatchObject({ lastIndex: 3, damage: null });
+  });
+});
+
 describe('a full disk', () => {
   test('makes entries wait and takes them when there is space again', () => {
-    const machine = withReplica(new Machine(1, { segmentBytes: 1 << 20 }));
+    const machine = withReplica(new Machine(1, { segmentBytes: 1 << 20, aheadBytes: 0 }));
     machine.disk.limitFreeBytes(100);
     machine.entries(1, 1, 10);
     machine.clock.run(2000);
@@ -181,7 +232,7 @@ describe('a full disk', () => {
   });
 
   test('lets metas through on reserved space, with the entries before them', () => {
-    const machine = withReplica(new Machine(1, { segmentBytes: 1 << 20 }));
+    const machine = withReplica(new Machine(1, { segmentBytes: 1 << 20, aheadBytes: 0 }));
     machine.disk.limitFreeBytes(0);
     machine.entries(1, 1, 3);
     machine.clock.run(100);

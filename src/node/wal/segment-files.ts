@@ -5,6 +5,7 @@
  * not listed.
  * INVARIANT: a segment is left (`roll`) only when everything in it is durable; the caller calls between two
  * groups.
+ * INVARIANT: behind the last group a file holds what a torn group left, and blanks.
  */
 import { type Disk, DiskError, type DiskFile } from '../../common/disk.ts';
 import { assert } from '../../common/errors.ts';
@@ -16,10 +17,24 @@ import { encodeSegmentHeader, SEGMENT_HEADER_BYTES, segmentName } from './segmen
 /** Handles kept open for reading: enough for a few followers that catch up at different places. */
 const OPEN_MAX = 32;
 
+/** In bytes: how long a segment gets, and how far its file grows at once while it is shorter. */
+export interface SegmentSizes {
+  readonly segmentBytes: number;
+  readonly aheadBytes: number;
+}
+
 interface OpenFile {
   readonly file: DiskFile;
   users: number;
   dropped: boolean;
+}
+
+/** Blanks to be written; never changed. */
+let zeroes = new Uint8Array(0);
+
+function blanks(length: number): Uint8Array {
+  if (zeroes.length < length) zeroes = new Uint8Array(length);
+  return zeroes.subarray(0, length);
 }
 
 /** Returns what a blocking call threw if it is the disk's; anything else is a bug and goes on its way. */
@@ -33,22 +48,33 @@ export class SegmentFiles {
   readonly #directory: string;
   readonly #salt: Uint8Array;
   readonly #segments: SegmentState[];
+  readonly #sizes: SegmentSizes;
   #current: SegmentState;
   #file: DiskFile;
+  /** Where the current segment's file ends: behind its last group it is blank. */
+  #fileEnd: number;
   #nextNumber: number;
   /** In order of last use. */
   readonly #open = new Map<number, OpenFile>();
   /** Seed of the current segment's header checksums. */
   seed: number;
 
-  constructor(disk: Disk, directory: string, salt: Uint8Array, segments: SegmentState[]) {
+  constructor(
+    disk: Disk,
+    directory: string,
+    salt: Uint8Array,
+    segments: SegmentState[],
+    sizes: SegmentSizes,
+  ) {
     const current = segments.at(-1);
     assert(current !== undefined, 'an open WAL has a segment');
     this.#disk = disk;
     this.#directory = directory;
     this.#salt = salt;
     this.#segments = segments;
+    this.#sizes = sizes;
     this.#current = current;
+    this.#fileEnd = current.bytes;
     this.#nextNumber = current.number + 1;
     this.#file = disk.openSync(this.#path(current.number), false);
     this.seed = segmentSeed(salt, current.number);
@@ -89,16 +115,32 @@ export class SegmentFiles {
   }
 
   /**
-   * Writes a group's chunks behind the last group and fsyncs them. `written` tells which of the two failed.
+   * Writes a group's chunks behind the last group and fsyncs them. A file that has to grow grows ahead, if it may, for an
+   * fsync that changes no length needs no commit of the file system. `written` tells which of the two failed.
    */
   append(
     chunks: readonly Uint8Array[],
     length: number,
+    mayGrowAhead: boolean,
     done: (error: DiskError | null, written: boolean) => void,
   ): void {
     const file = this.#file;
     const segment = this.#current;
-    file.write(segment.bytes, chunks, (writeError) => {
+    const end = segment.bytes + length;
+    const aheadEnd = Math.min(end + this.#sizes.aheadBytes, this.#sizes.segmentBytes);
+    const ahead = mayGrowAhead && end > this.#fileEnd && aheadEnd > end ? [blanks(aheadEnd - end)] : [];
+    this.#fileEnd = Math.max(this.#fileEnd, ahead.length > 0 ? aheadEnd : end);
+    file.write(segment.bytes, [...chunks, ...ahead], (writeError) => {
+      if (writeError?.code === 'ENOSPC' && ahead.length > 0) {
+        // It may have room for the group.
+        try {
+          this.cutBack();
+          this.append(chunks, length, false, done);
+        } catch (error) {
+          done(diskError(error), false);
+        }
+        return;
+      }
       if (writeError !== null) {
         done(writeError, false);
         return;
@@ -113,6 +155,17 @@ export class SegmentFiles {
   /** Takes back what a failed write may have left behind the last group. Throws DiskError. */
   cutBack(): void {
     this.#file.truncateSync(this.#current.bytes);
+    this.#fileEnd = this.#current.bytes;
+  }
+
+  /** Takes back the blanks of a segment that is left. If the disk refuses, they stay: recovery takes no notice of them. */
+  #cutBlanks(): void {
+    if (this.#fileEnd === this.#current.bytes) return;
+    try {
+      this.cutBack();
+    } catch (error) {
+      diskError(error);
+    }
   }
 
   /** Starts a new segment. ENOSPC leaves everything as it was; any other error is final. */
@@ -152,10 +205,12 @@ export class SegmentFiles {
           giveUp(diskError(error));
           return;
         }
+        this.#cutBlanks();
         this.#segments.push(next);
         this.#keepOpen(this.#current.number, this.#file);
         this.#current = next;
         this.#file = file;
+        this.#fileEnd = next.bytes;
         this.seed = segmentSeed(this.#salt, number);
         done(null);
       });
@@ -215,8 +270,9 @@ export class SegmentFiles {
     });
   }
 
-  /** Closes all files; nothing may be called afterwards. */
-  close(): void {
+  /** Closes all files; nothing may be called afterwards. `clean`: nothing has failed, and no group is left half written. */
+  close(clean: boolean): void {
+    if (clean) this.#cutBlanks();
     this.#file.closeSync();
     for (const open of this.#open.values()) {
       open.dropped = true;

@@ -103,13 +103,20 @@ function resynchronise(source: ByteView, from: number, seed: number): number {
   return bytes.length;
 }
 
-/** Yields the pieces of a whole segment's bytes in order, without a hole; never throws. */
+/** Whether nothing but zeroes is left: the writer lets a file grow ahead of what it writes. */
+function isBlank(bytes: Uint8Array, from: number): boolean {
+  for (let at = from; at < bytes.length; at++) if (bytes[at] !== 0) return false;
+  return true;
+}
+
+/** Yields the pieces of a whole segment's bytes in order, without a hole, up to the blanks at its end; never throws. */
 export function* scanSegment(segment: Uint8Array, seed: number): Generator<Piece> {
   const source = byteView(segment);
   let offset = SEGMENT_HEADER_BYTES;
   while (offset < segment.length) {
     const header = getHeader(source, offset, seed, offset);
     if (header === null) {
+      if (isBlank(segment, offset)) return;
       const next = resynchronise(source, offset + 8, seed);
       yield { kind: 'bad', offset, length: next - offset };
       offset = next;

@@ -5,7 +5,12 @@
  */
 import { randomBytes } from 'node:crypto';
 import { type Disk, DiskError } from '../../common/disk.ts';
-import { WAL_COPY_BYTES, WAL_COPY_RUN_BYTES, WAL_SEGMENT_BYTES } from '../../common/limits.ts';
+import {
+  WAL_AHEAD_BYTES,
+  WAL_COPY_BYTES,
+  WAL_COPY_RUN_BYTES,
+  WAL_SEGMENT_BYTES,
+} from '../../common/limits.ts';
 import { entryFrom } from './reader.ts';
 import { segmentSeed } from './record.ts';
 import { type Recovered, recover } from './recovery.ts';
@@ -22,6 +27,7 @@ export const WAL_DEFAULTS: WriterOptions = {
   reserveBytes: WAL_SEGMENT_BYTES + 8 * 1024 * 1024,
   markIdleMs: 20,
   fullRetryMs: 500,
+  aheadBytes: WAL_AHEAD_BYTES,
   copyBytes: WAL_COPY_BYTES,
   copyRunBytes: WAL_COPY_RUN_BYTES,
 };

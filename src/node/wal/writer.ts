@@ -35,6 +35,7 @@ export interface WriterOptions {
   readonly reserveBytes: number;
   readonly markIdleMs: number;
   readonly fullRetryMs: number;
+  readonly aheadBytes: number;
   /** How much of what holds the head back one call of `truncateHead` copies, and its first run alone. */
   readonly copyBytes: number;
   readonly copyRunBytes: number;
@@ -94,7 +95,7 @@ export class WalWriter implements Wal {
     this.#lastLsn = recovered.lastLsn;
     this.#durableLsn = recovered.lastLsn;
     this.#markedLsn = recovered.lastLsn;
-    this.#files = new SegmentFiles(disk, directory, recovered.salt, recovered.segments);
+    this.#files = new SegmentFiles(disk, directory, recovered.salt, recovered.segments, options);
     this.#reader = new EntryReader(this.#files, recovered.salt);
     const spareBytes = Math.min(options.segmentBytes, Math.max(options.reserveBytes, 64 * 1024));
     this.#space = new SpaceReserve(disk, directory, options.reserveBytes, spareBytes);
@@ -271,7 +272,7 @@ export class WalWriter implements Wal {
     this.#phase = 'writing';
     const { seed, current } = this.#files;
     const chunks = group.seal(this.#durableLsn, seed, current.bytes);
-    this.#files.append(chunks, group.bytes, (error, written) => {
+    this.#files.append(chunks, group.bytes, !this.#full, (error, written) => {
       if (error === null) this.#finish(group);
       else if (written || error.code !== 'ENOSPC') this.#fail(error);
       else this.#guarded(() => this.#noSpace(group));
@@ -492,7 +493,7 @@ export class WalWriter implements Wal {
     const done = this.#closing;
     assert(done !== null, 'somebody closes');
     this.#phase = 'closed';
-    this.#files.close();
+    this.#files.close(error === null);
     done(error);
   }
 }
