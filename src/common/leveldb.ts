@@ -33,8 +33,12 @@ export type LevelDatabase = Level<Uint8Array, Uint8Array> & LevelControls;
 export interface LevelFigures {
   /** Files in level 0: writes are slowed at 8 and stop at 12 until compaction has caught up. */
   readonly level0Files: number;
-  /** Bytes in all tables, to the MiB. */
+  /** Bytes in all tables, to the MiB per level. */
   readonly tableBytes: number;
+  /** Bytes in the tables of the deepest level that has any, to the MiB. */
+  readonly deepestBytes: number;
+  /** Bytes of tables that flushes and compactions have written since the opening, to the MiB per level; LevelDB's log not. */
+  readonly tableBytesWritten: number;
 }
 
 /**
@@ -62,18 +66,34 @@ export async function openLevel(directory: string, options: LevelOptions): Promi
 
 /** Reads how full the levels are. Cheap; takes LevelDB's mutex for a moment. */
 export function readFigures(database: LevelDatabase): LevelFigures {
+  return parseStats(database.getProperty('leveldb.stats'));
+}
+
+/** Returns the figures in the text of the property `leveldb.stats` (db/db_impl.cc, GetProperty). */
+export function parseStats(text: string): LevelFigures {
   // "Level Files Size(MB) Time(sec) Read(MB) Write(MB)" below three heading lines; empty levels may be left
   // out.
   let level0Files = 0;
   let mebibytes = 0;
-  for (const line of database.getProperty('leveldb.stats').split('\n').slice(3)) {
-    const columns = line.trim().split(/\s+/);
-    if (columns.length < 3) continue;
-    if (columns[0] === '0') level0Files = Number(columns[1]);
-    mebibytes += Number(columns[2]);
+  let deepest = 0;
+  let written = 0;
+  for (const line of text.split('\n').slice(3)) {
+    if (line === '') continue;
+    const [level, files = 0, size = 0, , , write = 0] = line.trim().split(/\s+/).map(Number);
+    if (level === 0) level0Files = files;
+    if (files > 0) deepest = size;
+    mebibytes += size;
+    written += write;
   }
-  return { level0Files, tableBytes: mebibytes * 1024 * 1024 };
+  return {
+    level0Files,
+    tableBytes: mebibytes * MEBIBYTE,
+    deepestBytes: deepest * MEBIBYTE,
+    tableBytesWritten: written * MEBIBYTE,
+  };
 }
+
+const MEBIBYTE = 1024 * 1024;
 
 const CODES: Readonly<Record<string, DiskErrorCode>> = {
   LEVEL_LOCKED: 'ELOCKED',

@@ -10,6 +10,7 @@
  * before.
  * INVARIANT: after the first failed write no later one is tried, so that no gap can arise. Reads go on.
  */
+import { performance } from 'node:perf_hooks';
 import type { Callback, Disk } from '../common/disk.ts';
 import { DiskError } from '../common/disk.ts';
 import { assert } from '../common/errors.ts';
@@ -21,6 +22,7 @@ import {
   readFigures,
   toDiskError,
 } from '../common/leveldb.ts';
+import { type BatchFigures, BatchTimes } from './storage-figures.ts';
 import type { Store, StoreRow, StoreView, StoreWrite } from './store.ts';
 
 /** Sizes that suit a node with some GiB of data on two cores. */
@@ -48,8 +50,8 @@ export interface LevelStoreOptions extends LevelOptions, Numbers<typeof LEVEL_ST
   readonly path: string;
 }
 
-/** How loaded the store is, for shedding load before LevelDB stalls every writer. */
-export interface LevelStoreFigures extends LevelFigures {
+/** How loaded the store is, for shedding load before LevelDB stalls every writer, and what its batches took. */
+export interface LevelStoreFigures extends LevelFigures, BatchFigures {
   /** Bytes of batches that wait or are being written. */
   readonly queuedBytes: number;
 }
@@ -120,6 +122,7 @@ export class LevelStore implements Store {
   #queue: (WriteJob | Barrier)[] = [];
   #first = 0;
   #queuedBytes = 0;
+  readonly #batchTimes = new BatchTimes();
   #writing = false;
   #pumping = false;
   #failure: DiskError | null = null;
@@ -216,7 +219,8 @@ export class LevelStore implements Store {
 
   /** Reads how loaded the store is. Cheap; not for every operation. */
   stats(): LevelStoreFigures {
-    return { ...readFigures(this.#database), queuedBytes: this.#queuedBytes };
+    const { figures } = this.#batchTimes;
+    return { ...readFigures(this.#database), ...figures, queuedBytes: this.#queuedBytes };
   }
 
   #enqueueWrite(batch: readonly StoreWrite[], done: Callback): void {
@@ -275,8 +279,10 @@ export class LevelStore implements Store {
       bytes += job.bytes;
     }
     this.#writing = true;
+    const startedAt = performance.now();
     const written = this.#failure === null ? this.#writeGroup(group) : Promise.reject(this.#failure);
     settle(written, 'write', (error) => {
+      if (error === null) this.#batchTimes.add(bytes, performance.now() - startedAt);
       this.#failure ??= error;
       this.#writing = false;
       this.#queuedBytes -= bytes;

@@ -29,6 +29,7 @@ import { NodeMetrics } from './shell/node-metrics.ts';
 import { PeerLinks } from './shell/peers.ts';
 import { adminService, Sessions, TopologyWatchers } from './shell/services.ts';
 import { readTopology, TopologyFile } from './shell/topology-file.ts';
+import { type StorageFigures, storageFigures } from './storage-figures.ts';
 import { type OpenedWal, openWal } from './wal/wal.ts';
 
 /** How a node is started. Addresses are HOST:PORT; port 0 takes a free one. */
@@ -198,7 +199,11 @@ class NodeShell {
       },
       failed: (error) => this.failStop(error),
     });
-    this.metrics = new NodeMetrics(options.id, () => this.figures());
+    this.metrics = new NodeMetrics(
+      options.id,
+      () => this.figures(),
+      () => this.storage(),
+    );
     this.sessions = new Sessions(this.engine, (replies) => this.metrics.replied(replies));
     this.watchers = new TopologyWatchers(() => core.topology());
     this.topologyFile = new TopologyFile(this.disk, (error) =>
@@ -265,7 +270,7 @@ class NodeShell {
           this.engine,
           this.store,
           () => this.status(),
-          () => this.figures(),
+          () => ({ ...this.figures(), storage: this.storage() }),
         ),
       },
     });
@@ -358,6 +363,10 @@ class NodeShell {
       diskFull: core.diskFull,
       controllerAttached: this.controllers?.attached ?? false,
     };
+  }
+
+  private storage(): StorageFigures {
+    return storageFigures(this.engine.core.clientBytes, this.opened.wal.writtenBytes(), this.store.stats());
   }
 
   private welcomed(welcome: Welcome): boolean {

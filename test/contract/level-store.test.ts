@@ -191,7 +191,15 @@ describe('LevelStore on disk', () => {
     await Promise.all(writes);
     await sync(store);
     expect(store.stats().queuedBytes).toBe(0);
-    expect(store.stats().tableBytes).toBeGreaterThan(0);
+    const { tableBytes, deepestBytes, tableBytesWritten, batches, batchBytes } = store.stats();
+    expect(deepestBytes).toBeGreaterThan(3_000_000);
+    expect(tableBytes).toBeGreaterThanOrEqual(deepestBytes);
+    expect(tableBytesWritten).toBeGreaterThanOrEqual(tableBytes);
+    // Queued batches are merged.
+    expect(batches).toBeGreaterThanOrEqual(4);
+    expect(batches).toBeLessThanOrEqual(40);
+    // Keys `k0` to `k39`, values with their number in front.
+    expect(batchBytes).toBe(40 * 100_000 + 10 * (2 + 1) + 30 * (3 + 2));
     await close(store);
   });
 });

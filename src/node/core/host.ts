@@ -47,6 +47,8 @@ export interface Host {
   read(read: StoreRead, wanted?: () => boolean): void;
   send(partition: number, epoch: number, from: string, to: ReplicaName, body: PeerBody): void;
   sealReply(reply: SealReply): void;
+  /** Counts the bytes of a client's write that took effect here. */
+  wrote(bytes: number): void;
   /** Asks for `flush` of a replica before the effects are taken. */
   touch(partition: number): void;
   event(event: CoreEvent): void;

@@ -22,6 +22,7 @@ class Bench {
   readonly log: ReplicaLog;
   readonly machine: Machine;
   private queue: StoreEffect[] = [];
+  clientBytes = 0;
   private lsn = 0;
   private sequence = 0;
 
@@ -35,6 +36,9 @@ class Bench {
       read: (read) => this.queue.push(read),
       decided: (_entry, result) => this.results.push(result),
       applied: () => {},
+      wrote: (bytes) => {
+        this.clientBytes += bytes;
+      },
       resume: () => this.advance(),
       damaged: (reason) => this.damage.push(reason),
       failed: (error) => {
@@ -114,6 +118,21 @@ describe('the state machine', () => {
     bench.append({ kind: 'delete', key: key('a'), condition: NO_CONDITION });
     bench.advance();
     expect(bench.read('a')).toBeNull();
+  });
+
+  it('tells the bytes of writes that took effect, once each, and none of those that did not', () => {
+    bench.append(put('a', 'one'));
+    bench.append(put('a', 'three'));
+    bench.append({ kind: 'delete', key: key('a'), condition: NO_CONDITION });
+    bench.append(put('a', 'refused', { kind: 'exists' }));
+    bench.append(put('a', 'repeated'), { sequence: 1 });
+    bench.append(increment('n', 1n));
+    bench.advance();
+    bench.machine.flush();
+    bench.store();
+    bench.advance();
+    // A key has one byte more: the length of its keyspace's name.
+    expect(bench.clientBytes).toBe(2 + 3 + (2 + 5) + 2 + (2 + 8));
   });
 
   it('decides conditions in log order, against the store and against undecided neighbours', () => {

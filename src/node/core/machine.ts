@@ -41,6 +41,8 @@ export interface MachineHooks {
   decided(entry: Entry, result: WriteResult | null): void;
   /** The store finished everything up to `index`. */
   applied(index: number): void;
+  /** A committed write of a client's changed a value: the bytes of its key (keyspace included) and value. */
+  wrote(bytes: number): void;
   /** More entries can be decided now (a value that a condition needed has arrived). */
   resume(): void;
   damaged(reason: string): void;
@@ -292,6 +294,7 @@ export class Machine {
     this.overlay.set(name, { stored, index });
     this.dirtyValues.set(name, { row: key, stored });
     this.dirtyBytes += stored?.value.byteLength ?? 0;
+    this.hooks.wrote(key.byteLength + (stored?.value.byteLength ?? 0));
     const fetch = this.fetching.get(name);
     if (fetch !== undefined) fetch.stale = true;
   }

@@ -56,6 +56,8 @@ export class NodeCore implements NodeCoreEvents, Host {
   now = 0;
   wall = 0;
   durableLsn = 0;
+  /** Keys and values of all writes of clients that took effect in the replicas here, since this process began. */
+  clientBytes = 0;
   diskFull = false;
   overloaded = false;
   applyBehind = false;
@@ -399,6 +401,10 @@ export class NodeCore implements NodeCoreEvents, Host {
   nextGeneration(): number {
     assert(this.nextGenerationOffset < GENERATIONS_PER_BOOT, 'generations of this process run are used up');
     return this.options.boot * GENERATIONS_PER_BOOT + this.nextGenerationOffset++;
+  }
+
+  wrote(bytes: number): void {
+    this.clientBytes += bytes;
   }
 
   uniqueId(): string {

@@ -90,6 +90,7 @@ export class Replica {
         this.log.evict(index, host.logCacheBytes);
         host.touch(partition);
       },
+      wrote: (bytes) => host.wrote(bytes),
       resume: () => host.touch(partition),
       damaged: (reason) => this.markDamaged(reason),
       failed: (error) => {

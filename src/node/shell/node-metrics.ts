@@ -2,6 +2,7 @@
 import { Counter, createRegistry, Gauge, type Registry } from '../../common/metrics.ts';
 import type { Reply } from '../../common/wire/messages.ts';
 import type { CoreEvent } from '../core/effects.ts';
+import { SLOW_BATCH_MS, type StorageFigures } from '../storage-figures.ts';
 
 /** Figures read when somebody asks. */
 export interface NodeFigures {
@@ -23,7 +24,7 @@ export class NodeMetrics {
   private readonly events: Counter<'event'>;
   private readonly lost: Counter;
 
-  constructor(nodeId: string, figures: () => NodeFigures) {
+  constructor(nodeId: string, figures: () => NodeFigures, storage: () => StorageFigures) {
     this.registry = createRegistry({ process: 'node', node: nodeId });
     const registers = [this.registry];
     this.replies = new Counter({
@@ -62,6 +63,61 @@ export class NodeMetrics {
     gauge('peers', 'Nodes subscribed to this one.', (now) => now.peers);
     gauge('disk_full', '1 while writes are refused for lack of space.', (now) => (now.diskFull ? 1 : 0));
     gauge('controller_attached', '1 while a router is connected.', (now) => (now.controllerAttached ? 1 : 0));
+    this.registerStorage(storage);
+  }
+
+  /** What is written how often, how much is on the disk, and how long writers waited. A ratio that is not known is NaN. */
+  private registerStorage(storage: () => StorageFigures): void {
+    const registers = [this.registry];
+    const counter = (name: string, help: string, read: (now: StorageFigures) => number): void => {
+      new Counter({
+        name: `ringkeep_node_${name}`,
+        help,
+        registers,
+        // The sums are kept elsewhere.
+        collect() {
+          this.reset();
+          this.inc(read(storage()));
+        },
+      });
+    };
+    const gauge = (name: string, help: string, read: (now: StorageFigures) => number): void => {
+      new Gauge({
+        name: `ringkeep_node_${name}`,
+        help,
+        registers,
+        collect() {
+          this.set(read(storage()));
+        },
+      });
+    };
+    counter(
+      'client_bytes_total',
+      'Keys and values of writes that took effect here.',
+      (now) => now.clientBytes,
+    );
+    counter('wal_written_bytes_total', 'Bytes written to the WAL.', (now) => now.walBytesWritten);
+    counter(
+      'table_written_bytes_total',
+      'Bytes of tables that flushes and compactions wrote, to the MiB per level.',
+      (now) => now.tableBytesWritten,
+    );
+    counter('batches_total', 'Batches that the store has taken.', (now) => now.batches);
+    counter('batch_bytes_total', 'Bytes of keys and values in these batches.', (now) => now.batchBytes);
+    counter('slow_batches_total', `Batches that took over ${SLOW_BATCH_MS} ms.`, (now) => now.slowBatches);
+    counter('slow_batch_seconds_total', 'Time that these took.', (now) => now.slowBatchMs / 1_000);
+    gauge('table_bytes', 'Bytes in the tables of LevelDB.', (now) => now.tableBytes);
+    gauge('level0_files', 'Files in level 0: 8 slow writes, 12 stop them.', (now) => now.level0Files);
+    gauge(
+      'write_amplification',
+      'Bytes written to the WAL and to tables per byte of clients.',
+      (now) => now.writeAmplification ?? Number.NaN,
+    );
+    gauge(
+      'space_amplification',
+      'Bytes in all tables per byte in those of the deepest level.',
+      (now) => now.spaceAmplification ?? Number.NaN,
+    );
   }
 
   /** Counts replies. */

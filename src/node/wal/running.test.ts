@@ -3,7 +3,7 @@ import { Machine, meta, payload } from '../../../test/support/wal-machine.ts';
 import { MANIFEST_NAME } from './manifest.ts';
 import { segmentSeed, TYPE_MARK } from './record.ts';
 import { RESERVE_NAME } from './recovery.ts';
-import { scanSegment, segmentName, segmentNumber } from './segment.ts';
+import { SEGMENT_HEADER_BYTES, scanSegment, segmentName, segmentNumber } from './segment.ts';
 
 const SALT = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8);
 
@@ -305,6 +305,8 @@ describe('truncateHead', () => {
     machine.settle(++lsn);
     machine.clock.run(10);
     expect(machine.wal.bytes()).toBeLessThan(before);
+    // What was dropped has been written nevertheless.
+    expect(machine.wal.writtenBytes()).toBeGreaterThan(before - SEGMENT_HEADER_BYTES);
     expect(segments(machine).length).toBeLessThan(count);
     const first = machine.wal.firstIndex(1);
     expect(first).toBeGreaterThan(1);

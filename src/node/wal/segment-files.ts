@@ -58,6 +58,8 @@ export class SegmentFiles {
   readonly #open = new Map<number, OpenFile>();
   /** Seed of the current segment's header checksums. */
   seed: number;
+  /** Bytes given to the disk so far: groups, also those that met a full disk, blanks, and headers. */
+  written = 0;
 
   constructor(
     disk: Disk,
@@ -130,6 +132,7 @@ export class SegmentFiles {
     const aheadEnd = Math.min(end + this.#sizes.aheadBytes, this.#sizes.segmentBytes);
     const ahead = mayGrowAhead && end > this.#fileEnd && aheadEnd > end ? [blanks(aheadEnd - end)] : [];
     this.#fileEnd = Math.max(this.#fileEnd, ahead.length > 0 ? aheadEnd : end);
+    this.written += length + (ahead[0]?.length ?? 0);
     file.write(segment.bytes, [...chunks, ...ahead], (writeError) => {
       if (writeError?.code === 'ENOSPC' && ahead.length > 0) {
         // It may have room for the group.
@@ -187,6 +190,7 @@ export class SegmentFiles {
       if (error.code === 'ENOSPC') this.#disk.removeSync(path);
       done(error);
     };
+    this.written += header.byteLength;
     file.write(0, [header], (writeError) => {
       if (writeError !== null) {
         giveUp(writeError);

@@ -102,6 +102,8 @@ export interface Wal {
   durableLsn(): number;
   /** Bytes in all segments. */
   bytes(): number;
+  /** Bytes written to segments since the opening: records, copies, marks and headers; the reserve and the manifest not. */
+  writtenBytes(): number;
   /** Writes what is buffered and a closing mark, fsyncs, closes. */
   close(done: (error: DiskError | null) => void): void;
 }

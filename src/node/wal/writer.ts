@@ -1,10 +1,9 @@
 /**
  * The open WAL: appends, groups, marks, full disks and dropping the head. One group at a time is written and
  * fsynced; what is appended meanwhile is the next one. The crash argument is in DESIGN.md.
- * INVARIANT: group g + 1 is written only after the fsync of g has returned, so the durable lsn that a record
- * carries proves everything up to it.
- * INVARIANT: nothing is retried after a failed fsync; a group that met a full disk is written again, byte for
- * byte (more may follow it), at the same place.
+ * INVARIANT: group g + 1 is written only after the fsync of g has returned: the durable lsn in a record proves all up to it.
+ * INVARIANT: nothing is retried after a failed fsync; a group that met a full disk is written again at the same place, byte
+ * for byte (more may follow it).
  */
 import { type Disk, DiskError } from '../../common/disk.ts';
 import { assert } from '../../common/errors.ts';
@@ -193,6 +192,9 @@ export class WalWriter implements Wal {
 
   bytes(): number {
     return this.#files.bytes();
+  }
+  writtenBytes(): number {
+    return this.#files.written;
   }
 
   close(done: (error: DiskError | null) => void): void {

@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest';
+import { BatchTimes, type StorageFigures, storageFigures } from '../storage-figures.ts';
+import { type NodeFigures, NodeMetrics } from './node-metrics.ts';
+
+const FIGURES: NodeFigures = {
+  ...{ replicas: 4, leaders: 2, openRequests: 0, walBytes: 9, durableLsn: 7, sessions: 1, peers: 2 },
+  ...{ diskFull: false, controllerAttached: true },
+};
+const TABLES = { level0Files: 3, tableBytes: 1_200, deepestBytes: 1_000, tableBytesWritten: 2_500 };
+
+function metricIn(text: string, name: string): string | undefined {
+  return new RegExp(`^ringkeep_node_${name}\\{[^}]*\\} (\\S+)$`, 'm').exec(text)?.[1];
+}
+
+describe('the metrics of a node', () => {
+  it('tell what its storage has counted, at every call anew', async () => {
+    const times = new BatchTimes();
+    times.add(100, 1_500);
+    let storage: StorageFigures = storageFigures(0, 0, { ...TABLES, deepestBytes: 0, ...times.figures });
+    const { registry } = new NodeMetrics(
+      'n1',
+      () => FIGURES,
+      () => storage,
+    );
+    const before = await registry.metrics();
+    expect(metricIn(before, 'replicas')).toBe('4');
+    expect(metricIn(before, 'write_amplification')).toBe('Nan');
+    expect(metricIn(before, 'space_amplification')).toBe('Nan');
+    storage = storageFigures(1_000, 1_500, { ...TABLES, ...times.figures });
+    await registry.metrics();
+    const text = await registry.metrics();
+    const expected = {
+      ...{ client_bytes_total: '1000', wal_written_bytes_total: '1500', table_written_bytes_total: '2500' },
+      ...{ batches_total: '1', batch_bytes_total: '100', slow_batches_total: '1' },
+      ...{ slow_batch_seconds_total: '1.5', table_bytes: '1200', level0_files: '3' },
+      ...{ write_amplification: '4', space_amplification: '1.2' },
+    };
+    expect(Object.fromEntries(Object.keys(expected).map((name) => [name, metricIn(text, name)]))).toEqual(
+      expected,
+    );
+  });
+});
