@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ReplicaReport, StatusReply } from '../common/wire/messages.ts';
-import { formatBytes, showStatus } from './status.ts';
+import { storageFigures } from '../node/storage-figures.ts';
+import { formatBytes, showStatus, storageCells, storageIn } from './status.ts';
 
 function report(partition: number, replica: string, commitIndex: number): ReplicaReport {
   return {
@@ -10,6 +11,11 @@ function report(partition: number, replica: string, commitIndex: number): Replic
     ...{ levelTarget: '', levelLearners: [], durableEpoch: 0 },
   };
 }
+
+const STORAGE = storageFigures(1_000, 1_500, {
+  ...{ level0Files: 3, tableBytes: 1_250, deepestBytes: 1_000, tableBytesWritten: 2_500 },
+  ...{ batches: 9, batchBytes: 1_100, slowBatches: 2, slowBatchMs: 1_234, longestBatchMs: 1_100 },
+});
 
 const REPLY: StatusReply = {
   topology: {
@@ -58,9 +64,30 @@ describe('showStatus', () => {
     ]);
   });
 
+  it('adds what a node says of its own storage, and nothing where it was not told', () => {
+    const own: StatusReply = { topology: null, nodes: [], replicas: [], json: '{}' };
+    const json = JSON.stringify({ replicas: 1, storage: STORAGE });
+    expect(storageIn({ ...own, json })).toEqual(STORAGE);
+    expect([storageIn(own), storageIn({ ...own, json: '' }), storageIn(REPLY)]).toEqual([null, null, null]);
+    const { nodes } = showStatus(REPLY, new Map([['n10', STORAGE]]));
+    expect(nodes.map(({ id, storage }) => [id, storage])).toEqual([
+      ['n2', null],
+      ['n10', STORAGE],
+    ]);
+  });
+
   it('shows an empty cluster before there is one', () => {
     const empty = showStatus({ topology: null, nodes: [], replicas: [], json: '' });
     expect(empty).toEqual({ clusterId: '', replicationFactor: 0, waitingFor: '', nodes: [], partitions: [] });
+  });
+});
+
+describe('storageCells', () => {
+  it('shows ratios, files and waiting times, and a dash for what is not known', () => {
+    expect(storageCells(STORAGE)).toEqual(['4.0x', '1.3x', '3', '2 in 1.2 s']);
+    const fresh = { ...STORAGE, writeAmplification: null, spaceAmplification: null, slowBatches: 0 };
+    expect(storageCells(fresh)).toEqual(['-', '-', '3', '0']);
+    expect(storageCells(null)).toEqual(['-', '-', '-', '-']);
   });
 });
 

@@ -6,9 +6,18 @@
 import type { Command } from 'commander';
 import type { NodeRecord, PartitionRecord, Topology } from '../common/topology.ts';
 import type { ReplicaReport, StatusReply } from '../common/wire/messages.ts';
+import { SLOW_BATCH_MS, type StorageFigures } from '../node/storage-figures.ts';
 import type { RouterFigures } from '../router/index.ts';
-import { type ClusterOptions, clusterStatus, withCluster } from './common-options.ts';
+import { type ClusterOptions, clusterStatus, statusAt, withCluster } from './common-options.ts';
 import { EXIT, print, printJson } from './output.ts';
+
+/** A node is asked for its figures for no longer than this. */
+const NODE_MS = 1_000;
+
+const COLUMNS = `
+Of each node since its start: WRITTEN, bytes written to the WAL and to tables per byte of clients; SPACE, bytes in all tables
+per byte in the deepest level; LEVEL0, files there (8 slow writes, 12 stop them); SLOW, batches over ${SLOW_BATCH_MS} ms and their time.
+`;
 
 interface StatusFlags extends ClusterOptions {
   readonly partitions: boolean;
@@ -31,6 +40,8 @@ export interface ShownNode {
   /** Partitions that it leads, and those it votes on. */
   readonly leads: number;
   readonly votes: number;
+  /** What the node itself says of its storage; null if it was not asked or did not answer. */
+  readonly storage: StorageFigures | null;
 }
 
 /** A partition in the output of `status --json`. Nodes are named by id. */
@@ -59,7 +70,36 @@ export interface ShownStatus {
   readonly partitions: readonly ShownPartition[];
 }
 
-function showNode(node: NodeRecord, status: StatusReply, records: readonly PartitionRecord[]): ShownNode {
+/** What nodes say of their storage, by id. */
+export type StorageByNode = ReadonlyMap<string, StorageFigures>;
+
+/** Returns the figures of the storage in a node's own status; null in one of a router, or of an older node. */
+export function storageIn(status: StatusReply): StorageFigures | null {
+  if (status.json === '') return null;
+  return (JSON.parse(status.json) as { readonly storage?: StorageFigures }).storage ?? null;
+}
+
+/** Asks every node that is alive for its storage figures; one that does not answer in time is left out. Never rejects. */
+async function askStorage(status: StatusReply, timeoutMs: number): Promise<StorageByNode> {
+  const figures = new Map<string, StorageFigures>();
+  const ask = async ({ id, clientAddress }: NodeRecord): Promise<void> => {
+    try {
+      const storage = storageIn(await statusAt(clientAddress, Math.min(timeoutMs, NODE_MS)));
+      if (storage !== null) figures.set(id, storage);
+    } catch {
+      // The router knows the rest; what only the node can tell is shown as not known.
+    }
+  };
+  await Promise.all((status.topology?.nodes ?? []).filter(({ alive }) => alive).map(ask));
+  return figures;
+}
+
+function showNode(
+  node: NodeRecord,
+  status: StatusReply,
+  records: readonly PartitionRecord[],
+  storage: StorageByNode,
+): ShownNode {
   const figures = status.nodes.find(({ id }) => id === node.id);
   const { id, address, clientAddress, zone, pid, boot, alive, reason } = node;
   return {
@@ -69,6 +109,7 @@ function showNode(node: NodeRecord, status: StatusReply, records: readonly Parti
     draining: figures?.draining ?? false,
     leads: records.filter(({ leader }) => leader?.node === id).length,
     votes: records.filter(({ voters }) => voters.some((voter) => voter.node === id)).length,
+    storage: storage.get(id) ?? null,
   };
 }
 
@@ -118,8 +159,8 @@ const NO_TOPOLOGY: Topology = {
   records: [],
 };
 
-/** Returns what is shown of a status. */
-export function showStatus(status: StatusReply): ShownStatus {
+/** Returns what is shown of a status, and of what nodes say of their storage. */
+export function showStatus(status: StatusReply, storage: StorageByNode = new Map()): ShownStatus {
   const { clusterId, replicationFactor, nodes, records } = status.topology ?? NO_TOPOLOGY;
   const { waitingFor, reasons } = obstaclesIn(status);
   const reports = new Map(status.replicas.map((report) => [`${report.partition}/${report.replica}`, report]));
@@ -128,7 +169,7 @@ export function showStatus(status: StatusReply): ShownStatus {
     replicationFactor,
     waitingFor,
     nodes: nodes
-      .map((node) => showNode(node, status, records))
+      .map((node) => showNode(node, status, records, storage))
       .sort((a, b) => a.id.localeCompare(b.id, 'en', { numeric: true })),
     partitions: records
       .map((record) => showPartition(record, reports, reasons))
@@ -160,12 +201,24 @@ function nodeState(node: ShownNode): string {
   return states.length === 0 ? 'up' : states.join(', ');
 }
 
+/** Returns write and space amplification, files in level 0, and slow batches with their time, as cells. */
+export function storageCells(storage: StorageFigures | null): string[] {
+  if (storage === null) return ['-', '-', '-', '-'];
+  const { writeAmplification, spaceAmplification, level0Files, slowBatches, slowBatchMs } = storage;
+  const times = (ratio: number | null) => (ratio === null ? '-' : `${ratio.toFixed(1)}x`);
+  const slow = slowBatches === 0 ? '0' : `${slowBatches} in ${(slowBatchMs / 1_000).toFixed(1)} s`;
+  return [times(writeAmplification), times(spaceAmplification), `${level0Files}`, slow];
+}
+
+const NODE_HEAD = ['NODE', 'ADDRESS', 'PID', 'LEADS', 'VOTES', 'DISK', 'WRITTEN', 'SPACE', 'LEVEL0', 'SLOW'];
+
 function nodeTable(nodes: readonly ShownNode[]): string {
   const rows = nodes.map((node) => [
     ...[node.id, node.address, `${node.pid}`, `${node.leads}`, `${node.votes}`, formatBytes(node.diskBytes)],
+    ...storageCells(node.storage),
     nodeState(node),
   ]);
-  return table([['NODE', 'ADDRESS', 'PID', 'LEADS', 'VOTES', 'DISK', 'STATE'], ...rows]);
+  return table([[...NODE_HEAD, 'STATE'], ...rows]);
 }
 
 function partitionTable(partitions: readonly ShownPartition[]): string {
@@ -194,10 +247,11 @@ export function addStatusCommand(program: Command, done: (status: number) => voi
     .option('--partitions', 'list every partition, not only those without a leader', false)
     .addHelpText(
       'after',
-      '\nExamples:\n  ringkeep status --partitions\n  ringkeep status --json | jq .nodes\n',
+      `${COLUMNS}\nExamples:\n  ringkeep status --partitions\n  ringkeep status --json | jq .nodes\n`,
     )
     .action(async (flags: StatusFlags) => {
-      const status = showStatus(await clusterStatus(flags));
+      const reply = await clusterStatus(flags);
+      const status = showStatus(reply, await askStorage(reply, flags.timeout));
       if (flags.json) await printJson(status);
       else await print(text(status, flags.partitions));
       done(EXIT.OK);

@@ -91,6 +91,12 @@ describe('status', () => {
       cluster.ready.nodes.map(({ id, address, pid }) => ({ id, address, pid, alive: true, reason: '' })),
     );
     expect(status.nodes.every(({ diskBytes }) => diskBytes > 0)).toBe(true);
+    for (const { id, storage } of status.nodes) {
+      expect(storage!.clientBytes, id).toBeGreaterThan(0);
+      expect(storage!.walBytesWritten).toBeGreaterThan(storage!.clientBytes);
+      expect(storage!.writeAmplification).toBeGreaterThan(1);
+      expect(storage!.batchBytes).toBeGreaterThan(storage!.clientBytes);
+    }
     expect(status.partitions.map(({ partition }) => partition)).toEqual([...Array(PARTITIONS).keys()]);
     for (const { epoch, leader, voters, established } of status.partitions) {
       expect(epoch).toBeGreaterThan(0);
