@@ -192,7 +192,8 @@ async function factsOf(cluster: ClusterUnderTest): Promise<ClusterFacts> {
   };
 }
 
-function jobOf(settings: Settings, url: string): Omit<Job, 'part' | 'parts'> {
+/** Returns what client processes are told of the settings. */
+export function jobOf(settings: Settings, url: string): Omit<Job, 'part' | 'parts'> {
   const { mode, ack, read, requestTimeoutMs, workload, operations, durationMs, warmUpMs, rate, runs } =
     settings;
   const seconds = ((durationMs ?? 0) + warmUpMs) / 1_000;
@@ -200,7 +201,8 @@ function jobOf(settings: Settings, url: string): Omit<Job, 'part' | 'parts'> {
   return { url, mode, ack, read, requestTimeoutMs, workload, expectedOperations, seed: settings.seed };
 }
 
-async function unlessStopped<T>(work: Promise<T>, stopped: AbortSignal): Promise<T> {
+/** Settles as `work` does, or rejects with the reason of `stopped`, whichever is first. */
+export async function unlessStopped<T>(work: Promise<T>, stopped: AbortSignal): Promise<T> {
   // What becomes of the work after a stop matters no more.
   work.catch(() => {});
   stopped.throwIfAborted();

@@ -84,11 +84,14 @@ class ClientProcess {
     return this.#partitions;
   }
 
-  /** Writes this process's share of the records. Rejects with the error of a record that could not be written. */
-  async load(inFlightMax: number): Promise<number> {
+  /**
+   * Writes this process's share of the records from number `from` on. Rejects with the error of a record that could not be
+   * written.
+   */
+  async load(inFlightMax: number, from: number): Promise<number> {
     const { workload, part, parts } = this.#job;
     const { records } = this.#sequence;
-    let next = part;
+    let next = from + ((part + parts - (from % parts)) % parts);
     let loaded = 0;
     const worker = async (): Promise<void> => {
       for (; next < workload.recordCount; ) {
@@ -209,7 +212,7 @@ async function answer(message: ToClient): Promise<void> {
     return;
   }
   if (message.type === 'load') {
-    say({ type: 'loaded', records: (await opened?.load(message.inFlightMax)) ?? 0 });
+    say({ type: 'loaded', records: (await opened?.load(message.inFlightMax, message.from)) ?? 0 });
   } else if (message.type === 'run' && opened !== null) {
     say({ type: 'done', report: await opened.run(message.plan) });
   } else if (message.type === 'close') {

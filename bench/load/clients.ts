@@ -112,15 +112,15 @@ export class Clients {
     return first.partitions;
   }
 
-  /** Writes all records, `inFlight` at a time over all processes; resolves with their number. */
-  async load(inFlight: number, onProgress: (records: number) => void): Promise<number> {
+  /** Writes the records from number `from` on, `inFlight` at a time over all processes; resolves with their number. */
+  async load(inFlight: number, onProgress: (records: number) => void, from = 0): Promise<number> {
     const sum = () => this.#clients.reduce((records, { loaded }) => records + loaded, 0);
     const timer = setInterval(() => onProgress(sum()), 1_000);
     const shares = divide(inFlight, this.#clients.length);
     try {
       await Promise.all(
         this.#clients.map((client, at) =>
-          client.ask({ type: 'load', inFlightMax: Math.max(1, shares[at]!) }),
+          client.ask({ type: 'load', inFlightMax: Math.max(1, shares[at]!), from }),
         ),
       );
     } finally {

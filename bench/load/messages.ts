@@ -49,7 +49,8 @@ export interface RunPlan {
 
 export type ToClient =
   | { readonly type: 'connect'; readonly job: Job }
-  | { readonly type: 'load'; readonly inFlightMax: number }
+  /** Writes the records from number `from` on: those before are there. */
+  | { readonly type: 'load'; readonly inFlightMax: number; readonly from: number }
   | { readonly type: 'run'; readonly plan: RunPlan }
   | { readonly type: 'close' };
 

@@ -1,0 +1,88 @@
+/**
+ * What grows, and through which sizes: one dimension at a time, all others stay at `BASE`. No figures here, and nothing that
+ * runs.
+ */
+
+/** Dimensions that are measured unless others are asked for, in this order. */
+export const DIMENSIONS = ['keys', 'partitions', 'values', 'nodes', 'inflight'] as const;
+
+export type Dimension = (typeof DIMENSIONS)[number];
+
+/** What can be asked for: `memory` is one long run instead of several sizes. */
+export const PARTS = [...DIMENSIONS, 'memory'] as const;
+
+export type Part = (typeof PARTS)[number];
+
+/** The cluster and the load of one point. */
+export interface Size {
+  /** Records that are there when it is measured. */
+  readonly records: number;
+  readonly valueBytes: number;
+  /** Of the cluster; on three nodes with three copies, each node has as many replicas. */
+  readonly partitions: number;
+  readonly nodes: number;
+  /** Operations in flight over all client processes. */
+  readonly inFlight: number;
+}
+
+/** One point of a dimension. */
+export interface Point extends Size {
+  readonly dimension: Dimension;
+  /** The size that grows. */
+  readonly x: number;
+  /** It is measured on the cluster of the point before, if there is one: with its records, and those that it lacks. */
+  readonly goesOn: boolean;
+}
+
+/** What is equal in all points but for the dimension that grows. */
+export const BASE: Size = { records: 10_000, valueBytes: 100, partitions: 48, nodes: 3, inFlight: 256 };
+const QUICK_RECORDS = 1_000;
+
+const MEBIBYTE = 1024 * 1024;
+/** Values of 1 MiB would otherwise fill memory, of the client and of the messages under way, before anything grows. */
+const VALUES_IN_FLIGHT = 16;
+const VALUES_BYTES_MAX = 256 * MEBIBYTE;
+
+const KEYS = [10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000];
+
+const SIZES: Readonly<Record<Exclude<Dimension, 'keys'>, readonly number[]>> = {
+  partitions: [1, 4, 16, 48, 128],
+  values: [16, 128, 1024, 8 * 1024, 64 * 1024, 256 * 1024, MEBIBYTE],
+  nodes: [3, 5, 7, 9],
+  inflight: [1, 4, 16, 64, 256, 1024, 4096],
+};
+
+/** Few and small: that all works, not how anything grows. */
+const QUICK: Readonly<Record<Dimension, readonly number[]>> = {
+  keys: [QUICK_RECORDS, 4 * QUICK_RECORDS],
+  partitions: [1, 16],
+  values: [16, 4096],
+  nodes: [3, 5],
+  inflight: [1, 64],
+};
+
+function pointOf(dimension: Dimension, x: number, base: Size): Point {
+  const grown = { ...base, dimension, x, goesOn: dimension === 'keys' || dimension === 'inflight' };
+  switch (dimension) {
+    case 'keys':
+      return { ...grown, records: x };
+    case 'partitions':
+      return { ...grown, partitions: x };
+    case 'values': {
+      const records = Math.min(base.records, Math.floor(VALUES_BYTES_MAX / x));
+      return { ...grown, valueBytes: x, records, inFlight: VALUES_IN_FLIGHT };
+    }
+    case 'nodes':
+      return { ...grown, nodes: x };
+    case 'inflight':
+      return { ...grown, inFlight: x };
+  }
+}
+
+/** Returns the points of a dimension, smallest first; those of `keys` go up to `keysMax`. */
+export function pointsOf(dimension: Dimension, keysMax: number, quick: boolean): Point[] {
+  const base = quick ? { ...BASE, records: QUICK_RECORDS } : BASE;
+  const keys = [...KEYS.filter((size) => size < keysMax), keysMax];
+  const sizes = quick ? QUICK[dimension] : dimension === 'keys' ? keys : SIZES[dimension];
+  return sizes.map((x) => pointOf(dimension, x, base));
+}

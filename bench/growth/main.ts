@@ -1,0 +1,200 @@
+/**
+ * `npm run bench:growth`: how throughput, latency, CPU and memory change when one thing grows: keys, partitions, values, nodes,
+ * operations in flight; and a long run that watches the nodes' memory. Tells rows on stderr as it goes, prints tables on stdout,
+ * and writes one JSON document and a page. docs/BENCHMARKS.md has the method. Exit status: 0 when all was measured, whatever
+ * grows; 1 when something failed to run.
+ */
+import { setMaxListeners } from 'node:events';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { loadavg, tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { Command, InvalidArgumentError } from 'commander';
+import { count } from '#src/cli/common-options.ts';
+import { EXIT, note, print, showError } from '#src/cli/output.ts';
+import { monotonicMs } from '../load/monotonic.ts';
+import { describeMachine, fileSystemOf, findRoot, readCommit, readVersion } from '../servers/machine.ts';
+import { growAlong, type Host, messageOf, Session } from './course.ts';
+import { BASE, DIMENSIONS, type Dimension, PARTS, type Part, pointsOf } from './dimensions.ts';
+import {
+  type Circumstances,
+  type DimensionResult,
+  dimensionResult,
+  dimensionText,
+  FORMAT,
+  type GrowthDocument,
+  type MemoryResult,
+  memoryText,
+  mergeDocuments,
+  progressText,
+} from './document.ts';
+import { figuresOf, type MeasuredPoint } from './figures.ts';
+import { memoryOf } from './memory.ts';
+import { renderGrowth } from './page.ts';
+
+interface Flags {
+  readonly only: readonly Part[];
+  readonly seconds: number;
+  readonly warmup: number;
+  readonly processes: number;
+  readonly keys: number;
+  readonly minutes: number;
+  readonly quick: boolean;
+  readonly data?: string;
+  readonly output?: string;
+}
+
+/** What a try takes: that all works. */
+const QUICK = { seconds: 1, warmup: 0.3, keys: 2_000, minutes: 0.1 };
+const HALF = 0.5;
+
+function parts(text: string): Part[] {
+  const wanted = text.split(',');
+  const unknown = wanted.find((name) => !PARTS.some((part) => part === name));
+  if (unknown === undefined) return PARTS.filter((part) => wanted.includes(part));
+  throw new InvalidArgumentError(`There is no "${unknown}"; there are ${PARTS.join(', ')}.`);
+}
+
+function decimal(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== '' && value > 0 && value <= 1_440) return value;
+  throw new InvalidArgumentError('It must be a number above 0, at most 1440.');
+}
+
+function createCommand(): Command {
+  return new Command('bench:growth')
+    .description('measure how figures grow with one dimension at a time')
+    .option('--only <names>', `these only: ${PARTS.join(',')} (default: all but memory)`, parts)
+    .option('--seconds <s>', 'of each run of puts, and of gets', count(1, 3_600), 5)
+    .option('--warmup <s>', 'before each run', count(0, 600), 2)
+    .option('--processes <n>', 'client processes', count(1, 64), 1)
+    .option('--keys <n>', 'most keys: of the dimension, and of memory', count(1_000, 1e8), 5_000_000)
+    .option('--minutes <m>', 'of the run for memory', decimal, 10)
+    .option('--quick', 'a try: two small sizes each, short runs', false)
+    .option('--data <dir>', 'folder on the disk that is meant (default: the one for temporary files)')
+    .option('--output <file>', 'the document (default: bench/results/growth.json); the page is beside it');
+}
+
+/** Returns the flags; a try has a pace of its own, unless it is given. */
+function flagsOf(command: Command): Flags {
+  const flags = { ...command.opts<Flags>(), only: command.opts<Partial<Flags>>().only ?? DIMENSIONS };
+  if (!flags.quick) return flags;
+  const left = Object.entries(QUICK).filter(([name]) => command.getOptionValueSource(name) === 'default');
+  return { ...flags, ...Object.fromEntries(left) };
+}
+
+function outputOf({ output, quick }: Flags): string {
+  if (output !== undefined) return resolve(output);
+  return join(findRoot(), 'bench/results', quick ? 'growth-quick.json' : 'growth.json');
+}
+
+function readEarlier(file: string): GrowthDocument | null {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch {
+    return null;
+  }
+  return JSON.parse(text) as GrowthDocument;
+}
+
+/** Writes what is new into the document, and the page beside it: after every part, so that none is lost by a later one. */
+function save(file: string, fresh: Pick<GrowthDocument, 'dimensions' | 'memory'>): void {
+  const machine = describeMachine();
+  const document = mergeDocuments(readEarlier(file), { format: FORMAT, machine, ...fresh });
+  writeFileSync(file, `${JSON.stringify(document)}\n`);
+  writeFileSync(file.replace(/(\.json)?$/, '.html'), renderGrowth(document));
+}
+
+/** Notes what a part is measured with; the function that it returns ends the time. */
+function circumstances(flags: Flags, { pace, directory }: Host): () => Circumstances {
+  const startedAt = new Date().toISOString();
+  const from = monotonicMs();
+  const loadAverage = loadavg()[0] ?? 0;
+  return () => ({
+    ...{ version: readVersion(), commit: readCommit(), startedAt },
+    elapsedSeconds: Math.round((monotonicMs() - from) / 1_000),
+    ...{ fileSystem: fileSystemOf(directory), loadAverage, options: { ...pace, quick: flags.quick } },
+  });
+}
+
+async function runDimension(dimension: Dimension, flags: Flags, host: Host): Promise<DimensionResult> {
+  const told = circumstances(flags, host);
+  note(`growth by ${dimension}`);
+  note(progressText(null));
+  const points: MeasuredPoint[] = [];
+  const failures = await growAlong(pointsOf(dimension, flags.keys, flags.quick), host, (_, point) => {
+    points.push(point);
+    note(progressText(point));
+  });
+  return dimensionResult(dimension, points, failures, told());
+}
+
+/** Loads a cluster, keeps it under full load, and watches the memory of its nodes. */
+async function runMemory(flags: Flags, host: Host): Promise<MemoryResult> {
+  const told = circumstances(flags, host);
+  const size = { ...BASE, records: flags.keys };
+  note(`memory: loading ${size.records} records`);
+  const session = await Session.open(size, host);
+  try {
+    const load = await session.load(size);
+    note(`memory: loaded in ${load?.seconds.toFixed(0)} s; ${flags.minutes} minutes of load`);
+    const run = await session.run(size, HALF, { ...host.pace, seconds: flags.minutes * 60 });
+    const { minutes } = flags;
+    const byNode = memoryOf(run.servers);
+    return { ...told(), ...size, minutes, loadSeconds: load?.seconds ?? 0, figures: figuresOf(run), byNode };
+  } finally {
+    await session.close();
+  }
+}
+
+/** Runs the parts one after the other; returns whether all of them were measured. */
+async function runParts(flags: Flags, host: Host, output: string): Promise<boolean> {
+  let complete = true;
+  for (const part of flags.only) {
+    if (part === 'memory') {
+      try {
+        const memory = await runMemory(flags, host);
+        save(output, { dimensions: [], memory });
+        await print(`${memoryText(memory)}\n`);
+      } catch (error) {
+        host.stopped.throwIfAborted();
+        note(`memory failed: ${messageOf(error)}`);
+        complete = false;
+      }
+    } else {
+      const result = await runDimension(part, flags, host);
+      save(output, { dimensions: [result], memory: null });
+      await print(`${dimensionText(result)}\n`);
+      complete &&= result.failures.length === 0;
+    }
+  }
+  return complete;
+}
+
+async function run(flags: Flags): Promise<number> {
+  const stop = new AbortController();
+  setMaxListeners(0, stop.signal);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort());
+  const output = outputOf(flags);
+  mkdirSync(dirname(output), { recursive: true });
+  const parent = resolve(flags.data ?? tmpdir());
+  mkdirSync(parent, { recursive: true });
+  const directory = mkdtempSync(join(parent, 'ringkeep-growth-'));
+  const { seconds, warmup: warmUpSeconds, processes } = flags;
+  const pace = { seconds, warmUpSeconds, processes };
+  try {
+    const complete = await runParts(flags, { pace, directory, stopped: stop.signal, say: note }, output);
+    note(`written to ${output}, with a page beside it`);
+    return complete ? EXIT.OK : EXIT.FAILED;
+  } catch (error) {
+    if (stop.signal.aborted) return EXIT.INTERRUPTED;
+    throw error;
+  } finally {
+    rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
+  }
+}
+
+const command = createCommand().parse();
+const status = await run(flagsOf(command)).catch((error: unknown) => showError(error, false));
+// A start that was broken off may leave timers behind. Pipes take what is written at their reader's pace.
+process.stdout.write('', () => process.exit(status));
