@@ -11,6 +11,7 @@ import { dirname, join, resolve } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { count } from '#src/cli/common-options.ts';
 import { EXIT, note, print, showError } from '#src/cli/output.ts';
+import { RingkeepError } from '#src/common/errors.ts';
 import { monotonicMs } from '../load/monotonic.ts';
 import { describeMachine, fileSystemOf, findRoot, readCommit, readVersion } from '../servers/machine.ts';
 import { growAlong, type Host, messageOf, Session } from './course.ts';
@@ -94,7 +95,13 @@ function readEarlier(file: string): GrowthDocument | null {
   } catch {
     return null;
   }
-  return JSON.parse(text) as GrowthDocument;
+  try {
+    return JSON.parse(text) as GrowthDocument;
+  } catch (error) {
+    throw new RingkeepError('INVALID_ARGUMENT', `${file} is not a document of bench:growth`, 'not_applied', {
+      cause: error,
+    });
+  }
 }
 
 /** Writes what is new into the document, and the page beside it: after every part, so that none is lost by a later one. */
@@ -177,6 +184,8 @@ async function run(flags: Flags): Promise<number> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort());
   const output = outputOf(flags);
   mkdirSync(dirname(output), { recursive: true });
+  // A file that is none of its documents is better found now than after the measurements.
+  readEarlier(output);
   const parent = resolve(flags.data ?? tmpdir());
   mkdirSync(parent, { recursive: true });
   const directory = mkdtempSync(join(parent, 'ringkeep-growth-'));

@@ -1,7 +1,8 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { BASE } from './dimensions.ts';
+import { BASE, DIMENSIONS } from './dimensions.ts';
 import type { Figures, MeasuredPoint } from './figures.ts';
-import { allowedFactor, judge, NOISE } from './rules.ts';
+import { ALLOWANCES, allowedFactor, judge, NOISE } from './rules.ts';
 
 const FIGURES: Figures = {
   ...{ throughput: 10_000, p50Ms: 2, p99Ms: 9, errors: 0 },
@@ -18,6 +19,21 @@ describe('allowedFactor', () => {
     expect(allowedFactor(1.5, 10, 1_000)).toBeCloseTo(2.25 * NOISE);
     expect(allowedFactor(10, 16, 128)).toBeCloseTo(8 * NOISE);
     expect(allowedFactor(1, 1, 4_096)).toBeCloseTo(NOISE);
+  });
+});
+
+describe('what may grow', () => {
+  it.each(DIMENSIONS)('with %s is what docs/BENCHMARKS.md says', (dimension) => {
+    const text = readFileSync(new URL('../../docs/BENCHMARKS.md', import.meta.url), 'utf8');
+    const [, row] = new RegExp(`^\\| \`${dimension}\` \\| ([\\d.| ]+) \\|$`, 'm').exec(text)!;
+    const { throughput, p50Ms, serverCpuUs, clientCpuUs, nodeRssAnonBytes } = ALLOWANCES[dimension];
+    expect(row!.split(' | ').map(Number)).toEqual([
+      throughput,
+      p50Ms,
+      serverCpuUs,
+      clientCpuUs,
+      nodeRssAnonBytes,
+    ]);
   });
 });
 
