@@ -5,6 +5,7 @@
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { askStorage } from '#src/cli/status.ts';
 import { RingkeepError } from '#src/common/errors.ts';
 import { describe } from '#src/common/failure.ts';
 import { jobOf, runExperiment, unlessStopped } from '../experiment.ts';
@@ -16,7 +17,7 @@ import { type ClusterUnderTest, spawnCluster } from '../servers/cluster.ts';
 import type { Settings } from '../settings.ts';
 import { readParameters } from '../workload/parameters.ts';
 import type { Dimension, Point, Size } from './dimensions.ts';
-import { figuresOf, type MeasuredPoint } from './figures.ts';
+import { figuresOf, type MeasuredPoint, type WorstStorage, worstOf } from './figures.ts';
 
 /** How everything is measured. */
 export interface Pace {
@@ -132,6 +133,12 @@ export class Session {
     return steps[0]!.runs[0]!;
   }
 
+  /** Asks the nodes what their storage has cost since they started. */
+  async storage(): Promise<WorstStorage | null> {
+    const { nodes } = await this.#unlessStopped(this.#cluster.status());
+    return worstOf([...(await askStorage(nodes, REQUEST_MS)).values()]);
+  }
+
   /** Ends the cluster and its clients, and removes its data. */
   async close(): Promise<void> {
     await this.#clients.close();
@@ -158,8 +165,9 @@ async function measure(session: Session, point: Point): Promise<MeasuredPoint> {
   const load = await session.load(point);
   const puts = figuresOf(await session.run(point, 1));
   const gets = figuresOf(await session.run(point, 0));
+  const storage = await session.storage();
   const { x, records, valueBytes, partitions, nodes, inFlight } = point;
-  return { x, records, valueBytes, partitions, nodes, inFlight, load, puts, gets };
+  return { x, records, valueBytes, partitions, nodes, inFlight, load, puts, gets, storage };
 }
 
 /** Measures the points of a dimension; `measured` is told of each. Rejects only when stopped. */

@@ -36,7 +36,8 @@ export interface Point extends Size {
 
 /** What is equal in all points but for the dimension that grows. */
 export const BASE: Size = { records: 10_000, valueBytes: 100, partitions: 48, nodes: 3, inFlight: 256 };
-const QUICK_RECORDS = 1_000;
+/** Few at once, so that a short run on a slow machine sees operations begin and end. */
+const QUICK_BASE: Size = { ...BASE, records: 1_000, inFlight: 16 };
 
 const MEBIBYTE = 1024 * 1024;
 /** Values of 1 MiB would otherwise fill memory, of the client and of the messages under way, before anything grows. */
@@ -54,7 +55,7 @@ const SIZES: Readonly<Record<Exclude<Dimension, 'keys'>, readonly number[]>> = {
 
 /** Few and small: that all works, not how anything grows. */
 const QUICK: Readonly<Record<Dimension, readonly number[]>> = {
-  keys: [QUICK_RECORDS, 4 * QUICK_RECORDS],
+  keys: [1_000, 4_000],
   partitions: [1, 16],
   values: [16, 4096],
   nodes: [3, 5],
@@ -81,7 +82,7 @@ function pointOf(dimension: Dimension, x: number, base: Size): Point {
 
 /** Returns the points of a dimension, smallest first; those of `keys` go up to `keysMax`. */
 export function pointsOf(dimension: Dimension, keysMax: number, quick: boolean): Point[] {
-  const base = quick ? { ...BASE, records: QUICK_RECORDS } : BASE;
+  const base = quick ? QUICK_BASE : BASE;
   const keys = [...KEYS.filter((size) => size < keysMax), keysMax];
   const sizes = quick ? QUICK[dimension] : dimension === 'keys' ? keys : SIZES[dimension];
   return sizes.map((x) => pointOf(dimension, x, base));

@@ -11,7 +11,7 @@ import {
   mergeDocuments,
   progressText,
 } from './document.ts';
-import type { Figures, MeasuredPoint } from './figures.ts';
+import type { Figures, MeasuredPoint, WorstStorage } from './figures.ts';
 import { chartsOf, memoryChart, renderGrowth } from './page.ts';
 
 const MEBIBYTE = 1024 * 1024;
@@ -25,8 +25,11 @@ const FIGURES: Figures = {
   ...{ throughput: 10_000, p50Ms: 2, p99Ms: 9, errors: 0 },
   ...{ serverCpuUs: 100, clientCpuUs: 20, nodeRssAnonBytes: 200 * MEBIBYTE },
 };
+const STORAGE: WorstStorage = {
+  ...{ writeAmplification: 5.25, spaceAmplification: null, slowBatches: 3, slowBatchMs: 1_234 },
+};
 const MEMORY: MemoryResult = {
-  ...{ ...MADE, ...BASE, records: 5_000_000, minutes: 10, loadSeconds: 60, figures: FIGURES },
+  ...{ ...MADE, ...BASE, records: 5_000_000, minutes: 10, loadSeconds: 60, figures: FIGURES, storage: null },
   byNode: [
     {
       ...{ node: 'n1', samples: 2, maxBytes: 300 * MEBIBYTE, slopeMiBPerMinute: 1.234 },
@@ -40,7 +43,7 @@ const MEMORY: MemoryResult = {
 };
 
 function point(x: number, puts: Partial<Figures> = {}): MeasuredPoint {
-  return { ...BASE, x, load: null, puts: { ...FIGURES, ...puts }, gets: FIGURES };
+  return { ...BASE, x, load: null, storage: STORAGE, puts: { ...FIGURES, ...puts }, gets: FIGURES };
 }
 
 function result(dimension: Dimension, startedAt = MADE.startedAt) {
@@ -77,6 +80,7 @@ describe('the document of growth', () => {
     expect(text).toContain(
       'grows faster than it should: puts serverCpuUs: from 100 at 10 to 900 at 100, 9.00 times worse; 1.88 is allowed',
     );
+    expect(text).toMatch(/^100 +5.25 +– +3 +1.2$/m);
     expect(text).toContain('failed: 1,000: no <room>');
     const widths = `${progressText(null)}\n${progressText(point(10))}`
       .split('\n')

@@ -8,7 +8,7 @@ import { textTable } from '../report/table.ts';
 import type { Commit, Machine } from '../servers/machine.ts';
 import type { Pace, PointFailure } from './course.ts';
 import { DIMENSIONS, type Dimension, type Size } from './dimensions.ts';
-import { type Figures, type MeasuredPoint, OPERATIONS } from './figures.ts';
+import { type Figures, type MeasuredPoint, OPERATIONS, type WorstStorage } from './figures.ts';
 import type { NodeMemory } from './memory.ts';
 import { type Finding, judge } from './rules.ts';
 
@@ -42,6 +42,8 @@ export interface MemoryResult extends Circumstances, Size {
   readonly loadSeconds: number;
   /** Half puts, half gets. */
   readonly figures: Figures;
+  /** From the start of the cluster, load included, to the end of the run; null: no node has told. */
+  readonly storage: WorstStorage | null;
   readonly byNode: readonly NodeMemory[];
 }
 
@@ -133,11 +135,33 @@ export function findingText({ operation, figure, fromX, toX, from, to, factor, a
   return `${operation} ${figure}: ${change}, ${factor.toFixed(2)} times worse; ${allowed.toFixed(2)} is allowed`;
 }
 
+/** Head of `storageRow`. */
+export const STORAGE_HEAD: readonly string[] = [
+  ...['size', 'write amplification', 'space amplification', 'slow batches', 'their seconds'],
+];
+
+/** Returns the storage of a point as a row; dashes for what is not known. */
+export function storageRow(size: string, storage: WorstStorage | null): string[] {
+  if (storage === null) return [size, '–', '–', '–', '–'];
+  const { writeAmplification, spaceAmplification, slowBatches, slowBatchMs } = storage;
+  return [
+    ...[size, known(writeAmplification), known(spaceAmplification)],
+    ...[`${slowBatches}`, (slowBatchMs / 1_000).toFixed(1)],
+  ];
+}
+
+/** Returns the storage of all points as rows. */
+export function storageRows(points: readonly MeasuredPoint[]): string[][] {
+  return points.map(({ x, storage }) => storageRow(formatNumber(x), storage));
+}
+
 /** Returns the result of a dimension as lines for people. */
 export function dimensionText({ dimension, points, findings, failures }: DimensionResult): string {
   return [
     `growth by ${dimension}: ${UNITS[dimension]}`,
     textTable([COLUMNS, ...points.flatMap(rowsOf)]),
+    'storage, of the worst node, since its start',
+    textTable([STORAGE_HEAD, ...storageRows(points)]),
     ...findings.map((finding) => `grows faster than it should: ${findingText(finding)}`),
     ...failures.map(({ x, message }) => `failed: ${formatNumber(x)}: ${message}`),
   ].join('\n');
@@ -154,19 +178,15 @@ export function memoryRows(nodes: readonly NodeMemory[]): string[][] {
 export const MEMORY_HEAD = ['RssAnon', 'samples', 'maximum MiB', 'MiB per minute, last half'];
 
 /** Returns the long run as lines for people. */
-export function memoryText({
-  records,
-  valueBytes,
-  inFlight,
-  minutes,
-  figures,
-  byNode,
-}: MemoryResult): string {
+export function memoryText(memory: MemoryResult): string {
+  const { records, valueBytes, inFlight, minutes, figures, byNode, storage } = memory;
   const load = `${formatNumber(records)} records of ${valueBytes} bytes, ${inFlight} in flight`;
   const { throughput, p99Ms, errors } = figures;
   return [
     `memory: ${load}, half puts and half gets for ${formatNumber(minutes)} minutes`,
     `${formatNumber(throughput)} operations/s, p99 ${formatNumber(p99Ms)} ms, ${errors} errors`,
     textTable([MEMORY_HEAD, ...memoryRows(byNode)]),
+    'storage, of the worst node, since its start',
+    textTable([STORAGE_HEAD, storageRow(formatNumber(records), storage)]),
   ].join('\n');
 }

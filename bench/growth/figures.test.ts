@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createHistogram, recordMs } from '../load/histogram.ts';
 import type { RunResult } from '../report/run-result.ts';
-import { figuresOf } from './figures.ts';
+import { figuresOf, worstOf } from './figures.ts';
 
 function run(throughput: number, servers: RunResult['servers']): RunResult {
   const all = createHistogram();
@@ -13,6 +13,18 @@ function run(throughput: number, servers: RunResult['servers']): RunResult {
 
 const sample = (server: string, second: number, cpuPercent: number, rssAnonBytes: number | null) => ({
   ...{ server, second, cpuPercent, rssBytes: 1e9, rssAnonBytes },
+});
+
+describe('the storage of the worst node', () => {
+  it('is the highest of each figure, as far as it is known', () => {
+    const node = { writeAmplification: 4, spaceAmplification: null, slowBatches: 2, slowBatchMs: 900 };
+    const other = { writeAmplification: null, spaceAmplification: 1.5, slowBatches: 5, slowBatchMs: 600 };
+    expect(worstOf([node, other])).toEqual({
+      ...{ writeAmplification: 4, spaceAmplification: 1.5, slowBatches: 5, slowBatchMs: 900 },
+    });
+    expect(worstOf([node])).toEqual(node);
+    expect(worstOf([])).toBeNull();
+  });
 });
 
 describe('the figures of a run', () => {

@@ -27,6 +27,32 @@ export interface MeasuredPoint extends Omit<Point, 'dimension' | 'goesOn'> {
   readonly load: { readonly records: number; readonly seconds: number } | null;
   readonly puts: Figures;
   readonly gets: Figures;
+  /** After both; on a cluster that goes on, with all that was before. Null: no node has told. */
+  readonly storage: WorstStorage | null;
+}
+
+/** Storage since the start of the cluster: the worst of its nodes, of each figure by itself. */
+export interface WorstStorage {
+  readonly writeAmplification: number | null;
+  readonly spaceAmplification: number | null;
+  /** Batches of the store that took over 100 ms, and the time that they took in all. */
+  readonly slowBatches: number;
+  readonly slowBatchMs: number;
+}
+
+/** Returns the worst of what nodes say of their storage; null if none has told anything. */
+export function worstOf(nodes: readonly WorstStorage[]): WorstStorage | null {
+  if (nodes.length === 0) return null;
+  const ratio = (pick: (node: WorstStorage) => number | null): number | null => {
+    const told = nodes.flatMap((node) => pick(node) ?? []);
+    return told.length === 0 ? null : Math.max(...told);
+  };
+  return {
+    writeAmplification: ratio((node) => node.writeAmplification),
+    spaceAmplification: ratio((node) => node.spaceAmplification),
+    slowBatches: Math.max(...nodes.map(({ slowBatches }) => slowBatches)),
+    slowBatchMs: Math.max(...nodes.map(({ slowBatchMs }) => slowBatchMs)),
+  };
 }
 
 export const OPERATIONS = ['puts', 'gets'] as const;

@@ -147,8 +147,11 @@ async function runMemory(flags: Flags, host: Host): Promise<MemoryResult> {
     note(`memory: loaded in ${load?.seconds.toFixed(0)} s; ${flags.minutes} minutes of load`);
     const run = await session.run(size, HALF, { ...host.pace, seconds: flags.minutes * 60 });
     const { minutes } = flags;
-    const byNode = memoryOf(run.servers);
-    return { ...told(), ...size, minutes, loadSeconds: load?.seconds ?? 0, figures: figuresOf(run), byNode };
+    const storage = await session.storage();
+    return {
+      ...{ ...told(), ...size, minutes, loadSeconds: load?.seconds ?? 0, figures: figuresOf(run), storage },
+      byNode: memoryOf(run.servers),
+    };
   } finally {
     await session.close();
   }

@@ -14,6 +14,9 @@ import {
   type MemoryResult,
   memoryRows,
   rowsOf,
+  STORAGE_HEAD,
+  storageRow,
+  storageRows,
   UNITS,
 } from './document.ts';
 import { type Figures, OPERATIONS } from './figures.ts';
@@ -85,6 +88,8 @@ function dimensionHtml(result: DimensionResult): string {
     `<h2>Growth by ${escapeHtml(dimension)}</h2>`,
     madeWith(result),
     htmlTable(COLUMNS, points.flatMap(rowsOf)),
+    '<p class="faint">Storage, of the worst node, since its start:</p>',
+    htmlTable(STORAGE_HEAD, storageRows(points)),
     ...(lines.length === 0 ? ['<p class="ok">Nothing grows faster than it should.</p>'] : []),
     ...lines.map((line) => `<p class="illegal">${escapeHtml(line)}</p>`),
     ...chartsOf(result).map(figure),
@@ -106,7 +111,7 @@ export function memoryChart({ byNode }: MemoryResult): Chart {
 }
 
 function memoryHtml(memory: MemoryResult): string {
-  const { records, valueBytes, inFlight, minutes, byNode, figures } = memory;
+  const { records, valueBytes, inFlight, minutes, byNode, figures, storage } = memory;
   const load = `${formatNumber(records)} records of ${valueBytes} bytes, ${inFlight} in flight, half puts and half gets for ${formatNumber(minutes)} minutes`;
   const text = `${load}: ${formatNumber(figures.throughput)} operations per second`;
   return [
@@ -114,6 +119,8 @@ function memoryHtml(memory: MemoryResult): string {
     madeWith(memory),
     `<p>${escapeHtml(text)}</p>`,
     htmlTable(MEMORY_HEAD, memoryRows(byNode)),
+    '<p class="faint">Storage, of the worst node, since its start:</p>',
+    htmlTable(STORAGE_HEAD, [storageRow(formatNumber(records), storage)]),
     figure(memoryChart(memory)),
   ].join('\n');
 }

@@ -10,7 +10,14 @@ const FIGURES: Figures = {
 };
 
 function point(x: number, puts: Partial<Figures> = {}, gets: Partial<Figures> = {}): MeasuredPoint {
-  return { ...BASE, x, load: null, puts: { ...FIGURES, ...puts }, gets: { ...FIGURES, ...gets } };
+  return {
+    ...BASE,
+    x,
+    load: null,
+    storage: null,
+    puts: { ...FIGURES, ...puts },
+    gets: { ...FIGURES, ...gets },
+  };
 }
 
 describe('allowedFactor', () => {

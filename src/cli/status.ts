@@ -80,9 +80,12 @@ export function storageIn(status: StatusReply): StorageFigures | null {
 }
 
 /** Asks every node that is alive for its storage figures; one that does not answer in time is left out. Never rejects. */
-async function askStorage(status: StatusReply, timeoutMs: number): Promise<StorageByNode> {
+export async function askStorage(
+  nodes: readonly Pick<NodeRecord, 'id' | 'clientAddress' | 'alive'>[],
+  timeoutMs: number,
+): Promise<StorageByNode> {
   const figures = new Map<string, StorageFigures>();
-  const ask = async ({ id, clientAddress }: NodeRecord): Promise<void> => {
+  const ask = async ({ id, clientAddress }: Pick<NodeRecord, 'id' | 'clientAddress'>): Promise<void> => {
     try {
       const storage = storageIn(await statusAt(clientAddress, Math.min(timeoutMs, NODE_MS)));
       if (storage !== null) figures.set(id, storage);
@@ -90,7 +93,7 @@ async function askStorage(status: StatusReply, timeoutMs: number): Promise<Stora
       // The router knows the rest; what only the node can tell is shown as not known.
     }
   };
-  await Promise.all((status.topology?.nodes ?? []).filter(({ alive }) => alive).map(ask));
+  await Promise.all(nodes.filter(({ alive }) => alive).map(ask));
   return figures;
 }
 
@@ -251,7 +254,7 @@ export function addStatusCommand(program: Command, done: (status: number) => voi
     )
     .action(async (flags: StatusFlags) => {
       const reply = await clusterStatus(flags);
-      const status = showStatus(reply, await askStorage(reply, flags.timeout));
+      const status = showStatus(reply, await askStorage(reply.topology?.nodes ?? [], flags.timeout));
       if (flags.json) await printJson(status);
       else await print(text(status, flags.partitions));
       done(EXIT.OK);
