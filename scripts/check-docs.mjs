@@ -159,7 +159,7 @@ function checkMetrics(file, text) {
   const sources = ['src/node/shell/node-metrics.ts', 'src/router/router-metrics.ts'].map(read).join('\n');
   const known = (name) => sources.includes(`'${name}'`) || sources.includes(`'ringkeep_node_${name}'`);
   for (const [index, line] of text.split('\n').entries()) {
-    for (const [, name] of line.matchAll(/ringkeep_(?:node|router)_([a-z_]+[a-z])/g)) {
+    for (const [, name] of line.matchAll(/ringkeep_(?:node|router)_([a-z\d_]+[a-z])/g)) {
       if (!known(name)) say(file, index + 1, `there is no metric ${name}`);
     }
   }
