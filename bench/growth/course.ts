@@ -141,9 +141,12 @@ export class Session {
 
   /** Ends the cluster and its clients, and removes its data. */
   async close(): Promise<void> {
-    await this.#clients.close();
-    await this.#cluster.stop();
-    removeDirectory(this.#directory);
+    try {
+      await this.#clients.close();
+      await this.#cluster.stop();
+    } finally {
+      removeDirectory(this.#directory);
+    }
   }
 
   #unlessStopped<T>(work: Promise<T>): Promise<T> {
