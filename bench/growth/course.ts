@@ -109,8 +109,7 @@ export class Session {
   /** Writes the records that a size has and the cluster has not; resolves with what that took, null if it was nothing. */
   async load(size: Size): Promise<MeasuredPoint['load']> {
     const from = this.#loaded;
-    const records = size.records - from;
-    if (records <= 0) return null;
+    if (from >= size.records) return null;
     const startedAt = monotonicMs();
     const { url } = this.#cluster;
     await this.#unlessStopped(this.#clients.connect(jobOf(settingsOf(size, this.#host.pace, 1, url), url)));
@@ -121,7 +120,8 @@ export class Session {
       told = monotonicMs();
       this.#host.say(`  loaded ${from + loaded} of ${size.records} records`);
     };
-    await this.#unlessStopped(this.#clients.load(Math.min(LOAD_IN_FLIGHT, fitting), tell, from));
+    const inFlight = Math.min(LOAD_IN_FLIGHT, fitting);
+    const records = await this.#unlessStopped(this.#clients.load(inFlight, tell, from));
     this.#loaded = size.records;
     return { records, seconds: (monotonicMs() - startedAt) / 1_000 };
   }

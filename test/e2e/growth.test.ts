@@ -23,7 +23,8 @@ describe('growth', () => {
   it('measures one dimension and the memory of a short run, and leaves nothing behind', async () => {
     const data = join(root, 'data');
     const output = join(root, 'growth.json');
-    const flags = ['--quick', '--only', 'keys,memory', '--data', data, '--output', output];
+    const what = ['--quick', '--only', 'keys,memory', '--processes', '2'];
+    const flags = [...what, '--data', data, '--output', output];
     const { status, stdout, stderr } = await runProgram(process.execPath, [PROGRAM, ...flags], {
       timeoutMs: TIMEOUT_MS,
     });
