@@ -48,7 +48,7 @@ function createCommand(): Command {
     .description('compare with etcd and Redis on this machine')
     .option('--rounds <n>', 'rounds; each measures every system', count(1, 100), 3)
     .option('--seconds <s>', 'of each measurement', count(1, 3_600), 8)
-    .option('--warmup <s>', 'before each measurement', count(0, 600), 2)
+    .option('--warmup <s>', 'before each measurement', count(0, 600), 5)
     .option('--records <n>', 'records of Ringkeep and Redis', count(1_000, 1e7), 100_000)
     .option('--only <names>', `these systems only: ${SYSTEMS.join(',')}`, names, [...SYSTEMS])
     .option('--smoke', 'a try: one short round with few records', false)

@@ -35,7 +35,7 @@ export interface Point extends Size {
 }
 
 /** What is equal in all points but for the dimension that grows. */
-export const BASE: Size = { records: 10_000, valueBytes: 100, partitions: 48, nodes: 3, inFlight: 256 };
+export const BASE: Size = { records: 10_000, valueBytes: 100, partitions: 12, nodes: 3, inFlight: 256 };
 /** Few at once, so that a short run on a slow machine sees operations begin and end. */
 const QUICK_BASE: Size = { ...BASE, records: 1_000, inFlight: 16 };
 
@@ -47,7 +47,7 @@ const VALUES_BYTES_MAX = 256 * MEBIBYTE;
 const KEYS = [10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000];
 
 const SIZES: Readonly<Record<Exclude<Dimension, 'keys'>, readonly number[]>> = {
-  partitions: [1, 4, 16, 48, 128],
+  partitions: [1, 4, 12, 24, 48, 128],
   values: [16, 128, 1024, 8 * 1024, 64 * 1024, 256 * 1024, MEBIBYTE],
   nodes: [3, 5, 7, 9],
   inflight: [1, 4, 16, 64, 256, 1024, 4096],

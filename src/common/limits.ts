@@ -22,8 +22,8 @@ export const MESSAGE_BYTES_TARGET = 256 * 1024;
 /** Entries of one append: what a follower takes in without pausing for long. */
 export const APPEND_ENTRIES_MAX = 2048;
 
-/** Partitions of a new cluster: 1 to 4096. 48 spreads evenly over 3, 4, 6, 8, 12, 16 nodes. */
-export const PARTITIONS_DEFAULT = 48;
+/** Partitions of a new cluster: 1 to 4096. By measurement (docs/BENCHMARKS.md); four or more per node that is ever expected. */
+export const PARTITIONS_DEFAULT = 12;
 export const PARTITIONS_MAX = 4096;
 export const REPLICATION_FACTOR_DEFAULT = 3;
 export const REPLICATION_FACTOR_MAX = 7;

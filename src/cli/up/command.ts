@@ -134,7 +134,7 @@ export function addUpCommand(program: Command, done: (status: number) => void): 
       'nodes that hold each partition (default: 3, or as many as there are)',
       count(1, REPLICATION_FACTOR_MAX),
     )
-    .option('--partitions <n>', 'partitions of a new cluster (default: 48)', count(1, PARTITIONS_MAX))
+    .option('--partitions <n>', 'partitions of a new cluster (default: 12)', count(1, PARTITIONS_MAX))
     .option('--data <dir>', `data directory, kept (default: ${DATA_DEFAULT})`)
     .option('--ephemeral', 'use a temporary directory, removed at the end', false)
     .option('--port <n>', 'port for clients; 0 takes a free one', count(0, 65_535), 7400)

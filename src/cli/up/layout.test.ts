@@ -40,7 +40,7 @@ describe('openLayout', () => {
     expect(await look({}, ({ shape, existed }) => ({ ...shape, existed }))).toEqual({
       nodes: 3,
       replicationFactor: 3,
-      partitions: 48,
+      partitions: 12,
       existed: false,
     });
     expect(await look({ nodes: 1 }, ({ shape }) => shape.replicationFactor)).toBe(1);

@@ -23,18 +23,16 @@ import {
 } from './record.ts';
 import type { Recovered } from './recovery.ts';
 import { SEGMENT_HEADER_BYTES } from './segment.ts';
-import { SegmentFiles } from './segment-files.ts';
+import { SegmentFiles, type SegmentSizes } from './segment-files.ts';
 import { SpaceReserve } from './space.ts';
 import type { ReplicaMeta, Wal, WalAppend, WalEntry, WalListener } from './types.ts';
 import { PartitionLog } from './wal-index.ts';
 
 /** Sizes in bytes, times in ms. */
-export interface WriterOptions {
-  readonly segmentBytes: number;
+export interface WriterOptions extends SegmentSizes {
   readonly reserveBytes: number;
   readonly markIdleMs: number;
   readonly fullRetryMs: number;
-  readonly aheadBytes: number;
   /** How much of what holds the head back one call of `truncateHead` copies, and its first run alone. */
   readonly copyBytes: number;
   readonly copyRunBytes: number;
