@@ -56,6 +56,31 @@ describe('StoreView', () => {
     expect(view.cluster()!.partitions).toBe(16);
   });
 
+  it('reads back what it was told of while its own write was under way, once', () => {
+    view.write([cluster(4)]);
+    const [write] = view.take().cas;
+    // Its own write, and one of another controller on top of it: both are told before the answer comes.
+    expect(view.told(cluster(4))).toBeNull();
+    expect(view.told(cluster(5, 16))).toBeNull();
+    expect(view.casResult(write!.tag, 'ok')).toEqual({ keys: ['cluster'], ours: true });
+    const { reads } = view.take();
+    expect(reads).toMatchObject([{ keys: ['cluster'] }]);
+    expect(view.busy('cluster')).toBe(true);
+    expect(view.readResult(reads[0]!.tag, [cluster(5, 16)], 0)).toEqual({ keys: ['cluster'], ours: false });
+    expect(view.cluster()!.partitions).toBe(16);
+    expect([view.take().reads, view.busy('cluster')]).toEqual([[], false]);
+  });
+
+  it('reads again what changed while it was read, and believes a store that has gone back', () => {
+    view.read(['cluster']);
+    expect(view.told(cluster(5, 16))).toBeNull();
+    expect(view.readResult(view.take().reads[0]!.tag, [cluster(4, 8)], 0)).not.toBeNull();
+    const [again] = view.take().reads;
+    expect(view.readResult(again!.tag, [cluster(4, 8)], 0)).not.toBeNull();
+    expect(view.take().reads).toEqual([]);
+    expect(view.cluster()!.partitions).toBe(8);
+  });
+
   it('refuses a second request for a key and a revision that does not grow', () => {
     view.write([cluster(4)]);
     expect(() => view.read(['cluster'])).toThrow('one request at a time');

@@ -28,6 +28,8 @@ export class StoreView {
   private readonly outstanding = new Map<number, readonly StoreKey[]>();
   private readonly writes = new Map<number, readonly StoreChange[]>();
   private readonly busyKeys = new Set<StoreKey>();
+  /** Newest revision that was told of a key since its last request was sent. */
+  private readonly toldRevisions = new Map<StoreKey, number>();
   /** Reads that failed, to be sent again at a time. */
   private retries: { at: number; keys: readonly StoreKey[] }[] = [];
   private nextTag = 1;
@@ -112,6 +114,7 @@ export class StoreView {
       return null;
     }
     for (const { entry } of changes) this.entries.set(entry.key, entry);
+    this.readOvertaken(keys);
     return { keys, ours: true };
   }
 
@@ -130,14 +133,32 @@ export class StoreView {
       if (entry === undefined) this.entries.delete(key);
       else this.entries.set(key, entry);
     }
+    this.readOvertaken(keys);
     return { keys, ours: false };
   }
 
-  /** Takes an entry that the store told unasked (a watch); ignored while the key is busy or when it is not newer. */
+  /**
+   * Takes an entry that the store told unasked (a watch); ignored when it is not newer. While the key is busy it is only
+   * noted: the answer under way may be older than it, or younger.
+   */
   told(entry: StoreEntry): Settled | null {
-    if (this.busyKeys.has(entry.key) || entry.revision <= this.revisionOf(entry.key)) return null;
-    this.entries.set(entry.key, entry);
-    return { keys: [entry.key], ours: false };
+    const { key, revision } = entry;
+    if (this.busyKeys.has(key)) {
+      this.toldRevisions.set(key, Math.max(revision, this.toldRevisions.get(key) ?? 0));
+      return null;
+    }
+    if (revision <= this.revisionOf(key)) return null;
+    this.entries.set(key, entry);
+    return { keys: [key], ours: false };
+  }
+
+  /**
+   * Reads keys whose answer is older than news that came before it. Nobody tells them again, and a controller that has
+   * nothing to write by what it knows would never meet a conflict.
+   */
+  private readOvertaken(keys: readonly StoreKey[]): void {
+    const overtaken = keys.filter((key) => (this.toldRevisions.get(key) ?? 0) > this.revisionOf(key));
+    if (overtaken.length > 0) this.read(overtaken);
   }
 
   /** Repeats failed reads that are due. */
@@ -161,6 +182,7 @@ export class StoreView {
     for (const key of keys) {
       assert(!this.busyKeys.has(key), `one request at a time for ${key}`);
       this.busyKeys.add(key);
+      this.toldRevisions.delete(key);
     }
     const tag = this.nextTag;
     this.nextTag += 1;
