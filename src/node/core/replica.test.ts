@@ -83,6 +83,26 @@ describe('a replica among others', () => {
     expect(c.replica.machine.appliedIndex).toBe(a.replica.machine.appliedIndex);
   });
 
+  it('offers a snapshot again to one that has given it up in the middle', () => {
+    const bench = threeNodes();
+    const [a, , c] = bench.trio;
+    bench.cut.add('c');
+    for (let sequence = 1; sequence <= 8; sequence++) {
+      bench.put('a', { sequence, key: Buffer.from(`k${sequence}`) }, Buffer.alloc(MIB / 2));
+      bench.advance(40);
+    }
+    a.wal.length = 0;
+    c.disk = false;
+    bench.cut.delete('c');
+    bench.advance(1_000);
+    expect(bench.delivered.get('snapshotChunk')).toBe(1);
+    c.replica.endInstall('given up by the test');
+    c.disk = true;
+    bench.advance(5_000);
+    expect(bench.delivered.get('snapshotChunk')).toBeGreaterThan(2);
+    expect(c.replica.machine.appliedIndex).toBe(a.replica.machine.appliedIndex);
+  });
+
   it('keeps the rows of a replica that it has dropped until that is durable', () => {
     const bench = threeNodes();
     const [a, b, c] = bench.trio;

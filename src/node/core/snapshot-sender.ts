@@ -19,6 +19,8 @@ import type { Leadership } from './leadership.ts';
 const OFFER_MS = 300;
 /** An offer that is not taken up: the receiver may have restarted, and not know of this epoch any more. */
 const OFFER_GIVE_UP_MS = 2_000;
+/** One that pulls no more, in the middle: it may be slow, and then ignores the offer, or have given up. */
+const SILENT_MS = 2_000;
 const IDLE_MS = 30_000;
 const EMPTY = new Uint8Array(0);
 
@@ -186,9 +188,16 @@ export class SnapshotSender {
   tick(): boolean {
     const { now } = this.leadership.host;
     if (this.closed) return true;
-    if (this.view !== null && !this.pulled && now - this.lastOfferAt >= OFFER_MS) this.offer();
+    const patience = this.pulled ? SILENT_MS : OFFER_MS;
+    if (this.mayOffer(now) && now - this.lastOfferAt >= patience) this.offer();
     this.serve();
     return now - this.lastPullAt > (this.pulled ? IDLE_MS : OFFER_GIVE_UP_MS);
+  }
+
+  /** Not taken up yet, or nothing has been asked for since the last chunk. What all was sent of, probes ask about. */
+  private mayOffer(now: number): boolean {
+    if (this.view === null || this.sentAll || this.waiting !== null || this.reading) return false;
+    return !this.pulled || now - this.lastPullAt >= SILENT_MS;
   }
 
   close(): void {
