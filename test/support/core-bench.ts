@@ -23,12 +23,16 @@ class RowsView implements StoreView {
     this.rows = rows;
   }
 
-  read: StoreView['read'] = (from, to, _bytesMax, done) => {
+  read: StoreView['read'] = (from, to, bytesMax, done) => {
     const found: StoreRow[] = [];
+    let bytes = 0;
     for (const name of [...this.rows.keys()].sort()) {
       const key = Buffer.from(name, 'latin1');
       if (Buffer.compare(key, from) < 0 || Buffer.compare(key, to) >= 0) continue;
-      found.push({ key, value: this.rows.get(name)! });
+      if (bytes >= bytesMax) return done(null, { rows: found, more: true });
+      const value = this.rows.get(name)!;
+      found.push({ key, value });
+      bytes += key.length + value.length;
     }
     done(null, { rows: found, more: false });
   };
