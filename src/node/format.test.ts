@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { Machine, meta } from '../../test/support/wal-machine.ts';
 import { RingkeepError } from '../common/errors.ts';
 import { createRandom } from '../common/random.ts';
 import { SimDisk } from '../common/sim-disk.ts';
@@ -76,6 +77,68 @@ describe('FORMAT', () => {
     const since = Array.from({ length: 3 }, start);
     expect(since.map(({ admittedBoot }) => admittedBoot)).toEqual([2, 2, 2]);
     expect(since[2]!.runs).toEqual([admitted, ...since].map(({ runs }) => runs.at(-1)));
+  });
+
+  test('remembers where the log ended that the first start since the admitted one has found', () => {
+    const data = disk();
+    const start = (end: number) => {
+      data.crash();
+      const format = openFormat(data, { nodeId: 'n1', newId });
+      format.noteLogEnd(end);
+      return format;
+    };
+    const first = start(0);
+    expect(first.toldLogEnd(7)).toBe(0);
+    first.admit();
+    expect(first.toldLogEnd(7)).toBe(7);
+    expect(start(8).toldLogEnd(11)).toBe(8);
+    const third = start(12);
+    expect(third.toldLogEnd(15)).toBe(8);
+    third.admit();
+    expect(third.toldLogEnd(15)).toBe(15);
+    expect(start(16).toldLogEnd(20)).toBe(16);
+    start(21).renew('another');
+    expect(start(22).toldLogEnd(30)).toBe(22);
+  });
+
+  test('a copy of a directory tells of a shorter log than the directory, whatever its starts write to it', () => {
+    const machine = new Machine(1, { segmentBytes: 1500 });
+    let format = openFormat(machine.disk, { nodeId: 'n1', newId });
+    machine.found = (lastLsn) => format.noteLogEnd(lastLsn);
+    machine.open();
+    format.admit();
+    machine.wal.append({ type: 'meta', partition: 1, meta: meta('r1') });
+    machine.entries(1, 1, 80);
+    machine.settle(81);
+    machine.wal.append({ type: 'meta', partition: 2, meta: meta('r2') });
+    machine.entries(2, 1, 80);
+    machine.settle(162);
+    machine.close();
+    const copy = machine.disk.contents();
+    format = openFormat(machine.disk, { nodeId: 'n1', newId });
+    machine.open();
+    format.admit();
+    machine.entries(1, 81, 82);
+    machine.settle(machine.durableLsn + 2);
+    const heard = format.toldLogEnd(machine.wal.durableLsn());
+    machine.crash();
+    machine.disk.putBack(copy);
+    for (let start = 0; start < 3; start++) {
+      format = openFormat(machine.disk, { nodeId: 'n1', newId });
+      machine.open();
+      // Dropping the head, the log writes again what it needs of it.
+      machine.wal.truncateHead(
+        new Map([
+          [1, 70],
+          [2, 81],
+        ]),
+        0,
+      );
+      machine.clock.run(1_000);
+      expect(machine.wal.durableLsn()).toBeGreaterThan(heard);
+      expect(format.toldLogEnd(machine.wal.durableLsn())).toBeLessThan(heard);
+      machine.crash();
+    }
   });
 
   test('is renewed durably, for the next start', () => {

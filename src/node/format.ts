@@ -3,7 +3,7 @@
  * it. Two lines of text, so that a person can read it:
  *
  *     {"format":1,"cluster":"c-7f3a","node":"n1","incarnation":"5be0…","boot":12,
- *      "admitted":{"boot":11,"run":"77d1…"},"runs":["c04e…"]}              (one line)
+ *      "admitted":{"boot":11,"run":"77d1…"},"runs":["c04e…"],"logEnd":4711}  (one line)
  *     crc32c 1a2b3c4d                                (of the first line without its end)
  *
  * INVARIANT: boot and run are durable before they are returned: no two process starts share a run, and none share a boot
@@ -32,6 +32,8 @@ interface FormatFields {
   readonly boot: number;
   readonly admitted: { readonly boot: number; readonly run: string };
   readonly runs: readonly string[];
+  /** Absent: the last start was admitted, or has not come as far as its WAL. */
+  readonly logEnd?: number;
 }
 
 /** Starts since the last admitted one that a directory remembers. */
@@ -59,6 +61,16 @@ export interface Format {
   setClusterId(clusterId: string): void;
   /** Notes, durably, that this start was admitted. */
   admit(): void;
+  /**
+   * Notes, durably, where the WAL ended that this start has found, before anything is written to it. The first of the starts
+   * since the admitted one counts.
+   */
+  noteLogEnd(lsn: number): void;
+  /**
+   * What controllers are told of a WAL that is durable up to `durableLsn`. Until a start is admitted, what it and those before
+   * it have added proves nothing: a copy of the directory would have added the same.
+   */
+  toldLogEnd(durableLsn: number): number;
   /** Gives the directory another incarnation, durably; the next start goes by it. */
   renew(incarnation: string): void;
 }
@@ -93,7 +105,7 @@ function decode(bytes: Uint8Array): FormatFields {
   } catch (cause) {
     throw damaged('cannot be parsed', cause);
   }
-  const { format, cluster, node, incarnation, boot, admitted, runs } = fields;
+  const { format, cluster, node, incarnation, boot, admitted, runs, logEnd } = fields;
   if (!isCount(format)) throw damaged('names no version');
   if (format > FORMAT_VERSION) {
     throw new RingkeepError(
@@ -104,7 +116,16 @@ function decode(bytes: Uint8Array): FormatFields {
   if (typeof cluster !== 'string' || typeof node !== 'string') throw damaged('lacks cluster or node');
   if (typeof incarnation !== 'string' || !isCount(boot)) throw damaged('lacks incarnation or boot');
   if (!Array.isArray(runs) || typeof admitted?.run !== 'string') throw damaged('lacks runs');
-  return { format, cluster, node, incarnation, boot, admitted, runs };
+  return {
+    format,
+    cluster,
+    node,
+    incarnation,
+    boot,
+    admitted,
+    runs,
+    ...(logEnd === undefined ? {} : { logEnd }),
+  };
 }
 
 function readFields(disk: Disk): FormatFields | null {
@@ -121,19 +142,8 @@ function requireCluster(found: string, wanted: string): void {
   throw new RingkeepError('WRONG_CLUSTER', `the directory belongs to cluster ${found}, not ${wanted}`);
 }
 
-/**
- * Opens the directory at the root of `disk` for node `nodeId`, creating FORMAT if the directory is empty, and
- * counts the boot durably. `clusterId` empty or absent accepts any; `newId` makes the random ids of a new directory and of
- * this start. Throws RingkeepError WRONG_NODE (also for a directory with foreign files), WRONG_CLUSTER,
- * FORMAT_TOO_NEW, DAMAGED; DiskError when the disk refuses.
- */
-export function openFormat(
-  disk: Disk,
-  options: { readonly nodeId: string; readonly clusterId?: string; readonly newId: () => string },
-): Format {
-  const { nodeId, clusterId = '', newId } = options;
-  assert(nodeId !== '', 'a node has an id');
-  const found = readFields(disk);
+/** Throws unless the directory is empty, or this node's and this cluster's. */
+function requireOwn(disk: Disk, found: FormatFields | null, nodeId: string, clusterId: string): void {
   if (found === null) {
     const foreign = disk.listSync('').filter((name) => !IGNORED.has(name));
     if (foreign.length > 0) {
@@ -149,6 +159,22 @@ export function openFormat(
     }
     if (found.cluster !== '' && clusterId !== '') requireCluster(found.cluster, clusterId);
   }
+}
+
+/**
+ * Opens the directory at the root of `disk` for node `nodeId`, creating FORMAT if the directory is empty, and
+ * counts the boot durably. `clusterId` empty or absent accepts any; `newId` makes the random ids of a new directory and of
+ * this start. Throws RingkeepError WRONG_NODE (also for a directory with foreign files), WRONG_CLUSTER,
+ * FORMAT_TOO_NEW, DAMAGED; DiskError when the disk refuses.
+ */
+export function openFormat(
+  disk: Disk,
+  options: { readonly nodeId: string; readonly clusterId?: string; readonly newId: () => string },
+): Format {
+  const { nodeId, clusterId = '', newId } = options;
+  assert(nodeId !== '', 'a node has an id');
+  const found = readFields(disk);
+  requireOwn(disk, found, nodeId, clusterId);
   let fields: FormatFields = {
     format: FORMAT_VERSION,
     cluster: found?.cluster || clusterId,
@@ -157,8 +183,13 @@ export function openFormat(
     boot: (found?.boot ?? 0) + 1,
     admitted: found?.admitted ?? { boot: 0, run: '' },
     runs: [...(found?.runs ?? []), newId()].slice(-RUNS_MAX),
+    ...(found?.logEnd === undefined ? {} : { logEnd: found.logEnd }),
   };
   disk.replaceSync(FORMAT_NAME, encode(fields));
+  const save = (changed: FormatFields): void => {
+    disk.replaceSync(FORMAT_NAME, encode(changed));
+    fields = changed;
+  };
   return {
     nodeId,
     incarnation: fields.incarnation,
@@ -175,21 +206,23 @@ export function openFormat(
         requireCluster(fields.cluster, wanted);
         return;
       }
-      const bound = { ...fields, cluster: wanted };
-      disk.replaceSync(FORMAT_NAME, encode(bound));
-      fields = bound;
+      save({ ...fields, cluster: wanted });
     },
     admit(): void {
       if (fields.runs.length === 0) return;
-      const admitted = { ...fields, admitted: { boot: fields.boot, run: fields.runs.at(-1)! }, runs: [] };
-      disk.replaceSync(FORMAT_NAME, encode(admitted));
-      fields = admitted;
+      const { logEnd: _, ...rest } = fields;
+      save({ ...rest, admitted: { boot: fields.boot, run: fields.runs.at(-1)! }, runs: [] });
+    },
+    noteLogEnd(lsn: number): void {
+      if (fields.logEnd === undefined) save({ ...fields, logEnd: lsn });
+    },
+    toldLogEnd(durableLsn: number): number {
+      return fields.logEnd ?? durableLsn;
     },
     renew(wanted: string): void {
       assert(wanted !== fields.incarnation, 'a renewed directory has another incarnation');
-      const renewed = { ...fields, incarnation: wanted, admitted: { boot: 0, run: '' }, runs: [] };
-      disk.replaceSync(FORMAT_NAME, encode(renewed));
-      fields = renewed;
+      const { logEnd: _, ...rest } = fields;
+      save({ ...rest, incarnation: wanted, admitted: { boot: 0, run: '' }, runs: [] });
     },
   };
 }

@@ -225,6 +225,7 @@ class NodeShell {
     this.opened = openWal({
       disk: this.disk,
       directory: 'wal',
+      found: (lastLsn) => this.format.noteLogEnd(lastLsn),
       schedule: (delayMs, run) => {
         setTimeout(run, delayMs).unref();
       },
@@ -301,7 +302,7 @@ class NodeShell {
             pid: process.pid,
             admittedBoot: this.format.admittedBoot,
             runs: this.format.runs,
-            durableLsn: this.opened.wal.durableLsn(),
+            durableLsn: this.format.toldLogEnd(this.opened.wal.durableLsn()),
           },
           reports: this.engine.core.openingReports(),
           topology: this.engine.core.topology(),
@@ -341,7 +342,8 @@ class NodeShell {
 
   private heartbeat(sequence: number): Heartbeat {
     const { diskBytes, diskFull, draining } = this.status();
-    return { sequence, draining, diskBytes, diskFull, durableLsn: this.opened.wal.durableLsn() };
+    const durableLsn = this.format.toldLogEnd(this.opened.wal.durableLsn());
+    return { sequence, draining, diskBytes, diskFull, durableLsn };
   }
 
   private status(): NodeStatus {

@@ -241,7 +241,7 @@ export class SimNode {
         pid: this.boot,
         admittedBoot,
         runs,
-        durableLsn: this.wal?.durableLsn() ?? 0,
+        durableLsn: format.toldLogEnd(this.wal?.durableLsn() ?? 0),
       },
       clusterId: topology?.clusterId ?? '',
       reports: this.core.openingReports(),
@@ -302,6 +302,7 @@ export class SimNode {
     return openWal({
       disk: this.disk,
       directory: WAL_DIRECTORY,
+      found: (lastLsn) => this.directory.format?.noteLogEnd(lastLsn),
       schedule: (delayMs, run) => this.later(delayMs, run),
       options: { segmentBytes, reserveBytes: 4 * segmentBytes, aheadBytes: segmentBytes / 8 },
       newSalt: () => Uint8Array.from({ length: 8 }, () => world.random.integer(256)),
@@ -335,8 +336,10 @@ export class SimNode {
       if (this.core === null) return;
       this.heartbeats += 1;
       const { heartbeats: sequence, draining } = this;
-      const durableLsn = this.wal?.durableLsn() ?? 0;
-      this.told[this.heartbeats] = this.core.durableLsn;
+      const walLsn = this.wal?.durableLsn() ?? 0;
+      const durableLsn = this.directory.format?.toldLogEnd(walLsn) ?? 0;
+      // Before it is admitted, a run tells what it has found, and nothing of what it has added.
+      this.told[this.heartbeats] = durableLsn === walLsn ? this.core.durableLsn : 0;
       const heartbeat = { sequence, draining, diskBytes: 0, diskFull: false, durableLsn };
       this.around.control.toControllers(this.id, { heartbeat });
     });

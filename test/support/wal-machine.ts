@@ -83,6 +83,8 @@ export class Machine {
   durableLsn = 0;
   full = false;
   failure: DiskError | null = null;
+  /** Told where the log ended that a start has found. */
+  found: (lastLsn: number) => void = () => {};
 
   constructor(seed: number, options: Partial<WriterOptions> = {}) {
     this.options = {
@@ -101,6 +103,7 @@ export class Machine {
       disk: this.disk,
       directory: 'wal',
       schedule: this.clock.schedule,
+      found: (lastLsn) => this.found(lastLsn),
       listener: {
         durable: (lsn) => {
           this.durableLsn = lsn;

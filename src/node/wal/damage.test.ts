@@ -281,7 +281,11 @@ describe('damage', { timeout: 240_000 }, () => {
       (piece) => piece.kind === 'record' && piece.header.partition === 2,
     );
     const machine = machineWith(new Map(files).set(name, flipped(good, ((victim?.offset ?? 0) + 70) * 8)));
+    const found: number[] = [];
+    machine.found = (lastLsn) => found.push(lastLsn);
     expect(judge(machine)).toEqual({ whole: [1, 3], damaged: [2], absent: [] });
+    // What the log ended with is told without the META that recovery has added.
+    expect(found).toEqual([(machine.opened?.lastLsn ?? 0) - 1]);
     for (const kind of ['power', 'process', 'power'] as const) {
       machine.crash(kind);
       expect(judge(machine)).toEqual({ whole: [1, 3], damaged: [2], absent: [] });

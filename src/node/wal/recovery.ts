@@ -223,10 +223,15 @@ function removeLeftovers(disk: Disk, directory: string, listed: readonly ListedS
 
 /**
  * Recovers the WAL in `directory`, creating it when it is absent. Afterwards everything in the result is
- * durable. Damage is reported per partition and never thrown. Throws RingkeepError FORMAT_TOO_NEW or
+ * durable. `found` is told the last lsn before anything is added. Damage is reported per partition and never thrown. Throws RingkeepError FORMAT_TOO_NEW or
  * DISK_FULL, DiskError when the disk fails.
  */
-export function recover(disk: Disk, directory: string, newSalt: () => Uint8Array): Recovered {
+export function recover(
+  disk: Disk,
+  directory: string,
+  newSalt: () => Uint8Array,
+  found: (lastLsn: number) => void = () => {},
+): Recovered {
   disk.makeDirectorySync(directory);
   const parent = dirname(directory);
   disk.syncDirectorySync(parent === '.' ? '' : parent);
@@ -240,6 +245,7 @@ export function recover(disk: Disk, directory: string, newSalt: () => Uint8Array
     replay.problems.unshift(problem);
     replay.damageAll(problem);
   }
+  found(replay.lastLsn);
   concludeTail(replay, replay.finish(), tail);
   const header = encodeSegmentHeader({ number, baseLsn, salt: manifest.salt });
   const contents = tail.contents(header);

@@ -45,6 +45,8 @@ export interface OpenWal {
    * Makes the 8 random bytes that tell this directory's records from others; only used for a new directory.
    */
   readonly newSalt?: () => Uint8Array;
+  /** Told the lsn of the last record that was found, before recovery or anybody else adds one. */
+  readonly found?: (lastLsn: number) => void;
 }
 
 /** An open WAL and what its recovery found. */
@@ -124,7 +126,7 @@ function entryReader(open: OpenWal, recovered: Recovered): OpenedWal['entries'] 
  */
 export function openWal(open: OpenWal): OpenedWal {
   const { disk, directory, schedule, listener } = open;
-  const recovered = recover(disk, directory, open.newSalt ?? (() => randomBytes(8)));
+  const recovered = recover(disk, directory, open.newSalt ?? (() => randomBytes(8)), open.found);
   const replicas = replicasOf(recovered);
   const options = { ...WAL_DEFAULTS, ...open.options };
   const wal = new WalWriter(disk, directory, recovered, schedule, listener, options);
