@@ -23,8 +23,6 @@ export interface ReplicaFacts {
 export interface NodeFacts {
   wal: ShadowWal;
   boot: number;
-  /** A bit of its WAL was flipped and it has not recovered since. */
-  tainted: boolean;
   /** Something of this data directory was damaged on purpose, ever: replicas may be found damaged. */
   injured: boolean;
   /** By partition: commit index reported in this run, and the replica that reported it. */
@@ -99,7 +97,7 @@ export class Facts {
 
   /** Wiped, damaged, or on a node where damage may still be found: it may never answer again. */
   isLost(voter: Replica): boolean {
-    return this.replicas.get(voter.id)?.dead === true || this.nodes.get(voter.node)?.tainted === true;
+    return this.replicas.get(voter.id)?.dead === true || this.nodes.get(voter.node)?.wal.tainted === true;
   }
 
   /** The highest epoch in whose record a leader was named. */

@@ -53,13 +53,13 @@ export class Invariants {
     for (const { meta } of before?.wal.appended.values() ?? []) {
       if (meta !== null) this.facts.replica(meta.replica, node).dead = true;
     }
-    this.facts.nodes.set(node, { wal, boot: 0, tainted: false, injured: false, commits: new Map() });
+    this.facts.nodes.set(node, { wal, boot: 0, injured: false, commits: new Map() });
   }
 
   /** Something on the node's disk is damaged: until a replica is known to be damaged or intact, it counts as lost. */
   tainted(node: string): void {
     const facts = this.facts.node(node);
-    facts.tainted = true;
+    facts.wal.tainted = true;
     facts.injured = true;
   }
 
@@ -118,14 +118,13 @@ export class Invariants {
   /** A node has recovered its WAL under a new boot id. */
   recovered(node: string, boot: number, found: readonly RecoveredReplica[]): void {
     const facts = this.facts.node(node);
-    const reason = facts.wal.recovered(found, facts.tainted);
+    const reason = facts.wal.recovered(found);
     this.world.check(
       reason === null,
       () => `invariant 5: ${node} recovered something else than it had: ${reason}`,
     );
     facts.boot = boot;
     facts.commits = new Map();
-    facts.tainted = false;
     for (const partition of facts.wal.damaged) {
       const replica = facts.wal.durable.get(partition)?.meta?.replica;
       if (replica !== undefined) this.facts.replica(replica, node).dead = true;

@@ -86,6 +86,8 @@ export class ShadowWal {
   readonly durable = new Map<number, ShadowLog>();
   /** Partitions whose log was damaged on purpose: their contents are no longer compared. */
   readonly damaged = new Set<number>();
+  /** A bit of it was flipped, and no process has recovered from it since: a copy has the same flipped bit. */
+  tainted = false;
   private pending: { readonly lsn: number; readonly record: WalAppend; readonly hash: number }[] = [];
 
   /** A copy of what is known, for a copy of the directory. */
@@ -94,6 +96,7 @@ export class ShadowWal {
     for (const [partition, log] of this.appended) copy.appended.set(partition, log.copy());
     for (const [partition, log] of this.durable) copy.durable.set(partition, log.copy());
     for (const partition of this.damaged) copy.damaged.add(partition);
+    copy.tainted = this.tainted;
     copy.pending = [...this.pending];
     return copy;
   }
@@ -120,16 +123,17 @@ export class ShadowWal {
 
   /**
    * Takes note of what recovery found. Returns null, or why it is not what was fsynced plus a prefix of the rest.
-   * Damaged replicas are not compared. On a `tainted` disk a replica may be missing: its identity is what was damaged.
+   * Damaged replicas are not compared. In a `tainted` WAL a replica may be missing: its identity is what was damaged.
    */
-  recovered(replicas: readonly RecoveredReplica[], tainted: boolean): string | null {
+  recovered(replicas: readonly RecoveredReplica[]): string | null {
     const present = new Set(replicas.map(({ partition }) => partition));
     for (const [partition, { meta }] of this.durable) {
-      if (tainted && meta !== null && !present.has(partition)) this.damaged.add(partition);
+      if (this.tainted && meta !== null && !present.has(partition)) this.damaged.add(partition);
     }
     for (const { partition, damage, meta } of replicas) {
       if (damage !== null || meta.damaged) this.damaged.add(partition);
     }
+    this.tainted = false;
     const byPartition = new Map(replicas.map((replica) => [replica.partition, replica]));
     let reason = this.difference(byPartition);
     for (const { record, hash } of this.pending) {
