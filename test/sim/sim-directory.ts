@@ -5,6 +5,8 @@
 import { SimDisk } from '../../src/common/sim-disk.ts';
 import type { Topology } from '../../src/common/topology.ts';
 import { type Format, openFormat } from '../../src/node/format.ts';
+import { dumpWal } from '../../src/node/wal/dump.ts';
+import { segmentName } from '../../src/node/wal/segment.ts';
 import type { Invariants } from './invariants.ts';
 import type { ShadowWal } from './shadow.ts';
 import { SimStore } from './sim-store.ts';
@@ -100,20 +102,39 @@ export class SimDirectory {
     this.needsWitness = false;
   }
 
-  /** Flips a bit in the older half of the WAL; false if there is nothing to flip. */
-  flipWalBit(): boolean {
+  /**
+   * Flips a bit in the older half of the WAL's first segment, which is durable up to `durableLsn`; false if there is nothing
+   * to flip. The last group is spared, which can be larger than all before it: until something durable follows it, nothing
+   * tells its damage from a torn tail (docs/GUARANTEES.md, G1), and a power cut can still take what has followed.
+   */
+  flipWalBit(durableLsn: number): boolean {
     const { world, invariants } = this.around;
-    const segments = this.disk.listSync(WAL_DIRECTORY).filter((name) => name.endsWith('.wal'));
-    const path = `${WAL_DIRECTORY}/${segments[0]}`;
-    if (segments.length === 0) return false;
-    const bytes = this.disk.readSync(path).byteLength;
+    const { segment, bytes, provenBytes } = this.firstSegment(durableLsn);
     if (bytes < 256) return false;
-    const offset = world.random.integer(Math.floor(bytes / 2));
+    const path = `${WAL_DIRECTORY}/${segmentName(segment)}`;
+    const offset = world.random.integer(Math.min(Math.floor(bytes / 2), provenBytes));
     world.trace(`${this.node}: a bit flips in ${path} at ${offset}`);
     invariants.tainted(this.node);
     this.disk.flipBit(path, offset, world.random.integer(8));
     this.isDamaged = true;
     return true;
+  }
+
+  /** The first segment, and how many of its bytes something durable proves to have been durable. */
+  private firstSegment(durableLsn: number): { segment: number; bytes: number; provenBytes: number } {
+    const lines = [...dumpWal(this.disk, WAL_DIRECTORY)];
+    // A mark of the durable end may be on its way to the disk itself. What follows it says as much.
+    const records = lines.filter((line) => line.kind === 'record').filter(({ type }) => type !== 'mark');
+    const proofs = [
+      ...lines.filter((line) => line.kind === 'manifest'),
+      ...records.filter(({ lsn }) => lsn <= durableLsn),
+    ];
+    const proven = Math.max(...proofs.map((proof) => proof.durableLsn));
+    const first = lines.find((line) => line.kind === 'segment');
+    if (first === undefined) return { segment: 0, bytes: 0, provenBytes: 0 };
+    const { segment, bytes } = first;
+    const open = records.find((line) => line.segment === segment && line.lsn > proven);
+    return { segment, bytes, provenBytes: open?.offset ?? bytes };
   }
 
   /** It was found to be an old copy, and goes on as another directory. */

@@ -150,6 +150,11 @@ export class SimNode {
     this.drainInbox();
   }
 
+  /** Flips a bit of the WAL; false if there is nothing to flip. */
+  flipWalBit(): boolean {
+    return this.wal !== null && this.directory.flipWalBit(this.wal.durableLsn());
+  }
+
   /** Which record was the last durable one when this run sent a heartbeat; 0 for one that it has not sent. */
   toldLsn(sequence: number): number {
     return this.told[sequence] ?? 0;

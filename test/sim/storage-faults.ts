@@ -6,7 +6,7 @@ import type { SimNode } from './sim-node.ts';
 /** Flips a bit in a node's WAL, and restarts it at once or lets it find out. */
 export function damage(injection: Injection): boolean {
   const node = injection.victim();
-  if (!injection.mayInjure(node) || node.directory.needsWitness || !node.directory.flipWalBit()) return false;
+  if (!injection.mayInjure(node) || node.directory.needsWitness || !node.flipWalBit()) return false;
   injection.cluster.world.count('damaged');
   if (injection.chance(0.7)) injection.restart(node, 'process', 300);
   return true;
