@@ -45,8 +45,6 @@ export class SimDirectory {
   isOldCopy = false;
   /** Only the controllers that have heard the end of its log can find it out: they have to go on. */
   needsWitness = false;
-  /** A bit has flipped: in the last group of the WAL, it may look as if the directory had gone back by that group. */
-  isDamaged = false;
   private readonly node: string;
   private readonly around: DirectorySurroundings;
   private readonly later: (delayMs: number, run: () => void) => void;
@@ -77,7 +75,6 @@ export class SimDirectory {
     this.topology = null;
     this.isOldCopy = false;
     this.needsWitness = false;
-    this.isDamaged = false;
     this.disk = new SimDisk(this.later, random);
     this.store = new SimStore({ schedule: this.later, random, clearRowsMax: 20, readMs: storeReadMs });
     invariants.wiped(this.node);
@@ -116,7 +113,6 @@ export class SimDirectory {
     world.trace(`${this.node}: a bit flips in ${path} at ${offset}`);
     invariants.tainted(this.node);
     this.disk.flipBit(path, offset, world.random.integer(8));
-    this.isDamaged = true;
     return true;
   }
 
@@ -142,6 +138,5 @@ export class SimDirectory {
     this.format?.renew(this.around.world.random.id());
     this.isOldCopy = false;
     this.needsWitness = false;
-    this.isDamaged = false;
   }
 }

@@ -220,8 +220,7 @@ export class SimNode {
   /** Nothing in the directory counts any more: it gets a new incarnation, and the process starts again. */
   private rejected(reason: string): void {
     const world: World = this.around.world;
-    const { isOldCopy, isDamaged } = this.directory;
-    world.check(isOldCopy || isDamaged, () => `${this.id} is rejected: ${reason}`);
+    world.check(this.directory.isOldCopy, () => `${this.id} is rejected: ${reason}`);
     world.trace(`${this.id}: has found out that its directory is an old copy`);
     this.write(() => this.directory.renew());
     if (this.core !== null) this.around.stopNode(this);

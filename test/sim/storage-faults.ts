@@ -43,13 +43,12 @@ export function oldCopy(injection: Injection): boolean {
  */
 function copyOfThisRun(injection: Injection, node: SimNode): boolean {
   const { cluster } = injection;
-  // Recovery appends what it has found damaged: that may reach up to what was heard.
-  if (node.core === null || node.directory.isDamaged) return false;
+  if (node.core === null) return false;
   const copy = node.directory.copy(node.core.appendedLsn);
   const isHeard = (): boolean => cluster.controllers.every((each) => each.hasHeard(node, copy.lsn));
   const poll = (): void => {
-    const { incarnation, boot, directory } = node;
-    if (incarnation !== copy.incarnation || boot !== copy.boot || directory.isDamaged) return;
+    const { incarnation, boot } = node;
+    if (incarnation !== copy.incarnation || boot !== copy.boot) return;
     if (!isHeard() || !injection.mayInjure(node)) return injection.unlessHealed(20, poll);
     cluster.world.count('old copy of the same run put back');
     putBack(injection, node, copy);
