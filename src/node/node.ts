@@ -347,9 +347,8 @@ class NodeShell {
   }
 
   private status(): NodeStatus {
-    const { diskFull } = this.engine.core;
     const diskBytes = this.opened.wal.bytes() + this.store.stats().tableBytes;
-    return { id: this.options.id, diskBytes, diskFull, draining: this.draining };
+    return { id: this.options.id, diskBytes, diskFull: this.engine.core.diskFull, draining: this.draining };
   }
 
   private figures() {
