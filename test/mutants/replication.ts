@@ -82,7 +82,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower believes the commit index for entries that it has not verified',
-    seed: 23,
+    seed: 32,
     breaks: '4',
     file: 'src/node/core/follower.ts',
     from: 'const prev = append.prevIndex;',
@@ -200,7 +200,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a restart forgets the promise',
-    seed: 39,
+    seed: 134,
     breaks: '5',
     file: 'src/node/core/replica-set.ts',
     from: 'const { partition, meta } = recovered;',
