@@ -12,8 +12,8 @@ function report(partition: number, replica: string, commitIndex: number): Replic
   };
 }
 
-const STORAGE = storageFigures(1_000, 1_500, {
-  ...{ level0Files: 3, tableBytes: 1_250, deepestBytes: 1_000, tableBytesWritten: 2_500 },
+const STORAGE = storageFigures(2_000_000, 3_000_000, {
+  ...{ level0Files: 3, tableBytes: 1_250, deepestBytes: 1_000, tableBytesWritten: 5_000_000 },
   ...{ batches: 9, batchBytes: 1_100, slowBatches: 2, slowBatchMs: 1_234, longestBatchMs: 1_100 },
 });
 
@@ -85,7 +85,7 @@ describe('showStatus', () => {
 describe('storageCells', () => {
   it('shows ratios, files and waiting times, and a dash for what is not known', () => {
     expect(storageCells(STORAGE)).toEqual(['4.0x', '1.3x', '3', '2 in 1.2 s']);
-    const fresh = { ...STORAGE, writeAmplification: null, spaceAmplification: null, slowBatches: 0 };
+    const fresh = { ...STORAGE, clientBytes: 1_000, spaceAmplification: null, slowBatches: 0 };
     expect(storageCells(fresh)).toEqual(['-', '-', '3', '0']);
     expect(storageCells(null)).toEqual(['-', '-', '-', '-']);
   });
