@@ -87,6 +87,16 @@ function killPlan(text: string): KillPlan {
   return { who: found[1]!, second: Number(found[2]) };
 }
 
+/** Parses names with commas between them; returns them in the order of `all`. */
+export function someOf<Name extends string>(all: readonly Name[]): (text: string) => Name[] {
+  return (text) => {
+    const wanted = text.split(',');
+    const unknown = wanted.find((name) => !all.some((known) => known === name));
+    if (unknown === undefined) return all.filter((name) => wanted.includes(name));
+    throw new InvalidArgumentError(`There is no "${unknown}"; there are ${all.join(', ')}.`);
+  };
+}
+
 /** Adds all options. */
 export function addOptions(command: Command): Command {
   const choice = <T extends string>(flags: string, text: string, choices: readonly T[], value: T) =>

@@ -45,3 +45,10 @@ export class Progress {
     };
   }
 }
+
+/** Tells nothing: rows of single seconds are for single benchmarks. */
+export const SILENT: Progress = {
+  say: () => {},
+  runStarts: () => {},
+  rows: () => () => {},
+};

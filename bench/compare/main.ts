@@ -7,10 +7,11 @@ import { setMaxListeners } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { count } from '#src/cli/common-options.ts';
 import { EXIT, note, print, showError } from '#src/cli/output.ts';
 import { monotonicMs } from '../load/monotonic.ts';
+import { someOf } from '../options.ts';
 import { describeMachine, fileSystemOf, findRoot, readCommit, readVersion } from '../servers/machine.ts';
 import { type Comparison, runComparison } from './course.ts';
 import { createDocument, documentText, type SkippedSystem, skippedText } from './document.ts';
@@ -36,13 +37,6 @@ const ALL: readonly SystemUnderTest[] = [etcdSystem, redisSystem, ringkeepSystem
 const SMOKE: Pace = { rounds: 1, seconds: 1, warmUpSeconds: 0.2, records: 1_000 };
 const MINUTES_MAX = 20;
 
-function names(text: string): SystemName[] {
-  const wanted = text.split(',');
-  const unknown = wanted.find((name) => !SYSTEMS.some((system) => system === name));
-  if (unknown === undefined) return SYSTEMS.filter((system) => wanted.includes(system));
-  throw new InvalidArgumentError(`There is no "${unknown}"; there are ${SYSTEMS.join(', ')}.`);
-}
-
 function createCommand(): Command {
   return new Command('bench:compare')
     .description('compare with etcd and Redis on this machine')
@@ -50,7 +44,7 @@ function createCommand(): Command {
     .option('--seconds <s>', 'of each measurement', count(1, 3_600), 8)
     .option('--warmup <s>', 'before each measurement', count(0, 600), 5)
     .option('--records <n>', 'records of Ringkeep and Redis', count(1_000, 1e7), 100_000)
-    .option('--only <names>', `these systems only: ${SYSTEMS.join(',')}`, names, [...SYSTEMS])
+    .option('--only <names>', `these systems only: ${SYSTEMS.join(',')}`, someOf(SYSTEMS), [...SYSTEMS])
     .option('--smoke', 'a try: one short round with few records', false)
     .option('--data <dir>', 'folder on the disk that is meant (default: the one for temporary files)')
     .option('--output <file>', 'the document (default: bench/results/compare.json)');

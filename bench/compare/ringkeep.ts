@@ -6,7 +6,7 @@
 import { runExperiment } from '../experiment.ts';
 import { Clients } from '../load/clients.ts';
 import { latencyOf } from '../load/histogram.ts';
-import type { Progress } from '../progress.ts';
+import { SILENT } from '../progress.ts';
 import { type ClusterUnderTest, spawnCluster } from '../servers/cluster.ts';
 import { readVersion } from '../servers/machine.ts';
 import type { Settings } from '../settings.ts';
@@ -18,13 +18,6 @@ const REQUEST_MS = 10_000;
 const NODES = 3;
 const CLIENT_PROCESSES = 1;
 const REPLICATION_FACTOR = 3;
-
-/** Rows of single seconds are for single benchmarks. */
-const SILENT: Pick<Progress, keyof Progress> = {
-  say: () => {},
-  runStarts: () => {},
-  rows: () => () => {},
-};
 
 /** Returns what a measurement is as settings of the harness. */
 export function settingsOf(
@@ -66,7 +59,7 @@ class Ringkeep implements RunningSystem {
     const { url } = this.#cluster;
     const settings = settingsOf(measurement, this.#host, { url, load: !this.#loaded });
     const { stopped } = this.#host;
-    const { steps } = await runExperiment(settings, SILENT as Progress, stopped, this.#clients);
+    const { steps } = await runExperiment(settings, SILENT, stopped, this.#clients);
     this.#loaded = true;
     const { counts, elapsedMs, throughput, all } = steps[0]!.runs[0]!;
     const { mean, p50, p99 } = latencyOf(all);

@@ -11,7 +11,7 @@ import { describe } from '#src/common/failure.ts';
 import { jobOf, runExperiment, unlessStopped } from '../experiment.ts';
 import { Clients } from '../load/clients.ts';
 import { monotonicMs } from '../load/monotonic.ts';
-import type { Progress } from '../progress.ts';
+import { SILENT } from '../progress.ts';
 import type { RunResult } from '../report/run-result.ts';
 import { type ClusterUnderTest, spawnCluster } from '../servers/cluster.ts';
 import type { Settings } from '../settings.ts';
@@ -49,13 +49,6 @@ const LOAD_BYTES_IN_FLIGHT = 8 * 1024 * 1024;
 /** Progress of a load is told this often. */
 const TELL_MS = 10_000;
 const REPLICATION_FACTOR = 3;
-
-/** Rows of single seconds are for single benchmarks. */
-const SILENT: Pick<Progress, keyof Progress> = {
-  say: () => {},
-  runStarts: () => {},
-  rows: () => () => {},
-};
 
 /** Returns a run at a size as settings of the harness; `putShare` of the operations are puts, the others gets. */
 export function settingsOf(
@@ -129,7 +122,7 @@ export class Session {
   /** Runs a load at a size; `putShare` of the operations are puts. */
   async run(size: Size, putShare: number, pace: Pace = this.#host.pace): Promise<RunResult> {
     const settings = settingsOf(size, pace, putShare, this.#cluster.url);
-    const { steps } = await runExperiment(settings, SILENT as Progress, this.#host.stopped, this.#clients);
+    const { steps } = await runExperiment(settings, SILENT, this.#host.stopped, this.#clients);
     return steps[0]!.runs[0]!;
   }
 

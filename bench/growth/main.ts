@@ -13,6 +13,7 @@ import { count } from '#src/cli/common-options.ts';
 import { EXIT, note, print, showError } from '#src/cli/output.ts';
 import { RingkeepError } from '#src/common/errors.ts';
 import { monotonicMs } from '../load/monotonic.ts';
+import { someOf } from '../options.ts';
 import { describeMachine, fileSystemOf, findRoot, readCommit, readVersion } from '../servers/machine.ts';
 import { growAlong, type Host, messageOf, Session } from './course.ts';
 import { BASE, DIMENSIONS, type Dimension, PARTS, type Part, pointsOf } from './dimensions.ts';
@@ -48,13 +49,6 @@ interface Flags {
 const QUICK = { seconds: 1, warmup: 0.3, keys: 2_000, minutes: 0.1 };
 const HALF = 0.5;
 
-function parts(text: string): Part[] {
-  const wanted = text.split(',');
-  const unknown = wanted.find((name) => !PARTS.some((part) => part === name));
-  if (unknown === undefined) return PARTS.filter((part) => wanted.includes(part));
-  throw new InvalidArgumentError(`There is no "${unknown}"; there are ${PARTS.join(', ')}.`);
-}
-
 function decimal(text: string): number {
   const value = Number(text);
   if (text.trim() !== '' && value > 0 && value <= 1_440) return value;
@@ -64,7 +58,7 @@ function decimal(text: string): number {
 function createCommand(): Command {
   return new Command('bench:growth')
     .description('measure how figures grow with one dimension at a time')
-    .option('--only <names>', `these only: ${PARTS.join(',')} (default: all but memory)`, parts)
+    .option('--only <names>', `these only: ${PARTS.join(',')} (default: all but memory)`, someOf(PARTS))
     .option('--seconds <s>', 'of each run of puts, and of gets', count(1, 3_600), 5)
     .option('--warmup <s>', 'before each run', count(0, 600), 2)
     .option('--processes <n>', 'client processes', count(1, 64), 1)

@@ -223,8 +223,8 @@ function removeLeftovers(disk: Disk, directory: string, listed: readonly ListedS
 
 /**
  * Recovers the WAL in `directory`, creating it when it is absent. Afterwards everything in the result is
- * durable. `found` is told the last lsn before anything is added. Damage is reported per partition and never thrown. Throws RingkeepError FORMAT_TOO_NEW or
- * DISK_FULL, DiskError when the disk fails.
+ * durable. `found` is told the last lsn before anything is added. Damage is reported per partition and never thrown.
+ * Throws RingkeepError FORMAT_TOO_NEW or DISK_FULL, DiskError when the disk fails.
  */
 export function recover(
   disk: Disk,

@@ -102,7 +102,7 @@ export interface Wal {
   durableLsn(): number;
   /** Bytes in all segments. */
   bytes(): number;
-  /** Bytes written to segments since the opening: records, copies, marks and headers; the reserve and the manifest not. */
+  /** Bytes written to segments since the opening: records, copies, marks, headers and blanks; the reserve and the manifest not. */
   writtenBytes(): number;
   /** Writes what is buffered and a closing mark, fsyncs, closes. */
   close(done: (error: DiskError | null) => void): void;
