@@ -59,8 +59,11 @@ export function addCodecs(bench: Bench): void {
       version: id,
       durability: 'quorum' as const,
       logTime: 1_000_000,
+      duplicate: false,
+      counter: 0,
+      conditionFailed: false,
     };
-    return { id, end: true, result: 'receipt', receipt: { ...receipt, duplicate: false, counter: 0 } };
+    return { id, end: true, result: 'receipt', receipt };
   });
   const answer = { welcome: null, replies, goaway: false, failure: null };
   const replyBytes = methods.session.responseSerialize(answer);

@@ -2,8 +2,8 @@
  * The commands `put`, `get` and `del`: one key each, through the SDK. How text becomes a value is values.ts.
  * INVARIANT: bytes read from stdin are stored as they are, and `get` prints bytes as they are stored, with nothing added.
  */
-import { type Command, Option } from 'commander';
-import type { Ack, Keyspace, Receipt, RingkeepClient } from '../client/index.ts';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Ack, ConditionalOptions, Keyspace, Receipt, RingkeepClient } from '../client/index.ts';
 import { VALUE_BYTES_CEILING } from '../common/limits.ts';
 import { toJson } from '../common/text.ts';
 import { type ClusterOptions, withClient, withCluster, withKeyspace } from './common-options.ts';
@@ -16,6 +16,9 @@ interface KeyFlags extends ClusterOptions {
 
 interface WriteFlags extends KeyFlags {
   readonly ack: Ack;
+  readonly ifAbsent?: boolean;
+  readonly ifExists?: boolean;
+  readonly ifVersion?: number;
 }
 
 interface PutFlags extends WriteFlags {
@@ -48,20 +51,57 @@ async function readInput(): Promise<Uint8Array> {
   return Buffer.concat(chunks);
 }
 
-async function showReceipt(key: string, receipt: Receipt, verb: string, json: boolean): Promise<void> {
+/** Adds the options of a condition. */
+function withConditions(command: Command): Command {
+  const version = 'only if it holds the value of this version, as `get --json` tells it';
+  return command
+    .addOption(new Option('--if-absent', 'only if the key is absent').conflicts(['ifExists', 'ifVersion']))
+    .addOption(new Option('--if-exists', 'only if the key has a value').conflicts(['ifVersion']))
+    .addOption(new Option('--if-version <version>', version).argParser(parseVersion));
+}
+
+function parseVersion(text: string): number {
+  const version = Number(text);
+  if (/^[1-9]\d*$/.test(text) && Number.isSafeInteger(version)) return version;
+  throw new InvalidArgumentError('A version is a whole number from 1.');
+}
+
+/** The options of a write as the SDK takes them. */
+function writeOptions({ ack, ifAbsent, ifExists, ifVersion }: WriteFlags): ConditionalOptions {
+  return {
+    ack,
+    ...(ifAbsent === undefined ? {} : { ifAbsent }),
+    ...(ifExists === undefined ? {} : { ifExists }),
+    ...(ifVersion === undefined ? {} : { ifVersion }),
+  };
+}
+
+/** Shows what became of a write and returns the exit status: 1 if its condition did not hold. */
+async function showReceipt(
+  key: string,
+  receipt: Receipt,
+  verb: 'wrote' | 'deleted',
+  json: boolean,
+): Promise<number> {
+  const { applied, version, durability } = receipt;
   if (json) await printJson({ key, ...receipt });
-  else await print(`${verb} ${key} (version ${receipt.version}, on ${durable(receipt.durability)})`);
+  else if (applied) await print(`${verb} ${key} (version ${version}, on ${durable(durability)})`);
+  else
+    note(
+      `not ${verb === 'wrote' ? 'written' : verb}: ${key} ${version === 0 ? 'is absent' : `has version ${version}`}`,
+    );
+  return applied ? EXIT.OK : EXIT.FAILED;
 }
 
 function durable(level: Receipt['durability']): string {
   return { leader: "the leader's disk", quorum: 'a quorum of disks', all: 'all disks' }[level];
 }
 
-async function put(key: string, value: EncodedValue, flags: PutFlags): Promise<void> {
-  await withClient(flags, async (client) => {
+async function put(key: string, value: EncodedValue, flags: PutFlags): Promise<number> {
+  return withClient(flags, async (client) => {
     const operations = operationsOn(client, flags.keyspace);
-    const receipt = await operations.putEncoded(key, value.bytes, value.codec, { ack: flags.ack });
-    await showReceipt(key, receipt, 'wrote', flags.json);
+    const receipt = await operations.putEncoded(key, value.bytes, value.codec, writeOptions(flags));
+    return showReceipt(key, receipt, 'wrote', flags.json);
   });
 }
 
@@ -86,7 +126,7 @@ async function get(key: string, flags: KeyFlags): Promise<number> {
 /** Adds the commands `put`, `get` and `del`. `done` is told the exit status. */
 export function addKeyCommands(program: Command, done: (status: number) => void): void {
   const putCommand = program.command('put').description('write a value');
-  withKeyspace(withCluster(putCommand))
+  withConditions(withKeyspace(withCluster(putCommand)))
     .argument('<key>')
     .argument('<value>', 'the value; - reads it from stdin')
     .option(
@@ -97,12 +137,11 @@ export function addKeyCommands(program: Command, done: (status: number) => void)
     .addOption(ackOption())
     .addHelpText(
       'after',
-      '\nExamples:\n  ringkeep put user:1 \'{"name":"Ada"}\'\n  ringkeep put photo:1 - --codec bytes < photo.jpg\n',
+      '\nExamples:\n  ringkeep put user:1 \'{"name":"Ada"}\'\n  ringkeep put photo:1 - --codec bytes < photo.jpg\n  ringkeep put lock:1 me --if-absent\n',
     )
     .action(async (key: string, text: string, flags: PutFlags) => {
       const input = text === '-' ? await readInput() : Buffer.from(text, 'utf8');
-      await put(key, encodeInput(input, flags.codec ?? 'auto'), flags);
-      done(EXIT.OK);
+      done(await put(key, encodeInput(input, flags.codec ?? 'auto'), flags));
     });
 
   const getCommand = program.command('get').description('print the value of a key; status 1 if it is absent');
@@ -112,15 +151,15 @@ export function addKeyCommands(program: Command, done: (status: number) => void)
     .action(async (key: string, flags: KeyFlags) => done(await get(key, flags)));
 
   const deleteCommand = program.command('del').alias('delete').description('delete a key');
-  withKeyspace(withCluster(deleteCommand))
+  withConditions(withKeyspace(withCluster(deleteCommand)))
     .argument('<key>')
     .addOption(ackOption())
     .addHelpText('after', '\nExample:\n  ringkeep del user:1\n')
     .action(async (key: string, flags: WriteFlags) => {
-      await withClient(flags, async (client) => {
-        const receipt = await operationsOn(client, flags.keyspace).delete(key, { ack: flags.ack });
-        await showReceipt(key, receipt, 'deleted', flags.json);
+      const status = await withClient(flags, async (client) => {
+        const receipt = await operationsOn(client, flags.keyspace).delete(key, writeOptions(flags));
+        return showReceipt(key, receipt, 'deleted', flags.json);
       });
-      done(EXIT.OK);
+      done(status);
     });
 }

@@ -13,6 +13,7 @@ import { type Key, Keyspace, type PutResult } from './keyspace.ts';
 import type { Transport } from './link.ts';
 import type { CounterReceipt, Entry, Receipt, ScanPage } from './operation.ts';
 import {
+  type ConditionalOptions,
   type ConnectOptions,
   checkAck,
   checkCodec,
@@ -28,6 +29,7 @@ import {
 } from './options.ts';
 import { RoutedRoutes } from './routed.ts';
 import { type ScanOptions, scanPages } from './scan.ts';
+import type { UpdateResult } from './update.ts';
 
 const CLIENT_ID_BYTES = 16;
 
@@ -74,7 +76,7 @@ export class RingkeepClient {
   }
 
   /** Writes a value in the default keyspace; see `Keyspace.put`. */
-  put(key: Key, value: unknown, options?: WriteOptions): Promise<Receipt> {
+  put(key: Key, value: unknown, options?: ConditionalOptions): Promise<Receipt> {
     return this.#default.put(key, value, options);
   }
 
@@ -89,8 +91,17 @@ export class RingkeepClient {
   }
 
   /** Deletes a key of the default keyspace; see `Keyspace.delete`. */
-  delete(key: Key, options?: WriteOptions): Promise<Receipt> {
+  delete(key: Key, options?: ConditionalOptions): Promise<Receipt> {
     return this.#default.delete(key, options);
+  }
+
+  /** Changes a value of the default keyspace that depends on what is there; see `Keyspace.update`. */
+  update<T = unknown>(
+    key: Key,
+    compute: (current: T | undefined) => T | undefined | Promise<T | undefined>,
+    options?: WriteOptions,
+  ): Promise<UpdateResult<T>> {
+    return (this.#default as Keyspace<T>).update(key, compute, options);
   }
 
   /** Reads many keys of the default keyspace; see `Keyspace.getMany`. */
@@ -117,7 +128,7 @@ export class RingkeepClient {
    *
    * @internal For `ringkeep put` and `ringkeep import`.
    */
-  putEncoded(key: Key, value: Uint8Array, codec: number, options?: WriteOptions): Promise<Receipt> {
+  putEncoded(key: Key, value: Uint8Array, codec: number, options?: ConditionalOptions): Promise<Receipt> {
     return this.#default.putEncoded(key, value, codec, options);
   }
 

@@ -7,9 +7,9 @@
  * refused before anything was sent is not.
  */
 import type { RingkeepError } from '../common/errors.ts';
-import type { HistoryEvent, HistoryOutput } from '../common/history.ts';
+import type { HistoryCondition, HistoryEvent, HistoryOutput } from '../common/history.ts';
 import { keyText } from '../common/text.ts';
-import type { PutOperation, Reply } from '../common/wire/messages.ts';
+import type { Condition, PutOperation, Reply } from '../common/wire/messages.ts';
 import { decodeValue } from './codec.ts';
 import type { Operation } from './operation.ts';
 
@@ -25,6 +25,12 @@ function readable({ codec, value }: PutOperation): unknown {
   } catch {
     return value;
   }
+}
+
+/** Returns a condition as histories have it. */
+export function historyCondition({ kind, version }: Condition): HistoryCondition {
+  if (kind === 'CONDITION_VERSION') return { ifVersion: version };
+  return kind === 'CONDITION_ABSENT' ? { ifAbsent: true } : { ifExists: true };
 }
 
 /** Turns ended operations into history events. Page reads are not recorded. */
@@ -50,9 +56,10 @@ export class HistoryRecorder {
       const value = shape === 'entry' ? (result as { value: unknown }).value : result;
       this.#add(operation, { result: 'ok', found: true, value, version: reply.value.version });
     } else if (reply.receipt) {
-      const { version, durability, counter } = reply.receipt;
+      const { version, durability, counter, conditionFailed } = reply.receipt;
       const value = shape === 'counter' ? { value: counter } : {};
-      this.#add(operation, { result: 'ok', version, durability, ...value });
+      const refused = conditionFailed ? { applied: false } : {};
+      this.#add(operation, { result: 'ok', ...refused, version, durability, ...value });
     }
   }
 
@@ -62,7 +69,7 @@ export class HistoryRecorder {
   }
 
   #add(operation: Operation, output: HistoryOutput): void {
-    const { kind, keyspace, key, put, delta, ack } = operation.spec;
+    const { kind, keyspace, key, put, delta, ack, condition } = operation.spec;
     if (kind === 'scan') return;
     const input = put !== null ? { input: readable(put) } : kind === 'increment' ? { input: delta } : {};
     this.#record({
@@ -71,6 +78,7 @@ export class HistoryRecorder {
       key: keyText(key),
       op: kind,
       ...input,
+      ...(condition === null ? {} : { condition: historyCondition(condition) }),
       ...(kind === 'get' ? {} : { ack: ACKS[ack] }),
       call: operation.calledAt,
       return: this.clock(),

@@ -33,6 +33,14 @@ export { CODEC_TAGS, type CodecName, decodeValue, encodeValue } from './codec.ts
 export type { ClientEvents, ClientLogger } from './events.ts';
 export { type Key, Keyspace, type PutResult } from './keyspace.ts';
 export type { CounterReceipt, Entry, Receipt, ScanPage, ScanRow } from './operation.ts';
-export type { Ack, ConnectOptions, KeyspaceOptions, ReadOptions, WriteOptions } from './options.ts';
+export type {
+  Ack,
+  ConditionalOptions,
+  ConnectOptions,
+  KeyspaceOptions,
+  ReadOptions,
+  WriteOptions,
+} from './options.ts';
 export type { RetryOptions } from './retry-policy.ts';
 export type { ScanOptions } from './scan.ts';
+export type { UpdateResult } from './update.ts';

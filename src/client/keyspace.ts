@@ -3,14 +3,17 @@
  * but its name and defaults. `db.put` and its like are the same operations on the default keyspace.
  */
 import { assert, RingkeepError } from '../common/errors.ts';
-import type { PutOperation } from '../common/wire/messages.ts';
+import type { Condition, PutOperation } from '../common/wire/messages.ts';
 import { CODEC_TAGS, type CodecName, encodeValue } from './codec.ts';
 import type { Engine } from './engine.ts';
 import type { CounterReceipt, Entry, OperationSpec, Receipt, Shape } from './operation.ts';
 import {
   type Ack,
   ackName,
+  CONDITIONAL_NAMES,
+  type ConditionalOptions,
   checkAck,
+  checkCondition,
   checkNames,
   checkTimeout,
   encodeKey,
@@ -19,6 +22,7 @@ import {
   WRITE_NAMES,
   type WriteOptions,
 } from './options.ts';
+import { runUpdate, type UpdateResult } from './update.ts';
 
 /** A key as its caller writes it; text is UTF-8. */
 export type Key = string | Uint8Array;
@@ -71,14 +75,19 @@ export class Keyspace<T = unknown> {
    * Writes a value and resolves with a receipt once it is acknowledged at the wanted level. Takes effect at
    * most once, whatever had to be retried.
    *
+   * With `ifAbsent`, `ifExists` or `ifVersion` it is written only if that holds. If it does not, the receipt says
+   * `applied: false` with the version of the value that was there, 0 for none: no error. Not with `ack: 'leader'`, since
+   * that is known at commit only (CONDITION_UNSUPPORTED).
+   *
    * Rejects with RingkeepError. `error.outcome` tells whether the write is in effect: `not_applied`,
    * `unknown` (it may be), or `applied` (ACK_NOT_REACHED: it is, but fewer voters than asked for had it in
    * time).
    *
    * @example
    * const receipt = await db.put('user:1', { name: 'Ada' }, { ack: 'all' });
+   * const { applied } = await db.put('user:1', { name: 'Eve' }, { ifAbsent: true });
    */
-  put(key: Key, value: T, options: WriteOptions = NO_OPTIONS): Promise<Receipt> {
+  put(key: Key, value: T, options: ConditionalOptions = NO_OPTIONS): Promise<Receipt> {
     try {
       return this.#context.engine.submit(this.#put(key, value, options));
     } catch (error) {
@@ -117,17 +126,41 @@ export class Keyspace<T = unknown> {
   }
 
   /**
-   * Deletes a key and resolves with a receipt, also if it was absent. Errors as with `put`.
+   * Deletes a key and resolves with a receipt, also if it was absent. Conditions and errors as with `put`.
    *
    * @example
    * await db.delete('user:1');
    */
-  delete(key: Key, options: WriteOptions = NO_OPTIONS): Promise<Receipt> {
+  delete(key: Key, options: ConditionalOptions = NO_OPTIONS): Promise<Receipt> {
     try {
       return this.#context.engine.submit(this.#write('delete', 'receipt', key, options, null, 0));
     } catch (error) {
       return refused(error);
     }
+  }
+
+  /**
+   * Changes a value that depends on what is there: calls `compute` with the current value (`undefined` if absent), and writes
+   * what it returns, unless another write has come between; then it is called again with the newer value. So it must have
+   * no effects of its own. If it returns `undefined`, nothing is written.
+   *
+   * Rejects with what `compute` throws, or with RingkeepError: as `put`, and DEADLINE_EXCEEDED (`not_applied`) when
+   * others were faster each time. After an `unknown` outcome it is not tried again.
+   *
+   * @example
+   * const { value } = await db.update('user:1', (user) => ({ ...user, visits: (user?.visits ?? 0) + 1 }));
+   */
+  async update(
+    key: Key,
+    compute: (current: T | undefined) => T | undefined | Promise<T | undefined>,
+    options: WriteOptions = NO_OPTIONS,
+  ): Promise<UpdateResult<T>> {
+    checkNames('update', options, WRITE_NAMES);
+    if (typeof compute !== 'function') {
+      throw new RingkeepError('INVALID_ARGUMENT', 'update takes a function that computes the value');
+    }
+    this.#refuseEarly(checkAck(options.ack, this.#context.ack));
+    return runUpdate(this, key, compute, options, this.#deadline(options));
   }
 
   /**
@@ -185,10 +218,7 @@ export class Keyspace<T = unknown> {
     try {
       if (!Number.isSafeInteger(delta))
         throw new RingkeepError('INVALID_ARGUMENT', 'delta must be a safe integer');
-      const spec = this.#write('increment', 'counter', key, options, null, delta);
-      if (spec.ack !== 'ACK_LEADER') return this.#context.engine.submit(spec);
-      const text = 'an increment is acknowledged at quorum or all, when its result is known';
-      throw new RingkeepError('CONDITION_UNSUPPORTED', text);
+      return this.#context.engine.submit(this.#write('increment', 'counter', key, options, null, delta));
     } catch (error) {
       return refused(error);
     }
@@ -203,7 +233,7 @@ export class Keyspace<T = unknown> {
     key: Key,
     value: Uint8Array,
     codec: number,
-    options: WriteOptions = NO_OPTIONS,
+    options: ConditionalOptions = NO_OPTIONS,
   ): Promise<Receipt> {
     try {
       if (!Number.isInteger(codec) || codec < 1 || codec > CODEC_TAG_MAX) {
@@ -217,12 +247,12 @@ export class Keyspace<T = unknown> {
     }
   }
 
-  #put(key: Key, value: T, options: WriteOptions): OperationSpec {
+  #put(key: Key, value: T, options: ConditionalOptions): OperationSpec {
     const { codec } = this.#context;
     return this.#encoded(key, encodeValue(codec, value), CODEC_TAGS[codec], options);
   }
 
-  #encoded(key: Key, value: Uint8Array, codec: number, options: WriteOptions): OperationSpec {
+  #encoded(key: Key, value: Uint8Array, codec: number, options: ConditionalOptions): OperationSpec {
     const { valueBytesMax } = this.#context.engine.cluster;
     if (value.length > valueBytesMax) {
       throw new RingkeepError(
@@ -237,24 +267,39 @@ export class Keyspace<T = unknown> {
     kind: 'put' | 'delete' | 'increment',
     shape: Shape,
     key: Key,
-    options: WriteOptions,
+    options: ConditionalOptions,
     put: PutOperation | null,
     delta: number,
   ): OperationSpec {
-    if (options !== NO_OPTIONS) checkNames(kind, options, WRITE_NAMES);
-    const { name, ack } = this.#context;
+    let condition: Condition | null = null;
+    if (options !== NO_OPTIONS) {
+      checkNames(kind, options, kind === 'increment' ? WRITE_NAMES : CONDITIONAL_NAMES);
+      condition = checkCondition(options);
+    }
+    const { name } = this.#context;
+    const ack = checkAck(options.ack, this.#context.ack);
+    if (condition !== null || kind === 'increment') this.#refuseEarly(ack);
     return {
       kind,
       shape,
       keyspace: name,
       key: encodeKey(key),
       deadline: this.#deadline(options),
-      ack: ackName(checkAck(options.ack, ack)),
+      ack: ackName(ack),
+      condition,
       put,
       delta,
       scan: null,
       signal: checkSignal(options.signal),
     };
+  }
+
+  /** The result of a write that is not blind is known when it is committed. */
+  #refuseEarly(ack: Ack): void {
+    if (ack !== 'leader') return;
+    const text =
+      'a write with a condition or a counter is acknowledged at quorum or all, when its result is known';
+    throw new RingkeepError('CONDITION_UNSUPPORTED', text);
   }
 
   #read(key: Key, shape: Shape, options: ReadOptions): OperationSpec {
@@ -266,6 +311,7 @@ export class Keyspace<T = unknown> {
       key: encodeKey(key),
       deadline: this.#deadline(options),
       ack: 'ACK_QUORUM',
+      condition: null,
       put: null,
       delta: 0,
       scan: null,

@@ -6,17 +6,29 @@
  * (G5).
  */
 import { type Outcome, RingkeepError } from '../common/errors.ts';
-import type { AckName, PutOperation, Reply, Request, ScanOperation } from '../common/wire/messages.ts';
+import type {
+  AckName,
+  Condition,
+  PutOperation,
+  Reply,
+  Request,
+  ScanOperation,
+} from '../common/wire/messages.ts';
 import { decodeValue } from './codec.ts';
 import type { Link } from './link.ts';
 import type { PartitionSequences, SessionPin } from './sequences.ts';
 
-/** What a successful write returns. */
+/** What a write returns that ended well. */
 export interface Receipt {
+  /** False: its condition did not hold, and nothing was written. Always true without a condition. */
+  readonly applied: boolean;
   readonly partition: number;
   /** Epoch of the write; 0 if it was applied by an earlier attempt so far back that its leader has forgotten it. */
   readonly epoch: number;
-  /** Index of the write in its partition's log; grows with every write of the partition. */
+  /**
+   * Index of the write in its partition's log; grows with every write of the partition. If it was not applied, the version
+   * of the value that was there, 0 for none.
+   */
   readonly version: number;
   /** What held the write when it was acknowledged. */
   readonly durability: 'leader' | 'quorum' | 'all';
@@ -76,6 +88,8 @@ export interface OperationSpec {
   /** Monotonic time in ms at which the caller gets an error. */
   readonly deadline: number;
   readonly ack: AckName;
+  /** Of puts and deletes; null: none. */
+  readonly condition: Condition | null;
   readonly put: PutOperation | null;
   /** Of increments, else 0. */
   readonly delta: number;
@@ -162,6 +176,7 @@ export function buildRequest(operation: Operation, id: number, timeLeftMs: numbe
     attempt: operation.attempt,
     ack: spec.ack,
     traceParent: '',
+    condition: spec.condition,
     operation: spec.kind,
   };
   switch (spec.kind) {
@@ -221,8 +236,15 @@ export function resultOf(operation: Operation, reply: Reply): unknown {
     case 'receipt':
     case 'counter': {
       if (!reply.receipt) break;
-      const { partition, epoch, version, durability, duplicate, counter } = reply.receipt;
-      const receipt: Receipt = { partition, epoch, version, durability, duplicate };
+      const { partition, epoch, version, durability, duplicate, counter, conditionFailed } = reply.receipt;
+      const receipt: Receipt = {
+        applied: !conditionFailed,
+        partition,
+        epoch,
+        version,
+        durability,
+        duplicate,
+      };
       return operation.spec.shape === 'counter' ? { ...receipt, value: counter } : receipt;
     }
     case 'page': {

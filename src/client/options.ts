@@ -13,7 +13,7 @@ import {
   REQUEST_TIMEOUT_MS_MAX,
 } from '../common/limits.ts';
 import { formatAddress, parseClusterUrl } from '../common/wire/address.ts';
-import type { AckName } from '../common/wire/messages.ts';
+import type { AckName, Condition } from '../common/wire/messages.ts';
 import { type CodecName, isCodecName } from './codec.ts';
 import type { ClientLogger } from './events.ts';
 import { RETRY_DEFAULTS, type RetryOptions } from './retry-policy.ts';
@@ -61,6 +61,16 @@ export interface WriteOptions extends ReadOptions {
   readonly ack?: Ack;
 }
 
+/** Options of a write that may depend on what the key holds; one condition at most. */
+export interface ConditionalOptions extends WriteOptions {
+  /** Write only if the key is absent. */
+  readonly ifAbsent?: boolean;
+  /** Write only if the key has a value. */
+  readonly ifExists?: boolean;
+  /** Write only if the key holds the value of this version, as `getEntry` or a receipt has told it. */
+  readonly ifVersion?: number;
+}
+
 /** Options of a keyspace. */
 export interface KeyspaceOptions {
   readonly codec?: CodecName;
@@ -106,6 +116,13 @@ const RETRY_NAMES: ReadonlySet<string> = new Set(Object.keys(RETRY_DEFAULTS));
 export const READ_NAMES: ReadonlySet<string> = new Set(['timeoutMs', 'signal']);
 /** Names of the options of a write. */
 export const WRITE_NAMES: ReadonlySet<string> = new Set(['timeoutMs', 'signal', 'ack']);
+/** Names of the options of a put or delete of one key. */
+export const CONDITIONAL_NAMES: ReadonlySet<string> = new Set([
+  ...WRITE_NAMES,
+  'ifAbsent',
+  'ifExists',
+  'ifVersion',
+]);
 /** Names of the options of a keyspace. */
 export const KEYSPACE_NAMES: ReadonlySet<string> = new Set(['codec', 'ack']);
 
@@ -148,6 +165,29 @@ export function checkAck(ack: Ack | undefined, fallback: Ack): Ack {
   if (typeof ack !== 'string' || !Object.hasOwn(ACKS, ack))
     throw invalid('ack must be leader, quorum or all');
   return ack;
+}
+
+const IF_ABSENT: Condition = { kind: 'CONDITION_ABSENT', version: 0 };
+const IF_EXISTS: Condition = { kind: 'CONDITION_EXISTS', version: 0 };
+
+function isFlag(name: string, value: boolean | undefined): boolean {
+  if (value === undefined || typeof value === 'boolean') return value === true;
+  throw invalid(`${name} must be true or false`);
+}
+
+/** Returns the condition of a write, null if it has none. */
+export function checkCondition(options: ConditionalOptions): Condition | null {
+  const { ifVersion } = options;
+  const absent = isFlag('ifAbsent', options.ifAbsent);
+  const exists = isFlag('ifExists', options.ifExists);
+  const conditions = Number(absent) + Number(exists) + Number(ifVersion !== undefined);
+  if (conditions === 0) return null;
+  if (conditions > 1) throw invalid('ifAbsent, ifExists and ifVersion exclude each other');
+  if (absent) return IF_ABSENT;
+  if (exists) return IF_EXISTS;
+  if (!Number.isSafeInteger(ifVersion) || ifVersion! < 1)
+    throw invalid('ifVersion must be a version, from 1');
+  return { kind: 'CONDITION_VERSION', version: ifVersion! };
 }
 
 /** Returns the wire name of an acknowledgement level. */

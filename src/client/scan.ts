@@ -70,6 +70,7 @@ export async function* scanPages(
       key: NO_BYTES,
       deadline: performance.now() + timeoutMs,
       ack: 'ACK_QUORUM',
+      condition: null,
       put: null,
       delta: 0,
       scan: { partition, cursor, bytesMax, allKeyspaces: keyspace === undefined },

@@ -80,6 +80,29 @@ describe('put, get and del', () => {
     const absent = await cluster.run(['get', 'k', '--keyspace', 'one']);
     expect(absent).toEqual({ status: 1, stdout: '', stderr: 'k is absent\n' });
   });
+
+  it('write only if a condition holds, and tell by the status', async () => {
+    expect(ok(await cluster.run(['put', 'c', '1', '--if-absent']))).toMatch(/^wrote c /);
+    const { version } = JSON.parse(ok(await cluster.run(['get', 'c', '--json'])));
+    expect(await cluster.run(['put', 'c', '2', '--if-absent'])).toEqual({
+      status: 1,
+      stdout: '',
+      stderr: `not written: c has version ${version}\n`,
+    });
+    ok(await cluster.run(['put', 'c', '3', '--if-version', String(version)]));
+    const late = await cluster.run(['del', 'c', '--if-version', String(version), '--json']);
+    expect(late.status).toBe(1);
+    expect(JSON.parse(late.stdout)).toMatchObject({ key: 'c', applied: false });
+    expect(ok(await cluster.run(['get', 'c']))).toBe('3\n');
+    ok(await cluster.run(['del', 'c', '--if-exists', '--ack', 'all']));
+    const gone = await cluster.run(['del', 'c', '--if-exists', '--ack', 'all']);
+    expect(gone).toEqual({ status: 1, stdout: '', stderr: 'not deleted: c is absent\n' });
+    expect((await cluster.run(['put', 'c', '1', '--if-absent', '--if-exists'])).status).toBe(2);
+    expect((await cluster.run(['put', 'c', '1', '--if-version', '0'])).status).toBe(2);
+    const early = await cluster.run(['put', 'c', '1', '--if-absent', '--ack', 'leader']);
+    expect(early).toMatchObject({ status: 1, stdout: '' });
+    expect(early.stderr).toMatch(/^error: CONDITION_UNSUPPORTED /);
+  });
 });
 
 describe('status', () => {

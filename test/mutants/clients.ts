@@ -26,7 +26,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a read is served without the confirmation of a quorum',
-    seed: 5,
+    seed: 1,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (round.grants.size < this.leadership.quorum) return;',
@@ -36,7 +36,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'reads are served before an entry of the own epoch is committed',
-    seed: 20,
+    seed: 24,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (!leadership.serving || this.waiting.length === 0 ||',
@@ -46,7 +46,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a quorum that was heard of lately counts as a confirmation',
-    seed: 5,
+    seed: 1,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (round.grants.size < this.leadership.quorum) return;',
@@ -56,7 +56,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a confirmed read does not wait until its index is decided',
-    seed: 13,
+    seed: 41,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'const ready = this.confirmed.filter(({ readIndex }) => readIndex <= decided);',
@@ -104,7 +104,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a deposed leader reports not applied for what it had appended',
-    seed: 1,
+    seed: 9,
     breaks: '11',
     file: 'src/node/core/write-path.ts',
     from: "this.fail(waiter.handle, 'NOT_LEADER', 'unknown', 'deposed before the write was committed');",
@@ -115,7 +115,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a write that was not committed in time is reported as not applied',
-    seed: 16,
+    seed: 29,
     breaks: '11',
     file: 'src/node/core/write-path.ts',
     from: "this.fail(waiter.handle, code, 'unknown', 'appended, but not committed in time');",
@@ -189,7 +189,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a request that a client has cancelled stays with a router for ever',
-    seed: 9,
+    seed: 96,
     breaks: '11',
     file: 'src/router/proxy.ts',
     from: '      if (reply.end) this.#release(forward);',
@@ -214,5 +214,45 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     to: '',
     caught: /takes newer records only, whatever order they come in/,
     suite: 'src/client/topology-view.test.ts',
+  },
+  {
+    name: 'any version will do for a condition on one',
+    breaks: '11',
+    file: 'src/node/core/machine.ts',
+    from: 'return current !== null && current.version === condition.version;',
+    to: 'return current !== null;',
+    caught: /invariant [26]|invariant 11|replica|differ|equal/,
+  },
+  {
+    name: 'a condition is judged by a value that was read before it was overwritten',
+    breaks: '11',
+    file: 'src/node/core/machine.ts',
+    from: 'if (fetch !== undefined) fetch.stale = true;',
+    to: '',
+    caught: /./,
+  },
+  {
+    name: 'a condition that did not hold is told as a write',
+    breaks: '11',
+    file: 'src/node/core/write-path.ts',
+    from: "conditionFailed: result.kind === 'condition',",
+    to: 'conditionFailed: false,',
+    caught: /invariant 6/,
+  },
+  {
+    name: 'a condition that did not hold waits for all voters and is then told as applied',
+    breaks: '11',
+    file: 'src/node/core/write-path.ts',
+    from: "if (ack === 'all' && !onAll && result.kind === 'applied') {",
+    to: "if (ack === 'all' && !onAll) {",
+    caught: /told applied and is not committed/,
+  },
+  {
+    name: 'the result of a conditional write is not remembered for its retries',
+    breaks: '11',
+    file: 'src/node/core/machine.ts',
+    from: 'this.sessions.record(requestId, entry.index, conditional, entry.timestamp);',
+    to: 'this.sessions.record(requestId, entry.index, false, entry.timestamp);',
+    caught: /invariant 6|invariant 11/,
   },
 ];

@@ -17,7 +17,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower does not compare the previous entry',
-    seed: 32,
+    seed: 1,
     breaks: '2',
     file: 'src/node/core/follower.ts',
     from: 'if (known !== append.prevEpoch) {',
@@ -58,7 +58,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a learner counts for the quorum',
-    seed: 8,
+    seed: 1,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: 'if (progress.votes) matches.push(progress.match);',
@@ -68,7 +68,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader outside of the voters counts itself',
-    seed: 231,
+    seed: 339,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: 'this.selfVotes = record.voters.some((voter) => voter.id === replica.meta.replica);',
@@ -82,7 +82,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower believes the commit index for entries that it has not verified',
-    seed: 32,
+    seed: 34,
     breaks: '4',
     file: 'src/node/core/follower.ts',
     from: 'const prev = append.prevIndex;',
@@ -200,7 +200,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a restart forgets the promise',
-    seed: 134,
+    seed: 284,
     breaks: '5',
     file: 'src/node/core/replica-set.ts',
     from: 'const { partition, meta } = recovered;',
@@ -232,7 +232,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower acknowledges what it has not verified',
-    seed: 10,
+    seed: 21,
     breaks: '7',
     file: 'src/node/core/follower.ts',
     from: 'const match = Math.min(this.verifiedIndex, replica.log.durableIndex);',

@@ -28,7 +28,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the head of the WAL goes before what was written again is durable',
-    seed: 50,
+    seed: 84,
     breaks: '5',
     file: 'src/node/wal/writer.ts',
     from: 'if (cut === null || this.#durableLsn < cut.lsn) return;',
@@ -90,7 +90,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a snapshot is switched to without a sync of the store',
-    seed: 52,
+    seed: 103,
     breaks: 'G1',
     file: 'src/node/core/snapshot-receiver.ts',
     from: `    this.host.store({
@@ -104,7 +104,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a chunk of a snapshot is lost',
-    seed: 14,
+    seed: 10,
     breaks: '9',
     file: 'src/node/core/snapshot-receiver.ts',
     from: '      batch,\n      done: (error) => {',
@@ -114,7 +114,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a snapshot does not raise the promise of its receiver',
-    seed: 2,
+    seed: 4,
     breaks: '5',
     file: 'src/node/core/replica.ts',
     from: 'if (epoch !== this.meta.promiseEpoch || this.leadership !== null) return;',
@@ -172,7 +172,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'deduplication is lost in a snapshot',
-    seed: 9,
+    seed: 14,
     breaks: '11',
     file: 'src/node/core/snapshot-receiver.ts',
     from: '    this.sessions = sessions;',
@@ -213,7 +213,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the log end that a node tells leaves out what the WAL writes on its own account',
-    seed: 33,
+    seed: 29,
     breaks: '9',
     file: 'src/node/wal/writer.ts',
     from: 'return this.#durableLsn;',

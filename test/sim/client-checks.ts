@@ -8,22 +8,28 @@ import { toLatin1 } from '../../src/common/bytes.ts';
 import type { ErrorCode } from '../../src/common/errors.ts';
 import { partitionOf } from '../../src/common/hash.ts';
 import type { HistoryOutput } from '../../src/common/history.ts';
-import type { Receipt, Reply, Request, Value } from '../../src/common/wire/messages.ts';
+import type { Condition, Receipt, Reply, Request, Value } from '../../src/common/wire/messages.ts';
 import { decodeEntry } from '../../src/node/core/entry.ts';
 import { userKey } from '../../src/node/core/layout.ts';
 import { type GhostPartition, type KeyState, requestName } from './ghost.ts';
 import type { Invariants } from './invariants.ts';
 import type { World } from './world.ts';
 
-/** One operation of a client, from call to return. Times are virtual ms. */
-export interface Operation {
-  readonly client: string;
+/** What a client wants done. */
+export interface Wish {
   readonly key: string;
-  readonly partition: number;
   readonly kind: 'get' | 'put' | 'delete' | 'increment';
+  readonly ack: 'leader' | 'quorum' | 'all';
+  /** Of puts and deletes; null: none. */
+  readonly condition: Condition | null;
+}
+
+/** One operation of a client, from call to return. Times are virtual ms. */
+export interface Operation extends Wish {
+  readonly client: string;
+  readonly partition: number;
   /** The value to put or the delta, as text. */
   readonly input: string;
-  readonly ack: 'leader' | 'quorum' | 'all';
   /** Name of the request id, known at the end at the latest; empty for reads. */
   request: string;
   readonly call: number;
@@ -43,6 +49,8 @@ const INITIAL: KeyState = { index: 0, kind: 'absent', content: '' };
 /** Counts by way of ending. */
 export interface OperationCounts {
   applied: number;
+  /** Their condition did not hold. */
+  refused: number;
   notApplied: number;
   unknown: number;
   reads: number;
@@ -51,7 +59,7 @@ export interface OperationCounts {
 /** The client checks of one simulation. */
 export class ClientChecks {
   readonly history: Operation[] = [];
-  readonly counts: OperationCounts = { applied: 0, notApplied: 0, unknown: 0, reads: 0 };
+  readonly counts: OperationCounts = { applied: 0, refused: 0, notApplied: 0, unknown: 0, reads: 0 };
   /** Writes acknowledged at `leader`. */
   private readonly early: Operation[] = [];
   private readonly world: World;
@@ -83,6 +91,12 @@ export class ClientChecks {
   /** Ends a write with a receipt. */
   acknowledged(operation: Operation, receipt: Receipt): void {
     const { version, durability } = receipt;
+    if (receipt.conditionFailed) {
+      this.end(operation, { result: 'ok', applied: false, version, durability });
+      this.counts.refused += 1;
+      this.shown(operation, version, null);
+      return;
+    }
     const counter = operation.kind === 'increment' ? { value: receipt.counter } : {};
     this.end(operation, { result: 'ok', version, durability, ...counter });
     this.counts.applied += 1;
@@ -118,13 +132,25 @@ export class ClientChecks {
 
   /** Ends a linearizable read: it must be at or above everything finished at its start. */
   read(operation: Operation, value: Value): void {
-    const ghost = this.ghost(operation.partition);
-    const key = toLatin1(userKey('', Buffer.from(operation.key)));
-    const shown = value.found ? { version: value.version, value: contentOf(value) } : {};
+    const content = value.found ? contentOf(value) : null;
+    const shown = content === null ? {} : { version: value.version, value: content };
     this.end(operation, { result: 'ok', found: value.found, ...shown });
     this.counts.reads += 1;
+    this.shown(operation, value.found ? value.version : 0, content === null ? null : String(content));
+  }
+
+  /** The version that was last shown of a key to anybody; 0: none. */
+  versionOf(key: string): number {
+    return this.floors.get(key) ?? 0;
+  }
+
+  /** An operation was shown a version of its key, 0 for absent: at or above everything finished at its start. */
+  private shown(operation: Operation, version: number, content: string | null): void {
+    const ghost = this.ghost(operation.partition);
+    const key = toLatin1(userKey('', Buffer.from(operation.key)));
     const states = [INITIAL, ...ghost.history(key)];
-    const position = value.found ? this.foundAt(operation, value, states) : absentAt(states, operation.floor);
+    const position =
+      version > 0 ? this.foundAt(operation, version, content, states) : absentAt(states, operation.floor);
     this.world.check(
       position !== null,
       () =>
@@ -151,6 +177,14 @@ export class ClientChecks {
     this.world.check(receipt.partition === partition, () => `${what}: the key is in p${partition}`);
     if (receipt.durability === 'leader') {
       this.checkLeaderAck(node, receipt, request.sequence, what);
+      return;
+    }
+    if (receipt.conditionFailed) {
+      const refusal = ghost.refusalOf(name);
+      this.world.check(
+        refusal?.version === receipt.version,
+        () => `invariant 11: ${what} as refused, which was ${refusal?.version} at ${refusal?.index}`,
+      );
       return;
     }
     const index = ghost.effectOf(name);
@@ -191,20 +225,24 @@ export class ClientChecks {
     );
   }
 
-  private foundAt(operation: Operation, value: Value, states: readonly KeyState[]): number {
-    const state = states.find(({ index }) => index === value.version);
-    const content = String(contentOf(value));
+  private foundAt(
+    operation: Operation,
+    version: number,
+    content: string | null,
+    states: readonly KeyState[],
+  ): number {
+    const state = states.find(({ index }) => index === version);
     this.world.check(
-      state !== undefined && state.kind !== 'absent' && state.content === content,
+      state !== undefined && state.kind !== 'absent' && (content === null || state.content === content),
       () =>
-        `invariant 10: ${describe(operation)} returns ${content} version ${value.version}, history ${list(states)}`,
+        `invariant 10: ${describe(operation)} returns ${content} version ${version}, history ${list(states)}`,
     );
-    const next = states.find(({ index }) => index > value.version);
+    const next = states.find(({ index }) => index > version);
     this.world.check(
       next === undefined || next.index > operation.floor,
-      () => `invariant 10: ${describe(operation)} returns version ${value.version}, floor ${operation.floor}`,
+      () => `invariant 10: ${describe(operation)} returns version ${version}, floor ${operation.floor}`,
     );
-    return Math.max(value.version, operation.floor);
+    return Math.max(version, operation.floor);
   }
 
   private end(operation: Operation, result: HistoryOutput): void {
@@ -248,6 +286,7 @@ function list(states: readonly KeyState[]): string {
 }
 
 function describe(operation: Operation): string {
-  const { client, kind, key, input, ack, request, call } = operation;
-  return `${client} ${kind} ${key} ${input} ${kind === 'get' ? '' : `${ack} ${request} `}(called ${call.toFixed(0)})`;
+  const { client, kind, key, input, ack, request, call, condition } = operation;
+  const asked = condition === null ? input : `${input} if ${condition.kind.slice(10)} ${condition.version}`;
+  return `${client} ${kind} ${key} ${asked} ${kind === 'get' ? '' : `${ack} ${request} `}(called ${call.toFixed(0)})`;
 }

@@ -100,6 +100,18 @@ export class Facts {
     return this.replicas.get(voter.id)?.dead === true || this.nodes.get(voter.node)?.wal.tainted === true;
   }
 
+  /** Whether the partition has a record and no replica is lost that it names, or that the promises of those name. */
+  isWhole(partition: number): boolean {
+    const { record } = this.partition(partition);
+    if (record === null) return false;
+    const named = [...record.voters, ...record.previousVoters];
+    const promised = named.flatMap(({ id, node }) => {
+      const meta = this.durableLog(node, partition)?.meta;
+      return meta?.replica === id ? [...meta.voters, ...meta.previousVoters] : [];
+    });
+    return [...named, ...promised].every((voter) => !this.isLost(voter));
+  }
+
   /** The highest epoch in whose record a leader was named. */
   ledMax({ epochs }: PartitionFacts): number {
     let max = 0;

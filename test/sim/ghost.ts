@@ -6,7 +6,7 @@
  * INVARIANT: the log only grows; a request id takes effect at most once (DESIGN section 5, 11).
  */
 import { toLatin1 } from '../../src/common/bytes.ts';
-import { decodeEntry, type Entry } from '../../src/node/core/entry.ts';
+import { type Command, decodeEntry, type Entry } from '../../src/node/core/entry.ts';
 import type { Sessions } from '../../src/node/core/sessions.ts';
 import type { World } from './world.ts';
 
@@ -23,7 +23,13 @@ export interface GhostEntry {
   readonly entry: Entry;
   readonly hash: number;
   /** `none` for entries without a request. */
-  readonly effect: 'none' | 'applied' | 'duplicate' | 'refused';
+  readonly effect: 'none' | 'applied' | 'duplicate' | 'refused' | 'condition';
+}
+
+/** A write whose condition did not hold: where that was decided, and the version that was there, 0 for none. */
+export interface Refusal {
+  readonly index: number;
+  readonly version: number;
 }
 
 const ABSENT: KeyState = { index: 0, kind: 'absent', content: '' };
@@ -33,6 +39,15 @@ export function requestName(client: string, sequence: number): string {
   return `${client}#${sequence}`;
 }
 
+function holds(command: Command, current: KeyState): boolean {
+  if (command.kind !== 'put' && command.kind !== 'delete') return true;
+  const { condition } = command;
+  const isPresent = current.kind !== 'absent';
+  if (condition.kind === 'none') return true;
+  if (condition.kind === 'version') return isPresent && current.index === condition.version;
+  return isPresent === (condition.kind === 'exists');
+}
+
 /** Committed log and state of one partition. */
 export class GhostPartition {
   readonly partition: number;
@@ -40,6 +55,7 @@ export class GhostPartition {
   private readonly log: GhostEntry[] = [];
   private readonly keys = new Map<string, KeyState[]>();
   private readonly effects = new Map<string, number>();
+  private readonly refusals = new Map<string, Refusal>();
   private readonly sessions: Sessions;
   /** Requests that were told `not_applied`, by name. */
   private readonly denied = new Set<string>();
@@ -76,6 +92,11 @@ export class GhostPartition {
   /** The index at which a request took effect. */
   effectOf(name: string): number | undefined {
     return this.effects.get(name);
+  }
+
+  /** The place at which a request was found not to hold its condition. */
+  refusalOf(name: string): Refusal | undefined {
+    return this.refusals.get(name);
   }
 
   /** Takes note that a client was told `not_applied`: it must not be in effect, now or later. */
@@ -116,12 +137,18 @@ export class GhostPartition {
     if (found.kind === 'seen') return 'duplicate';
     if (found.kind !== 'new') return 'refused';
     this.sessions.record(requestId, entry.index, false, entry.timestamp);
-    const before = this.effects.get(name);
+    const before = this.effects.get(name) ?? this.refusals.get(name)?.index;
     const where = `p${this.partition}/${entry.index}`;
     this.world.check(
       before === undefined,
       () => `invariant 11: ${name} takes effect twice: ${before} and ${where}`,
     );
+    const current = 'key' in command ? this.stateAt(toLatin1(command.key), entry.index) : ABSENT;
+    if (!holds(command, current)) {
+      const version = current.kind === 'absent' ? 0 : current.index;
+      this.refusals.set(name, { index: entry.index, version });
+      return 'condition';
+    }
     this.world.check(
       !this.denied.has(name),
       () => `invariant 11: ${name} was told not_applied, takes effect at ${where}`,

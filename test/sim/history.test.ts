@@ -18,6 +18,7 @@ function operation(
     kind,
     input,
     ack: 'quorum',
+    condition: null,
     request: 'r',
     call,
     floor: 0,

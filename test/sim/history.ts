@@ -5,6 +5,7 @@
  */
 import { checkKey, type KeyReport } from '../../src/check/key-check.ts';
 import { SEARCH_LIMITS } from '../../src/check/search.ts';
+import { historyCondition } from '../../src/client/history.ts';
 import type { HistoryEvent } from '../../src/common/history.ts';
 import { toJson } from '../../src/common/text.ts';
 import type { Operation } from './client-checks.ts';
@@ -24,13 +25,14 @@ function micros(ms: number): number {
 
 /** Returns an operation as a client of the SDK would have recorded it. */
 export function toEvent(operation: Operation): HistoryEvent {
-  const { client, key, kind, input, ack, call, end, result } = operation;
+  const { client, key, kind, input, ack, condition, call, end, result } = operation;
   return {
     client,
     keyspace: '',
     key,
     op: kind,
     ...(kind === 'put' ? { input } : kind === 'increment' ? { input: Number(input) } : {}),
+    ...(condition === null ? {} : { condition: historyCondition(condition) }),
     ...(kind === 'get' ? {} : { ack }),
     call: micros(call),
     return: end === null ? null : micros(end),

@@ -81,13 +81,11 @@ export class Invariants {
     });
   }
 
-  /** Whether the store may forget records of this partition: nothing that they tell of is lost as well. */
+  /** Whether the store may forget records of this partition: nothing that they, or the promises, tell of is lost as well. */
   toleratesForgetting(partition: number): boolean {
-    const { record, forgotten } = this.facts.partition(partition);
+    const { forgotten } = this.facts.partition(partition);
     // Since the store forgot, nothing else was lost.
-    if (forgotten > 0) return true;
-    const named = record === null ? [] : [...record.voters, ...record.previousVoters];
-    return record !== null && named.every((voter) => !this.facts.isLost(voter));
+    return forgotten > 0 || this.facts.isWhole(partition);
   }
 
   /** The topology store was put back: this is its record of the partition now. What it was may never be found there again. */

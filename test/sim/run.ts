@@ -107,7 +107,7 @@ function requireProgress(cluster: Cluster): void {
   const done = new Set<string>();
   const start = world.now;
   const attempt = (probe: WorkloadClient, key: string, partition: number): void => {
-    probe.run('put', key, 'quorum', (applied) => {
+    probe.run({ kind: 'put', key, ack: 'quorum', condition: null }, (applied) => {
       if (applied) done.add(`${probe.id} ${partition}`);
       else if (world.now - start < RECOVERY_MS) world.schedule(50, () => attempt(probe, key, partition));
     });

@@ -17,9 +17,9 @@ import { toLatin1 } from '../../src/common/bytes.ts';
 import type { ErrorCode, Outcome } from '../../src/common/errors.ts';
 import { fromFailure } from '../../src/common/failure.ts';
 import { partitionOf } from '../../src/common/hash.ts';
-import type { Failure, Reply, Request } from '../../src/common/wire/messages.ts';
+import type { Condition, Failure, Reply, Request } from '../../src/common/wire/messages.ts';
 import { Routing } from '../../src/router/routing.ts';
-import { type ClientChecks, CODEC_BYTES, type Operation } from './client-checks.ts';
+import { type ClientChecks, CODEC_BYTES, type Operation, type Wish } from './client-checks.ts';
 import { requestName } from './ghost.ts';
 import type { Connection, Network } from './network.ts';
 import type { SimNode } from './sim-node.ts';
@@ -46,20 +46,29 @@ export interface WorkloadClient {
   /** Lets what is under way end and starts nothing more. */
   stop(): void;
   /** Runs one operation to its end, beside the workload; `done` is told whether it was applied (or read). */
-  run(kind: Operation['kind'], key: string, ack: Operation['ack'], done: (applied: boolean) => void): void;
+  run(wish: Wish, done: (applied: boolean) => void): void;
   /** A node has crashed: connections to it break. */
   nodeStopped(node: string): void;
 }
 
+/** Draws the condition of a write; `version` is the one that was last shown of its key. */
+function nextCondition(world: World, version: number): Condition {
+  const level = world.random.next();
+  if (level < 0.3) return { kind: 'CONDITION_ABSENT', version: 0 };
+  if (level < 0.5) return { kind: 'CONDITION_EXISTS', version: 0 };
+  return { kind: 'CONDITION_VERSION', version: Math.max(1, version - (world.chance(0.15) ? 1 : 0)) };
+}
+
 /** Draws what a client does next. */
-export function nextOperation(world: World, workload: Workload): Pick<Operation, 'kind' | 'key' | 'ack'> {
+export function nextOperation(world: World, workload: Workload, checks: ClientChecks): Wish {
   const counter = world.chance(0.25);
   const read = world.chance(0.35);
   const key = world.pick(counter ? workload.counters : workload.keys);
   const kind = read ? 'get' : counter ? 'increment' : world.chance(0.2) ? 'delete' : 'put';
   const level = world.random.next();
   const ack = level < 0.7 || counter ? 'quorum' : level < 0.85 ? 'leader' : 'all';
-  return { kind, key, ack };
+  const conditional = (kind === 'put' || kind === 'delete') && ack !== 'leader' && world.chance(0.3);
+  return { kind, key, ack, condition: conditional ? nextCondition(world, checks.versionOf(key)) : null };
 }
 
 /** What a client that talks to nodes works with. */
@@ -125,15 +134,16 @@ export class SimClient implements WorkloadClient {
   }
 
   /** Runs one operation to its end, beside the workload; `done` is told whether it was applied (or read). */
-  run(kind: Operation['kind'], key: string, ack: Operation['ack'], done: (applied: boolean) => void): void {
+  run(wish: Wish, done: (applied: boolean) => void): void {
     const { world, checks, workload } = this.around;
+    const { kind, key } = wish;
     const partition = partitionOf(Buffer.from(key), workload.partitions);
     const sequences = kind === 'get' ? null : this.sequencesOf(partition);
     const sequence = sequences?.acquire() ?? 0;
     this.values += 1;
     const input = kind === 'put' ? `${this.id}.${this.values}` : kind === 'increment' ? '1' : '';
     const request = sequences === null ? '' : requestName(toLatin1(this.clientId), sequence);
-    const operation = checks.call({ client: this.id, key, partition, kind, input, ack, request });
+    const operation = checks.call({ ...wish, client: this.id, partition, input, request });
     this.open += 1;
     this.budget.earn();
     const running: Running = {
@@ -155,11 +165,9 @@ export class SimClient implements WorkloadClient {
   }
 
   private think(): void {
-    const { world, workload } = this.around;
+    const { world, workload, checks } = this.around;
     world.schedule(world.between(0, workload.thinkMs * 2), () => {
-      if (this.stopped) return;
-      const { kind, key, ack } = nextOperation(world, workload);
-      this.run(kind, key, ack, () => this.think());
+      if (!this.stopped) this.run(nextOperation(world, workload, checks), () => this.think());
     });
   }
 
@@ -194,7 +202,7 @@ export class SimClient implements WorkloadClient {
   }
 
   private build(running: Running, id: number, waitMs: number): Request {
-    const { kind, key, input, ack } = running.operation;
+    const { kind, key, input, ack, condition } = running.operation;
     const base: Request = {
       id,
       timeLeftMs: Math.max(1, Math.floor(waitMs)),
@@ -207,6 +215,7 @@ export class SimClient implements WorkloadClient {
       attempt: running.attempt,
       ack: ACKS[ack],
       traceParent: '',
+      condition,
       operation: kind,
     };
     if (kind === 'put') return { ...base, put: { value: Buffer.from(input), codec: CODEC_BYTES } };

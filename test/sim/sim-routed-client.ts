@@ -11,7 +11,7 @@ import { RoutedRoutes } from '../../src/client/routed.ts';
 import { toLatin1 } from '../../src/common/bytes.ts';
 import { partitionOf } from '../../src/common/hash.ts';
 import { VALUE_BYTES_CEILING } from '../../src/common/limits.ts';
-import type { ClientChecks, Operation } from './client-checks.ts';
+import type { ClientChecks, Operation, Wish } from './client-checks.ts';
 import { requestName } from './ghost.ts';
 import { ACKS, nextOperation, type Workload, type WorkloadClient } from './sim-client.ts';
 import { guarded, simClock } from './sim-clock.ts';
@@ -75,12 +75,13 @@ export class SimRoutedClient implements WorkloadClient {
   /** It has no connections to nodes. */
   nodeStopped(): void {}
 
-  run(kind: Operation['kind'], key: string, ack: Operation['ack'], done: (applied: boolean) => void): void {
+  run(wish: Wish, done: (applied: boolean) => void): void {
     const { world, checks, workload } = this.around;
+    const { kind, key, ack, condition } = wish;
     const partition = partitionOf(Buffer.from(key), workload.partitions);
     this.values += 1;
     const input = kind === 'put' ? `${this.id}.${this.values}` : kind === 'increment' ? '1' : '';
-    const operation = checks.call({ client: this.id, key, partition, kind, input, ack, request: '' });
+    const operation = checks.call({ ...wish, client: this.id, partition, input, request: '' });
     const call = new Call({
       kind,
       shape: kind === 'get' ? 'entry' : 'receipt',
@@ -88,6 +89,7 @@ export class SimRoutedClient implements WorkloadClient {
       key: Buffer.from(key),
       deadline: world.now + workload.timeoutMs,
       ack: ACKS[ack],
+      condition,
       put: kind === 'put' ? { value: Buffer.from(input), codec: BYTES_CODEC } : null,
       delta: kind === 'increment' ? 1 : 0,
       scan: null,
@@ -105,11 +107,9 @@ export class SimRoutedClient implements WorkloadClient {
   }
 
   private think(): void {
-    const { world, workload } = this.around;
+    const { world, workload, checks } = this.around;
     world.schedule(world.between(0, workload.thinkMs * 2), () => {
-      if (this.stopped) return;
-      const { kind, key, ack } = nextOperation(world, workload);
-      this.run(kind, key, ack, () => this.think());
+      if (!this.stopped) this.run(nextOperation(world, workload, checks), () => this.think());
     });
   }
 

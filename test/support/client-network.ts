@@ -331,11 +331,14 @@ export class StoreModel {
   }
 
   #apply(request: Request): Reply {
-    this.applied += 1;
-    this.#version += 1;
-    this.logTime += 1;
     const name = this.#name(request);
+    const current = this.values.get(name)?.version ?? 0;
+    const conditionFailed = !holds(request, current);
+    this.logTime += 1;
+    this.#version += 1;
     let counter = 0;
+    if (conditionFailed) return this.#receipt(request, current, counter, true);
+    this.applied += 1;
     if (request.put) {
       const { value, codec } = request.put;
       this.values.set(name, { value, codec, version: this.#version });
@@ -345,19 +348,37 @@ export class StoreModel {
     } else {
       this.values.delete(name);
     }
+    return this.#receipt(request, this.#version, counter, false);
+  }
+
+  #receipt(request: Request, version: number, counter: number, conditionFailed: boolean): Reply {
     const durability = request.ack === 'ACK_ALL' ? 'all' : request.ack === 'ACK_LEADER' ? 'leader' : 'quorum';
     const { epoch, logTime } = this;
     const partition = this.#partition(request);
     const receipt = {
       partition,
       epoch,
-      version: this.#version,
+      version,
       durability,
       logTime,
       duplicate: false,
       counter,
+      conditionFailed,
     } as const;
     return { id: request.id, end: true, result: 'receipt', receipt };
+  }
+}
+
+function holds({ condition }: Request, current: number): boolean {
+  switch (condition?.kind) {
+    case 'CONDITION_ABSENT':
+      return current === 0;
+    case 'CONDITION_EXISTS':
+      return current > 0;
+    case 'CONDITION_VERSION':
+      return current === condition.version;
+    default:
+      return true;
   }
 }
 

@@ -66,6 +66,7 @@ export function receiptReply(request: Request): Reply {
       logTime: 1_700_000_000_000,
       duplicate: false,
       counter: 0,
+      conditionFailed: false,
     },
   };
 }

@@ -53,12 +53,24 @@ const head = {
   ack: fc.constantFrom('ACK_QUORUM' as const, 'ACK_LEADER' as const, 'ACK_ALL' as const),
   traceParent: text,
 };
+const condition = fc.option(
+  fc.record({
+    kind: fc.constantFrom(
+      'CONDITION_NONE' as const,
+      'CONDITION_ABSENT' as const,
+      'CONDITION_EXISTS' as const,
+      'CONDITION_VERSION' as const,
+    ),
+    version: uint64,
+  }),
+);
 const scan = fc.record({ partition: uint32, cursor: bytes, bytesMax: uint32, allKeyspaces: fc.boolean() });
 const request: fc.Arbitrary<Request> = fc.oneof(
   fc.record({ ...head, operation: fc.constant('get' as const), get: fc.constant({}) }),
-  fc.record({ ...head, operation: fc.constant('delete' as const), delete: fc.constant({}) }),
+  fc.record({ ...head, condition, operation: fc.constant('delete' as const), delete: fc.constant({}) }),
   fc.record({
     ...head,
+    condition,
     operation: fc.constant('put' as const),
     put: fc.record({ value: bytes, codec: uint32 }),
   }),
@@ -97,6 +109,7 @@ const reply: fc.Arbitrary<Reply> = fc.oneof(
       logTime: uint64,
       duplicate: fc.boolean(),
       counter: int64,
+      conditionFailed: fc.boolean(),
     }),
   }),
   fc.record({ id: uint64, end: fc.boolean(), result: fc.constant('failure' as const), failure }),

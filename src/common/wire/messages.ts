@@ -48,6 +48,11 @@ export interface Failure {
 
 export type AckName = 'ACK_QUORUM' | 'ACK_LEADER' | 'ACK_ALL';
 
+export type ConditionKind = 'CONDITION_NONE' | 'CONDITION_ABSENT' | 'CONDITION_EXISTS' | 'CONDITION_VERSION';
+export interface Condition {
+  kind: ConditionKind;
+  version: number;
+}
 export interface PutOperation {
   value: Uint8Array;
   codec: number;
@@ -75,6 +80,7 @@ export interface Request {
   attempt: number;
   ack: AckName;
   traceParent: string;
+  condition?: Condition | null;
   operation: 'get' | 'put' | 'delete' | 'increment' | 'scan';
   get?: Record<string, never> | null;
   put?: PutOperation | null;
@@ -100,6 +106,7 @@ export interface Receipt {
   logTime: number;
   duplicate: boolean;
   counter: number;
+  conditionFailed: boolean;
 }
 
 export interface Row {

@@ -28,6 +28,7 @@ function writeReceipt(writer: ProtoWriter, receipt: Receipt): void {
   writer.uint(5, receipt.logTime);
   writer.bool(6, receipt.duplicate);
   writer.sint(7, receipt.counter);
+  writer.bool(8, receipt.conditionFailed);
   writer.end(mark);
 }
 
@@ -85,6 +86,7 @@ function readReceipt(reader: ProtoReader): Receipt {
     logTime: 0,
     duplicate: false,
     counter: 0,
+    conditionFailed: false,
   };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
@@ -95,6 +97,7 @@ function readReceipt(reader: ProtoReader): Receipt {
     else if (field === 5) receipt.logTime = reader.uint();
     else if (field === 6) receipt.duplicate = reader.bool();
     else if (field === 7) receipt.counter = reader.sint();
+    else if (field === 8) receipt.conditionFailed = reader.bool();
     else reader.skip();
   }
   reader.leave(outer);

@@ -9,6 +9,8 @@ import { MESSAGE_ITEMS_MAX } from '../limits.ts';
 import type {
   AckName,
   ClientMessage,
+  Condition,
+  ConditionKind,
   Credit,
   Failure,
   Hello,
@@ -33,6 +35,12 @@ export interface RareCodecs {
 }
 
 const ACKS: readonly AckName[] = ['ACK_QUORUM', 'ACK_LEADER', 'ACK_ALL'];
+const CONDITIONS: readonly ConditionKind[] = [
+  'CONDITION_NONE',
+  'CONDITION_ABSENT',
+  'CONDITION_EXISTS',
+  'CONDITION_VERSION',
+];
 
 /** Returns the same bytes as a Buffer, not a copy. */
 export function asBuffer(bytes: Uint8Array): Buffer {
@@ -52,6 +60,12 @@ function writeRequest(writer: ProtoWriter, request: Request): void {
   writer.uint(9, request.attempt);
   writer.uint(10, ACKS.indexOf(request.ack));
   writer.text(11, request.traceParent);
+  if (request.condition) {
+    const condition = writer.begin(17, 24);
+    writer.uint(1, CONDITIONS.indexOf(request.condition.kind));
+    writer.uint(2, request.condition.version);
+    writer.end(condition);
+  }
   if (request.get) writer.element(12, EMPTY_BYTES);
   if (request.put) {
     const put = writer.begin(13, request.put.value.length + 32);
@@ -149,6 +163,22 @@ function readOperation(reader: ProtoReader, field: number, request: PartialReque
   }
 }
 
+function readCondition(reader: ProtoReader): Condition {
+  const condition: Condition = { kind: 'CONDITION_NONE', version: 0 };
+  const outer = reader.enter();
+  for (let field = reader.next(); field !== 0; field = reader.next()) {
+    if (field === 1) {
+      const kind = CONDITIONS[reader.uint()];
+      // A condition of a newer version must not silently become none.
+      if (kind === undefined) throw broken('an unknown condition');
+      condition.kind = kind;
+    } else if (field === 2) condition.version = reader.uint();
+    else reader.skip();
+  }
+  reader.leave(outer);
+  return condition;
+}
+
 function readAck(reader: ProtoReader): AckName {
   const ack = ACKS[reader.uint()];
   // A level of a newer version cannot be promised, and must not silently become a weaker one.
@@ -170,6 +200,7 @@ function readRequest(reader: ProtoReader, keyspace: string): Request {
     attempt: 0,
     ack: 'ACK_QUORUM',
     traceParent: '',
+    condition: null,
     operation: undefined,
     get: null,
     put: null,
@@ -212,6 +243,9 @@ function readRequest(reader: ProtoReader, keyspace: string): Request {
         break;
       case 11:
         request.traceParent = reader.text();
+        break;
+      case 17:
+        request.condition = readCondition(reader);
         break;
       default:
         if (field >= 12 && field <= 16) readOperation(reader, field, request);

@@ -23,6 +23,7 @@ function bytes(value: Uint8Array): number {
 export function sizeOfRequest(request: Request): number {
   let size =
     100 + text(request.keyspace) + bytes(request.key) + bytes(request.clientId) + text(request.traceParent);
+  if (request.condition) size += NESTED + 2 * NUMBER;
   if (request.put) size += bytes(request.put.value) + NUMBER;
   if (request.scan) size += bytes(request.scan.cursor) + 3 * NUMBER;
   return size;
@@ -45,7 +46,7 @@ function sizeOfRows(rows: Rows): number {
 export function sizeOfReply(reply: Reply): number {
   let size = 2 * NESTED + 2 * NUMBER;
   if (reply.value) size += bytes(reply.value.value) + 5 * NUMBER;
-  if (reply.receipt) size += 8 * NUMBER + 12;
+  if (reply.receipt) size += 9 * NUMBER + 12;
   if (reply.failure) {
     const failure = reply.failure;
     size +=

@@ -9,7 +9,7 @@ import { partitionOf } from '../../common/hash.ts';
 import { KEY_BYTES_MAX, KEY_BYTES_MIN, KEYSPACE_BYTES_MAX } from '../../common/limits.ts';
 import type { PartitionRecord } from '../../common/topology.ts';
 import type { Request, Row } from '../../common/wire/messages.ts';
-import { type Ack, type Command, NO_CONDITION, type RequestId } from './entry.ts';
+import { type Ack, type Command, type Condition, NO_CONDITION, type RequestId } from './entry.ts';
 import type { RequestHandle } from './host.ts';
 import {
   absoluteKey,
@@ -71,6 +71,8 @@ function checkWrite(request: Request, valueBytesMax: number): RingkeepError | nu
   if (!Number.isSafeInteger(sessionTime) || sessionTime < 0) {
     return invalid('INVALID_ARGUMENT', 'bad session time');
   }
+  const problem = checkCondition(request);
+  if (problem !== null) return problem;
   if (request.operation === 'put') {
     if (!put) return invalid('INVALID_ARGUMENT', 'a put without its operation');
     if (put.value.byteLength > valueBytesMax) {
@@ -88,6 +90,18 @@ function checkWrite(request: Request, valueBytesMax: number): RingkeepError | nu
     }
   }
   return null;
+}
+
+function checkCondition({ condition, operation }: Request): RingkeepError | null {
+  if (!condition || condition.kind === 'CONDITION_NONE') return null;
+  if (operation !== 'put' && operation !== 'delete') {
+    return invalid('INVALID_ARGUMENT', 'only a put and a delete may have a condition');
+  }
+  const { kind, version } = condition;
+  if (kind === 'CONDITION_ABSENT' || kind === 'CONDITION_EXISTS') return null;
+  if (kind !== 'CONDITION_VERSION') return invalid('INVALID_ARGUMENT', 'unknown condition');
+  if (Number.isSafeInteger(version) && version >= 1) return null;
+  return invalid('INVALID_ARGUMENT', 'versions start at 1');
 }
 
 /** What a request may make this node hold: its own bytes, and for a scan the page that is being read for it. */
@@ -122,17 +136,30 @@ export function notLeader(
   );
 }
 
+function conditionOf({ condition }: Request): Condition {
+  switch (condition?.kind) {
+    case 'CONDITION_ABSENT':
+      return { kind: 'absent' };
+    case 'CONDITION_EXISTS':
+      return { kind: 'exists' };
+    case 'CONDITION_VERSION':
+      return { kind: 'version', version: condition.version };
+    default:
+      return NO_CONDITION;
+  }
+}
+
 function commandOf(request: Request): Command {
   const key = userKey(request.keyspace, request.key);
   switch (request.operation) {
     case 'put': {
       const { codec, value } = request.put!;
-      return { kind: 'put', key, codec, expiresAt: 0, value, condition: NO_CONDITION };
+      return { kind: 'put', key, codec, expiresAt: 0, value, condition: conditionOf(request) };
     }
     case 'increment':
       return { kind: 'increment', key, delta: BigInt(request.increment!.delta) };
     default:
-      return { kind: 'delete', key, condition: NO_CONDITION };
+      return { kind: 'delete', key, condition: conditionOf(request) };
   }
 }
 

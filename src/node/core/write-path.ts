@@ -32,7 +32,7 @@ interface AllWaiter {
   readonly handle: RequestHandle;
   readonly id: RequestId;
   readonly index: number;
-  readonly result: Extract<WriteResult, { kind: 'applied' | 'condition' }>;
+  readonly result: Extract<WriteResult, { kind: 'applied' }>;
   readonly duplicate: boolean;
 }
 
@@ -244,13 +244,15 @@ export class WritePath {
       return this.refuse(handle, result.code, 'the write was decided to have no effect');
     }
     if (result.kind === 'duplicate') return;
-    if (ack === 'all' && this.leadership.matchOfAll() < result.index) {
+    const onAll = ack === 'all' && this.leadership.matchOfAll() >= result.index;
+    // A condition that did not hold has written nothing that voters could have.
+    if (ack === 'all' && !onAll && result.kind === 'applied') {
       // A stored result may come back after the end.
       if (this.ended) return this.fail(handle, 'ACK_NOT_REACHED', 'applied', DEPOSED_BEFORE_ALL);
       this.all.push({ handle, id, index: result.index, result, duplicate });
       return;
     }
-    this.succeed(handle, result, ack === 'all' ? 'all' : 'quorum', duplicate);
+    this.succeed(handle, result, onAll ? 'all' : 'quorum', duplicate);
   }
 
   private succeed(
@@ -268,6 +270,7 @@ export class WritePath {
       logTime: replica.machine.mark.logTime,
       duplicate,
       counter: result.kind === 'applied' && result.counter !== null ? Number(result.counter) : 0,
+      conditionFailed: result.kind === 'condition',
     });
   }
 
@@ -289,7 +292,7 @@ export class WritePath {
         const { partition } = replica;
         const { logTime } = replica.machine.mark;
         const receipt = { partition, epoch, version: index, durability: 'leader' as const, logTime };
-        host.succeed(waiter.handle, { ...receipt, duplicate: false, counter: 0 });
+        host.succeed(waiter.handle, { ...receipt, duplicate: false, counter: 0, conditionFailed: false });
       }
       if (rest.length > 0) this.waiters.set(index, rest);
       else this.waiters.delete(index);
