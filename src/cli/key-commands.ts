@@ -1,11 +1,11 @@
 /**
- * The commands `put`, `get` and `del`: one key each, through the SDK. How text becomes a value is values.ts.
+ * The commands `put`, `get`, `incr` and `del`: one key each, through the SDK. How text becomes a value is values.ts.
  * INVARIANT: bytes read from stdin are stored as they are, and `get` prints bytes as they are stored, with nothing added.
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Ack, ConditionalOptions, Keyspace, Receipt, RingkeepClient } from '../client/index.ts';
 import { VALUE_BYTES_CEILING } from '../common/limits.ts';
-import { toJson } from '../common/text.ts';
+import { isInt64, toJson } from '../common/text.ts';
 import { type ClusterOptions, withClient, withCluster, withKeyspace } from './common-options.ts';
 import { EXIT, note, print, printJson, write } from './output.ts';
 import { type EncodedValue, encodeInput, type InputCodec, parseCodec } from './values.ts';
@@ -21,12 +21,17 @@ interface WriteFlags extends KeyFlags {
   readonly ifVersion?: number;
 }
 
+interface IncrementFlags extends KeyFlags {
+  readonly ack: Ack;
+  readonly by: bigint;
+}
+
 interface PutFlags extends WriteFlags {
   readonly codec?: InputCodec;
 }
 
 /** The operations that the default keyspace and named ones share. */
-export type KeyOperations = Pick<Keyspace, 'getEntry' | 'delete' | 'putEncoded'>;
+export type KeyOperations = Pick<Keyspace, 'getEntry' | 'delete' | 'putEncoded' | 'increment'>;
 
 /** Returns a keyspace's operations; the empty name is the default keyspace. */
 export function operationsOn(client: RingkeepClient, keyspace: string): KeyOperations {
@@ -64,6 +69,11 @@ function parseVersion(text: string): number {
   const version = Number(text);
   if (/^[1-9]\d*$/.test(text) && Number.isSafeInteger(version)) return version;
   throw new InvalidArgumentError('A version is a whole number from 1.');
+}
+
+function parseDelta(text: string): bigint {
+  if (/^-?\d{1,19}$/.test(text) && isInt64(BigInt(text))) return BigInt(text);
+  throw new InvalidArgumentError('A delta is a whole number of 64 bits.');
 }
 
 /** The options of a write as the SDK takes them. */
@@ -149,6 +159,26 @@ export function addKeyCommands(program: Command, done: (status: number) => void)
     .argument('<key>')
     .addHelpText('after', '\nExamples:\n  ringkeep get user:1\n  ringkeep get photo:1 > photo.jpg\n')
     .action(async (key: string, flags: KeyFlags) => done(await get(key, flags)));
+
+  const incrementCommand = program.command('incr').description('add to a counter and print it');
+  withKeyspace(withCluster(incrementCommand))
+    .argument('<key>')
+    .addOption(
+      new Option('--by <delta>', 'what is added, an integer of 64 bits')
+        .default(1n, '1')
+        .argParser(parseDelta),
+    )
+    .addOption(ackOption())
+    .addHelpText('after', '\nExamples:\n  ringkeep incr visits\n  ringkeep incr stock:7 --by -3\n')
+    .action(async (key: string, flags: IncrementFlags) => {
+      await withClient(flags, async (client) => {
+        const operations = operationsOn(client, flags.keyspace);
+        const { exact, ...receipt } = await operations.increment(key, flags.by, { ack: flags.ack });
+        if (flags.json) await print(toJson({ key, ...receipt, value: exact }));
+        else await print(String(exact));
+      });
+      done(EXIT.OK);
+    });
 
   const deleteCommand = program.command('del').alias('delete').description('delete a key');
   withConditions(withKeyspace(withCluster(deleteCommand)))

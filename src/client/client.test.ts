@@ -102,6 +102,7 @@ describe('client', () => {
       errorOf(db.get('k', { ack: 'all' } as never)),
       errorOf(db.get('k', { timeoutMs: -1 })),
       errorOf(db.increment('k', 0.5)),
+      errorOf(db.increment('k', 2n ** 63n)),
       errorOf(db.increment('k', 1, { ack: 'leader' })),
       errorOf(db.putMany([], { signals: null } as never)),
     ]);
@@ -109,6 +110,7 @@ describe('client', () => {
       'KEY_TOO_LARGE',
       'KEY_TOO_LARGE',
       'VALUE_TOO_LARGE',
+      'INVALID_ARGUMENT',
       'INVALID_ARGUMENT',
       'INVALID_ARGUMENT',
       'INVALID_ARGUMENT',
@@ -135,7 +137,21 @@ describe('client', () => {
   it('counts', async () => {
     const { db } = setUp();
     expect(await db.increment('n')).toMatchObject({ value: 1, durability: 'quorum' });
-    expect(await db.increment('n', 41)).toMatchObject({ value: 42 });
+    expect(await db.increment('n', 41)).toMatchObject({ value: 42, exact: 42n });
+    expect(await db.increment('n', -2n)).toMatchObject({ value: 40 });
+  });
+
+  it('reads a counter as a number while that is exact, and else as a bigint', async () => {
+    const { db, model } = setUp();
+    for (const [digits, value] of [
+      ['41', 41],
+      ['-9007199254740991', -9007199254740991],
+      ['9223372036854775807', 2n ** 63n - 1n],
+    ] as const) {
+      await db.putEncoded('n', Buffer.from(digits), 5);
+      expect(await db.get('n')).toBe(value);
+    }
+    expect(model.applied).toBe(3);
   });
 
   it('refuses bad connection options by name', () => {

@@ -114,12 +114,8 @@ export class RingkeepClient {
     return this.#default.putMany(entries, options);
   }
 
-  /**
-   * Adds to a counter of the default keyspace; see `Keyspace.increment`.
-   *
-   * @internal
-   */
-  increment(key: Key, delta?: number, options?: WriteOptions): Promise<CounterReceipt> {
+  /** Adds to a counter of the default keyspace; see `Keyspace.increment`. */
+  increment(key: Key, delta?: number | bigint, options?: WriteOptions): Promise<CounterReceipt> {
     return this.#default.increment(key, delta, options);
   }
 

@@ -7,6 +7,7 @@
  *   tag 1  bytes     the bytes themselves
  *   tag 2  string    UTF-8
  *   tag 3  json      UTF-8 of JSON.stringify
+ *   tag 5  counter   decimal digits of a 64-bit integer, made by the servers: a number, or beyond its exact ones a bigint
  *   tag 4  msgpack   MessagePack without extensions private to a library; a property named `__proto__` comes
  *                    back as `__proto_`, so that stored bytes cannot replace a prototype
  *
@@ -15,7 +16,8 @@
  * INVARIANT: encoded bytes share no memory with the caller's value or with an encoder's buffer.
  */
 import { Packr } from 'msgpackr';
-import { RingkeepError } from '../common/errors.ts';
+import { assert, RingkeepError } from '../common/errors.ts';
+import { CODEC_COUNTER, narrow, parseCounter } from '../common/text.ts';
 
 /** Codecs by name. `msgpack` is the default. */
 export type CodecName = 'msgpack' | 'json' | 'string' | 'bytes';
@@ -156,6 +158,12 @@ function encodeStructure(codec: 'json' | 'msgpack', value: unknown): Uint8Array 
   return Buffer.from(text, 'utf8');
 }
 
+function decodeCounter(bytes: Uint8Array): number | bigint {
+  const value = parseCounter(bytes);
+  assert(value !== null, 'a counter is shown as digits');
+  return narrow(value);
+}
+
 /**
  * Decodes a stored value by its tag.
  *
@@ -170,6 +178,8 @@ export function decodeValue(tag: number, bytes: Uint8Array): unknown {
         return Uint8Array.prototype.slice.call(bytes);
       case CODEC_TAGS.string:
         return utf8.decode(bytes);
+      case CODEC_COUNTER:
+        return decodeCounter(bytes);
       case CODEC_TAGS.json:
         return JSON.parse(utf8.decode(bytes)) as unknown;
       case CODEC_TAGS.msgpack:

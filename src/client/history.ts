@@ -57,7 +57,7 @@ export class HistoryRecorder {
       this.#add(operation, { result: 'ok', found: true, value, version: reply.value.version });
     } else if (reply.receipt) {
       const { version, durability, counter, conditionFailed } = reply.receipt;
-      const value = shape === 'counter' ? { value: counter } : {};
+      const value = shape === 'counter' ? { value: Number(counter) } : {};
       const refused = conditionFailed ? { applied: false } : {};
       this.#add(operation, { result: 'ok', ...refused, version, durability, ...value });
     }
@@ -71,7 +71,8 @@ export class HistoryRecorder {
   #add(operation: Operation, output: HistoryOutput): void {
     const { kind, keyspace, key, put, delta, ack, condition } = operation.spec;
     if (kind === 'scan') return;
-    const input = put !== null ? { input: readable(put) } : kind === 'increment' ? { input: delta } : {};
+    const input =
+      put !== null ? { input: readable(put) } : kind === 'increment' ? { input: Number(delta) } : {};
     this.#record({
       client: this.#client,
       keyspace,

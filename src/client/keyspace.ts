@@ -3,6 +3,7 @@
  * but its name and defaults. `db.put` and its like are the same operations on the default keyspace.
  */
 import { assert, RingkeepError } from '../common/errors.ts';
+import { isInt64 } from '../common/text.ts';
 import type { Condition, PutOperation } from '../common/wire/messages.ts';
 import { CODEC_TAGS, type CodecName, encodeValue } from './codec.ts';
 import type { Engine } from './engine.ts';
@@ -209,15 +210,25 @@ export class Keyspace<T = unknown> {
   }
 
   /**
-   * Adds `delta` to a counter, which starts at 0, and resolves with its value after. Takes effect at most
-   * once. Rejects with NOT_A_COUNTER, COUNTER_OVERFLOW or as `put`.
+   * Adds `delta`, which may be negative, to a counter of 64 bits, which starts at 0, and resolves with its value after.
+   * Takes effect at most once, whatever had to be retried. `get` reads a counter as a number, or beyond the exact ones as a
+   * bigint; `delete` ends it.
    *
-   * @internal Its place among the public operations is not settled.
+   * Rejects with NOT_A_COUNTER if the key holds a value that was put, COUNTER_OVERFLOW if the sum does not fit (both
+   * `not_applied`), or as `put`. Not with `ack: 'leader'` (CONDITION_UNSUPPORTED).
+   *
+   * @example
+   * const { value } = await db.increment('visits');
+   * await db.increment('stock:7', -3);
    */
-  increment(key: Key, delta = 1, options: WriteOptions = NO_OPTIONS): Promise<CounterReceipt> {
+  increment(
+    key: Key,
+    delta: number | bigint = 1,
+    options: WriteOptions = NO_OPTIONS,
+  ): Promise<CounterReceipt> {
     try {
-      if (!Number.isSafeInteger(delta))
-        throw new RingkeepError('INVALID_ARGUMENT', 'delta must be a safe integer');
+      const fits = typeof delta === 'bigint' ? isInt64(delta) : Number.isSafeInteger(delta);
+      if (!fits) throw new RingkeepError('INVALID_ARGUMENT', 'delta must be an integer of 64 bits');
       return this.#context.engine.submit(this.#write('increment', 'counter', key, options, null, delta));
     } catch (error) {
       return refused(error);
@@ -269,7 +280,7 @@ export class Keyspace<T = unknown> {
     key: Key,
     options: ConditionalOptions,
     put: PutOperation | null,
-    delta: number,
+    delta: number | bigint,
   ): OperationSpec {
     let condition: Condition | null = null;
     if (options !== NO_OPTIONS) {

@@ -47,7 +47,10 @@ export interface Entry<T = unknown> {
 
 /** What an increment returns: its receipt and the counter after it. */
 export interface CounterReceipt extends Receipt {
+  /** Rounded if it is beyond 2^53. */
   readonly value: number;
+  /** The same in all of its 64 bits. */
+  readonly exact: bigint;
 }
 
 /** One stored row as bytes, with the tag of its codec. */
@@ -92,7 +95,7 @@ export interface OperationSpec {
   readonly condition: Condition | null;
   readonly put: PutOperation | null;
   /** Of increments, else 0. */
-  readonly delta: number;
+  readonly delta: number | bigint;
   readonly scan: ScanOperation | null;
   readonly signal: AbortSignal | null;
 }
@@ -245,7 +248,8 @@ export function resultOf(operation: Operation, reply: Reply): unknown {
         durability,
         duplicate,
       };
-      return operation.spec.shape === 'counter' ? { ...receipt, value: counter } : receipt;
+      if (operation.spec.shape === 'receipt') return receipt;
+      return { ...receipt, value: Number(counter), exact: BigInt(counter) };
     }
     case 'page': {
       if (!reply.rows) break;

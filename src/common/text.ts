@@ -3,6 +3,32 @@
  * `{"$base64":"..."}`, big integers plain digits. The command line prints values so, and histories hold them so.
  */
 
+/** Tag of the codec that shows counters: decimal digits. A put with this tag sets a counter. */
+export const CODEC_COUNTER = 5;
+
+const INT64_MAX = 2n ** 63n - 1n;
+const INT64_MIN = -(2n ** 63n);
+const DECIMAL = /^(0|-?[1-9]\d{0,18})$/;
+
+/** Whether a whole number fits into the 64 bits of a counter. */
+export function isInt64(value: bigint): boolean {
+  return value >= INT64_MIN && value <= INT64_MAX;
+}
+
+/** Returns the number of the same value if it is exact, else the bigint. */
+export function narrow(value: bigint): number | bigint {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : value;
+}
+
+/** Returns the counter that decimal digits stand for, or null if they are none. */
+export function parseCounter(bytes: Uint8Array): bigint | null {
+  const text = textOf(bytes);
+  if (text === null || !DECIMAL.test(text)) return null;
+  const value = BigInt(text);
+  return isInt64(value) ? value : null;
+}
+
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** Returns the text of UTF-8 bytes, or null if they are not UTF-8. */

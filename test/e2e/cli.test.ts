@@ -81,6 +81,21 @@ describe('put, get and del', () => {
     expect(absent).toEqual({ status: 1, stdout: '', stderr: 'k is absent\n' });
   });
 
+  it('count, in all of 64 bits', async () => {
+    expect(ok(await cluster.run(['incr', 'n']))).toBe('1\n');
+    expect(ok(await cluster.run(['incr', 'n', '--by', '9223372036854775806']))).toBe('9223372036854775807\n');
+    expect(ok(await cluster.run(['get', 'n']))).toBe('9223372036854775807\n');
+    const over = await cluster.run(['incr', 'n', '--json']);
+    expect(over.status).toBe(1);
+    expect(JSON.parse(over.stderr).error).toMatchObject({ code: 'COUNTER_OVERFLOW', outcome: 'not_applied' });
+    expect(ok(await cluster.run(['incr', 'n', '--by', '-9223372036854775807', '--json']))).toContain(
+      '"value":0',
+    );
+    ok(await cluster.run(['put', 's', 'text']));
+    expect((await cluster.run(['incr', 's'])).stderr).toMatch(/^error: NOT_A_COUNTER /);
+    expect((await cluster.run(['incr', 'n', '--by', '1.5'])).status).toBe(2);
+  });
+
   it('write only if a condition holds, and tell by the status', async () => {
     expect(ok(await cluster.run(['put', 'c', '1', '--if-absent']))).toMatch(/^wrote c /);
     const { version } = JSON.parse(ok(await cluster.run(['get', 'c', '--json'])));

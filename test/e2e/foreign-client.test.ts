@@ -87,6 +87,18 @@ async function putGetDelete(address: string): Promise<void> {
   expect(deleted.version).toBeGreaterThan(receipt.version as number);
   expect(await call(client, 'Get', { request: { key } })).toMatchObject({ found: false });
 
+  const counter = Buffer.from(`count ${address}`);
+  expect(
+    await call(client, 'Increment', { request: { key: counter, increment: { delta: 40 } } }),
+  ).toMatchObject({
+    counter: 40,
+  });
+  const conditional = { key: counter, condition: { kind: 'CONDITION_ABSENT' } };
+  expect(await call(client, 'Delete', { request: conditional })).toMatchObject({ conditionFailed: true });
+  expect(await call(client, 'Get', { request: { key: counter } })).toMatchObject({
+    ...{ found: true, value: Buffer.from('40'), codec: 5 },
+  });
+
   const large = { key, put: { value: Buffer.alloc(1024 * 1024 + 1), codec: 4 } };
   expect(await failureOf(call(client, 'Put', { request: large }))).toMatchObject({
     ...{ status: Status.INVALID_ARGUMENT, code: 'VALUE_TOO_LARGE', outcome: 'not_applied' },

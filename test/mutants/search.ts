@@ -27,9 +27,11 @@ function record(verdicts: readonly Hunted[]): void {
     const path = join(import.meta.dirname, list);
     let text = readFileSync(path, 'utf8');
     for (const { name, seed } of verdicts) {
-      const at = text.indexOf(`name: '${name}',`);
+      const line = `name: '${name}',\n`;
+      const at = text.indexOf(line);
       if (at < 0 || seed === null || seed === 0) continue;
-      text = text.slice(0, at) + text.slice(at).replace(/seed: \d+,/, `seed: ${seed},`);
+      const behind = at + line.length;
+      text = `${text.slice(0, behind)}    seed: ${seed},\n${text.slice(behind).replace(/^ *seed: \d+,\n/, '')}`;
     }
     writeFileSync(path, text);
   }

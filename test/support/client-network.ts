@@ -343,7 +343,7 @@ export class StoreModel {
       const { value, codec } = request.put;
       this.values.set(name, { value, codec, version: this.#version });
     } else if (request.increment) {
-      counter = (this.counters.get(name) ?? 0) + request.increment.delta;
+      counter = (this.counters.get(name) ?? 0) + Number(request.increment.delta);
       this.counters.set(name, counter);
     } else {
       this.values.delete(name);

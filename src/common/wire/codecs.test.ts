@@ -8,6 +8,7 @@ import type {
   Reply,
   Request,
   ServerMessage,
+  UnaryRequest,
 } from './messages.ts';
 import { EMPTY_BYTES, ProtoReader, ProtoWriter } from './protobuf.ts';
 import type { GenericCodec } from './request-codec.ts';
@@ -82,6 +83,21 @@ const request: fc.Arbitrary<Request> = fc.oneof(
   fc.record({ ...head, operation: fc.constant('scan' as const), scan }),
 );
 
+const receiptOf = fc.record({
+  partition: uint32,
+  epoch: uint64,
+  version: uint64,
+  durability: fc.constantFrom('leader' as const, 'quorum' as const, 'all' as const),
+  logTime: uint64,
+  duplicate: fc.boolean(),
+  counter: int64,
+  conditionFailed: fc.boolean(),
+});
+const blankReceipt = {
+  ...{ partition: 1, epoch: 2, version: 3, durability: 'quorum' as const, logTime: 4 },
+  ...{ duplicate: false, counter: 0, conditionFailed: false },
+};
+
 const row = fc.record({ keyspace: text, key: bytes, value: bytes, codec: uint32, version: uint64 });
 const reply: fc.Arbitrary<Reply> = fc.oneof(
   fc.record({
@@ -101,16 +117,7 @@ const reply: fc.Arbitrary<Reply> = fc.oneof(
     id: uint64,
     end: fc.boolean(),
     result: fc.constant('receipt' as const),
-    receipt: fc.record({
-      partition: uint32,
-      epoch: uint64,
-      version: uint64,
-      durability: fc.constantFrom('leader' as const, 'quorum' as const, 'all' as const),
-      logTime: uint64,
-      duplicate: fc.boolean(),
-      counter: int64,
-      conditionFailed: fc.boolean(),
-    }),
+    receipt: receiptOf,
   }),
   fc.record({ id: uint64, end: fc.boolean(), result: fc.constant('failure' as const), failure }),
   fc.record({
@@ -192,20 +199,22 @@ const peerMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
   }),
 );
 
+const hello = fc.constantFrom(null, {
+  protocolMin: 1,
+  protocolMax: 2,
+  clusterId: 'c',
+  role: 'node' as const,
+  nodeId: 'n',
+  incarnation: 'i',
+  boot: 5,
+  clientId: Buffer.alloc(16, 3),
+  auth: Buffer.alloc(0),
+  expectedNode: '',
+  storeId: 's',
+});
+const unaryRequest: fc.Arbitrary<UnaryRequest> = fc.record({ hello, request: fc.option(request) });
 const clientMessage: fc.Arbitrary<ClientMessage> = fc.record({
-  hello: fc.constantFrom(null, {
-    protocolMin: 1,
-    protocolMax: 2,
-    clusterId: 'c',
-    role: 'node' as const,
-    nodeId: 'n',
-    incarnation: 'i',
-    boot: 5,
-    clientId: Buffer.alloc(16, 3),
-    auth: Buffer.alloc(0),
-    expectedNode: '',
-    storeId: 's',
-  }),
+  hello,
   requests: fc.array(request, { maxLength: 5 }),
   cancels: fc.array(uint64, { maxLength: 50 }),
   credits: fc.array(fc.record({ id: uint64, replies: uint32 }), { maxLength: 3 }),
@@ -285,6 +294,30 @@ function survives<T>(arbitrary: fc.Arbitrary<T>, hot: GenericCodec<T>): void {
   );
 }
 
+describe('integers of 64 bits', () => {
+  it('keep every bit, and come as numbers while these are exact', () => {
+    fc.assert(
+      fc.property(fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }), (value) => {
+        const writer = new ProtoWriter(16);
+        writer.sint(1, value);
+        const reader = new ProtoReader(writer.finish());
+        const read = reader.next() === 0 ? 0 : reader.sint();
+        expect(BigInt(read)).toBe(value);
+        expect(typeof read).toBe(Number.isSafeInteger(Number(value)) ? 'number' : 'bigint');
+      }),
+    );
+  });
+
+  it('are read from what any implementation of the schema makes of them', () => {
+    for (const counter of [2n ** 63n - 1n, -(2n ** 63n), 2n ** 53n + 1n]) {
+      const receipt = { ...blankReceipt, counter };
+      const schema = schemaCodecs.receipt.serialize({ ...receipt, counter: String(counter) as never });
+      expect(hotCodecs.receipt.deserialize(schema)).toEqual(receipt);
+      expect(hotCodecs.receipt.deserialize(hotCodecs.receipt.serialize(receipt))).toEqual(receipt);
+    }
+  });
+});
+
 describe('codecs by hand', () => {
   it('ClientMessage is that of the schema', () =>
     agree(clientMessage, hotCodecs.clientMessage, schemaCodecs.clientMessage));
@@ -292,6 +325,11 @@ describe('codecs by hand', () => {
     agree(serverMessage, hotCodecs.serverMessage, schemaCodecs.serverMessage));
   it('PeerBatch is that of the schema', () => agree(peerBatch, hotCodecs.peerBatch, schemaCodecs.peerBatch));
 
+  it('UnaryRequest is that of the schema', () =>
+    agree(unaryRequest, hotCodecs.unaryRequest, schemaCodecs.unaryRequest));
+  it('Receipt is that of the schema', () => agree(receiptOf, hotCodecs.receipt, schemaCodecs.receipt));
+
+  it('UnaryRequest survives damage', () => survives(unaryRequest, hotCodecs.unaryRequest));
   it('ClientMessage survives damage', () => survives(clientMessage, hotCodecs.clientMessage));
   it('ServerMessage survives damage', () => survives(serverMessage, hotCodecs.serverMessage));
   it('PeerBatch survives damage', () => survives(peerBatch, hotCodecs.peerBatch));

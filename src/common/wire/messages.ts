@@ -57,8 +57,9 @@ export interface PutOperation {
   value: Uint8Array;
   codec: number;
 }
+/** 64 bits: a number while it is a safe integer, else a bigint. */
 export interface IncrementOperation {
-  delta: number;
+  delta: number | bigint;
 }
 export interface ScanOperation {
   partition: number;
@@ -105,7 +106,8 @@ export interface Receipt {
   durability: 'leader' | 'quorum' | 'all';
   logTime: number;
   duplicate: boolean;
-  counter: number;
+  /** 64 bits, as `delta`. */
+  counter: number | bigint;
   conditionFailed: boolean;
 }
 

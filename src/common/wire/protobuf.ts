@@ -14,6 +14,7 @@
  * Source: protobuf.dev, "Encoding".
  */
 import { RingkeepError } from '../errors.ts';
+import { narrow } from '../text.ts';
 
 /** What absent bytes are; shared, which is safe because it cannot be written to. */
 export const EMPTY_BYTES: Uint8Array = Buffer.alloc(0);
@@ -53,12 +54,13 @@ export class ProtoWriter {
     if (value) this.uint(field, 1);
   }
 
-  /** Writes a zigzag-encoded integer, any safe integer. */
-  sint(field: number, value: number): void {
+  /** Writes a zigzag-encoded integer: a safe one, or a bigint of 64 bits. */
+  sint(field: number, value: number | bigint): void {
     if (!value) return;
     this.#reserve(12);
     this.#varint(field * 8 + VARINT);
-    if (Math.abs(value) < 2 ** 51) this.#varint(value < 0 ? -2 * value - 1 : 2 * value);
+    if (typeof value === 'number' && Math.abs(value) < 2 ** 51)
+      this.#varint(value < 0 ? -2 * value - 1 : 2 * value);
     else this.#bigVarint(BigInt.asUintN(64, (BigInt(value) << 1n) ^ (BigInt(value) >> 63n)));
   }
 
@@ -221,8 +223,8 @@ export class ProtoReader {
     return this.uint() !== 0;
   }
 
-  /** Reads a zigzag-encoded integer; beyond 2^53 it is rounded. */
-  sint(): number {
+  /** Reads a zigzag-encoded integer: a number while that is exact, else a bigint. */
+  sint(): number | bigint {
     this.#expect(VARINT);
     let value = 0n;
     for (let shift = 0n; shift < 70n; shift += 7n) {
@@ -230,7 +232,7 @@ export class ProtoReader {
       value |= BigInt(byte & 0x7f) << shift;
       if (byte < 0x80) {
         const wide = BigInt.asUintN(64, value);
-        return Number((wide >> 1n) ^ -(wide & 1n));
+        return narrow(BigInt.asIntN(64, (wide >> 1n) ^ -(wide & 1n)));
       }
     }
     throw broken('an endless number');

@@ -17,6 +17,7 @@ import type {
   PutOperation,
   Request,
   ScanOperation,
+  UnaryRequest,
   Welcome,
 } from './messages.ts';
 import { broken, EMPTY_BYTES, ProtoReader, ProtoWriter, tooMany } from './protobuf.ts';
@@ -117,8 +118,8 @@ function readScan(reader: ProtoReader): ScanOperation {
   return scan;
 }
 
-function readDelta(reader: ProtoReader): number {
-  let delta = 0;
+function readDelta(reader: ProtoReader): number | bigint {
+  let delta: number | bigint = 0;
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     if (field === 1) delta = reader.sint();
@@ -267,6 +268,28 @@ function readCredit(reader: ProtoReader): Credit {
   }
   reader.leave(outer);
   return credit;
+}
+
+/** Builds the codec of unary calls. By hand for the sake of deltas, which the schema's codec rounds. */
+export function unaryRequestCodec(rare: RareCodecs): GenericCodec<UnaryRequest> {
+  return {
+    serialize: ({ hello, request }) => {
+      const writer = new ProtoWriter(64);
+      if (hello) writer.element(1, rare.hello.serialize(hello));
+      if (request) writeRequest(writer, request);
+      return writer.finish();
+    },
+    deserialize: (bytes) => {
+      const unary: UnaryRequest = { hello: null, request: null };
+      const reader = new ProtoReader(bytes);
+      for (let field = reader.next(); field !== 0; field = reader.next()) {
+        if (field === 1) unary.hello = rare.hello.deserialize(asBuffer(reader.bytes()));
+        else if (field === 2) unary.request = readRequest(reader, '');
+        else reader.skip();
+      }
+      return unary;
+    },
+  };
 }
 
 /** Builds the codec of what clients send. */

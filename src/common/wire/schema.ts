@@ -30,8 +30,8 @@ import type {
 } from './messages.ts';
 import { peerBatchCodec } from './peer-codec.ts';
 import { tooMany } from './protobuf.ts';
-import { serverMessageCodec } from './reply-codec.ts';
-import { clientMessageCodec, type GenericCodec } from './request-codec.ts';
+import { receiptCodec, serverMessageCodec } from './reply-codec.ts';
+import { clientMessageCodec, type GenericCodec, unaryRequestCodec } from './request-codec.ts';
 
 /** Absolute path of the schema file in the package. */
 export const PROTO_PATH = fileURLToPath(new URL('../../../proto/ringkeep.proto', import.meta.url));
@@ -133,6 +133,8 @@ const rare = {
 /** Codecs by hand for what is hot; they read and write the same bytes as those of the schema. */
 export const hotCodecs = {
   clientMessage: clientMessageCodec(rare),
+  unaryRequest: unaryRequestCodec(rare),
+  receipt: receiptCodec,
   serverMessage: serverMessageCodec(rare),
   peerBatch: peerBatchCodec(rare),
 } as const;
@@ -140,6 +142,8 @@ export const hotCodecs = {
 /** The schema's own codecs of the same messages, to compare with. */
 export const schemaCodecs = {
   clientMessage: messageCodec<ClientMessage>('ClientMessage'),
+  unaryRequest: messageCodec<UnaryRequest>('UnaryRequest'),
+  receipt: messageCodec<Receipt>('Receipt'),
   serverMessage: messageCodec<ServerMessage>('ServerMessage'),
   peerBatch: messageCodec<PeerBatch>('PeerBatch'),
 } as const;
@@ -167,9 +171,18 @@ const boundedNodeMessage = {
   deserialize: bounded(nodeMessage.deserialize),
 };
 
+function keyValue(): ServiceDefinition {
+  let definition = service('KeyValue');
+  definition = withCodecs(definition, 'Session', hotCodecs.clientMessage, hotCodecs.serverMessage);
+  definition = withCodecs(definition, 'Get', hotCodecs.unaryRequest, undefined);
+  for (const write of ['Put', 'Delete', 'Increment'])
+    definition = withCodecs(definition, write, hotCodecs.unaryRequest, hotCodecs.receipt);
+  return definition;
+}
+
 /** The services, as `addService` takes them. */
 export const services = {
-  keyValue: withCodecs(service('KeyValue'), 'Session', hotCodecs.clientMessage, hotCodecs.serverMessage),
+  keyValue: keyValue(),
   topology: service('TopologyService'),
   control: withCodecs(service('Control'), 'Attach', boundedNodeMessage, undefined),
   replication: withCodecs(service('Replication'), 'Subscribe', undefined, hotCodecs.peerBatch),
@@ -188,6 +201,7 @@ export const methods = {
   get: method<UnaryRequest, Value>(services.keyValue, 'Get'),
   put: method<UnaryRequest, Receipt>(services.keyValue, 'Put'),
   delete: method<UnaryRequest, Receipt>(services.keyValue, 'Delete'),
+  increment: method<UnaryRequest, Receipt>(services.keyValue, 'Increment'),
   watch: method<Hello, TopologyMessage>(services.topology, 'Watch'),
   attach: method<NodeMessage, ControllerMessage>(services.control, 'Attach'),
   subscribe: method<Hello, PeerBatch>(services.replication, 'Subscribe'),

@@ -74,6 +74,20 @@ describe('unary calls', () => {
     await until(() => handler.sessions.every((session) => session.ends === 1), 'every session to end');
   });
 
+  it('answer Increment with all of its 64 bits', async () => {
+    const { handler, call } = await serve((request) => {
+      const reply = receiptReply(request);
+      return { ...reply, receipt: { ...reply.receipt!, counter: 2n ** 63n - 1n } };
+    });
+    const { put: _put, operation: _operation, ...rest } = putRequest(0);
+    const request = { ...rest, sequence: 0, increment: { delta: -(2n ** 62n) } } as Request;
+    const answer = await call(methods.increment, { hello: null, request });
+    expect(answer).toMatchObject({ response: { counter: 2n ** 63n - 1n } });
+    expect(handler.sessions[0]!.requests[0]!.increment).toEqual({ delta: -(2n ** 62n) });
+    const bare = await call(methods.increment, { hello: null, request: rest as Request });
+    expect('error' in bare && failureOf(bare.error)).toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
   it('bring a deduplication id with a sequence of its own for every write', async () => {
     const { handler, put } = await serve(receiptReply);
     await put();

@@ -1,5 +1,5 @@
 /**
- * Unary calls on a server: Get, Put and Delete for any gRPC client, as sessions of one request with the same handler,
+ * Unary calls on a server: Get, Put, Delete and Increment for any gRPC client, as sessions of one request with the same handler,
  * and administration. Here the server plays the client of the data path: it brings deduplication ids for callers that
  * have none, and repeats a write once the leader has told its log time (SESSION_TIME).
  * INVARIANT: an id of the pool belongs to one write at a time, with a sequence of its own that is never used again; its
@@ -74,7 +74,7 @@ export class ClientIdPool {
 /** Resends after SESSION_TIME: the leader may change between two attempts, but not for ever. */
 const SESSION_TIME_ATTEMPTS = 3;
 
-export type UnaryKind = 'get' | 'put' | 'delete';
+export type UnaryKind = 'get' | 'put' | 'delete' | 'increment';
 
 /** Completes a request for `kind`, from what the caller left out. @throws RingkeepError INVALID_ARGUMENT */
 export function completeRequest(
@@ -87,14 +87,15 @@ export function completeRequest(
   if (named !== undefined && named !== kind) {
     throw new RingkeepError('INVALID_ARGUMENT', `this call takes a ${kind} operation, not ${named}`);
   }
-  if (kind === 'put' && !given.put)
-    throw new RingkeepError('INVALID_ARGUMENT', 'the put operation is missing');
+  const { put, increment } = given;
+  if ((kind === 'put' && !put) || (kind === 'increment' && !increment))
+    throw new RingkeepError('INVALID_ARGUMENT', `the ${kind} operation is missing`);
   const timeLeftMs = Math.min(
     given.timeLeftMs > 0 ? given.timeLeftMs : REQUEST_TIMEOUT_MS,
     deadlineMs ?? REQUEST_TIMEOUT_MS,
     REQUEST_TIMEOUT_MS_MAX,
   );
-  const operation = kind === 'put' ? { put: given.put ?? null } : { [kind]: {} };
+  const operation = put || increment ? {} : { [kind]: {} };
   return { ...given, ...operation, id: 1, timeLeftMs, attempt: Math.max(1, given.attempt), operation: kind };
 }
 
@@ -149,7 +150,7 @@ function deadlineLeftMs(call: ServerUnaryCall<UnaryRequest, unknown>): number | 
   return Number.isFinite(at) ? Math.max(1, Math.floor(at - Date.now())) : undefined;
 }
 
-/** Serves Get, Put or Delete. `pick` takes the method's reply out of the session's. */
+/** Serves Get, Put, Delete or Increment. `pick` takes the method's reply out of the session's. */
 export function serveUnary<Response>(
   call: ServerUnaryCall<UnaryRequest, Response>,
   host: StreamHost,

@@ -288,6 +288,7 @@ class GrpcServer implements WireServer, StreamHost {
       Get: unary<Value>('get', (reply) => reply.value),
       Put: unary<Receipt>('put', (reply) => reply.receipt),
       Delete: unary<Receipt>('delete', (reply) => reply.receipt),
+      Increment: unary<Receipt>('increment', (reply) => reply.receipt),
     });
   }
 

@@ -91,10 +91,10 @@ class Bench {
 }
 
 const key = (name: string): Uint8Array => userKey('', Buffer.from(name));
-const put = (name: string, value: string, condition: Condition = NO_CONDITION): Command => ({
+const put = (name: string, value: string, condition: Condition = NO_CONDITION, codec = 2): Command => ({
   kind: 'put',
   key: key(name),
-  codec: 2,
+  codec,
   expiresAt: 0,
   value: Buffer.from(value),
   condition,
@@ -151,6 +151,14 @@ describe('the state machine', () => {
     ]);
     expect(bench.results[1]).toMatchObject({ version: 1 });
     expect(bench.read('a')).toBe('four');
+  });
+
+  it('takes a put of a counter for what it is', () => {
+    bench.append(put('n', '-7', NO_CONDITION, 5));
+    bench.append(increment('n', 10n));
+    bench.advance();
+    bench.store();
+    expect(bench.results[1]).toMatchObject({ kind: 'applied', counter: 3n });
   });
 
   it('counts exactly, and refuses overflow and what is no counter', () => {

@@ -9,6 +9,7 @@
 import { NO_BYTES, toLatin1 } from '../../common/bytes.ts';
 import { DiskError } from '../../common/disk.ts';
 import { assert, type ErrorCode } from '../../common/errors.ts';
+import { CODEC_COUNTER, isInt64, parseCounter } from '../../common/text.ts';
 import type { StoreView, StoreWrite } from '../store.ts';
 import type { StoreEffect } from './effects.ts';
 import type { Command, Entry, RequestId } from './entry.ts';
@@ -57,9 +58,6 @@ interface Written {
 /** A batch costs a turn of the store's thread and a mark of its own: fewer rows and bytes wait for the tick. */
 const BATCH_ROWS_MIN = 512;
 const BATCH_BYTES_MIN = 256 * 1024;
-
-const INT64_MAX = 2n ** 63n - 1n;
-const INT64_MIN = -(2n ** 63n);
 
 /** Decides and applies the entries of one copy of a partition. */
 export class Machine {
@@ -243,7 +241,9 @@ export class Machine {
     if (command.kind === 'put') {
       if (!this.holds(command)) return this.conditionFailed(command.key, index);
       const { codec, expiresAt, value } = command;
-      this.writeValue(command.key, index, { kind: 'value', codec, version: index, epoch, expiresAt, value });
+      const written: WrittenValue =
+        codec === CODEC_COUNTER ? counterOf(value) : { kind: 'value', codec, value };
+      this.writeValue(command.key, index, { ...written, version: index, epoch, expiresAt });
       return applied;
     }
     if (command.kind === 'delete') {
@@ -255,11 +255,8 @@ export class Machine {
     const current = this.current(command.key);
     if (current !== null && current.kind !== 'counter') return this.refuse('NOT_A_COUNTER');
     const sum = (current === null ? 0n : Buffer.from(current.value).readBigInt64LE(0)) + command.delta;
-    if (sum > INT64_MAX || sum < INT64_MIN) return this.refuse('COUNTER_OVERFLOW');
-    const value = Buffer.alloc(8);
-    value.writeBigInt64LE(sum);
-    const stored: StoredValue = { kind: 'counter', codec: 0, version: index, epoch, expiresAt: 0, value };
-    this.writeValue(command.key, index, stored);
+    if (!isInt64(sum)) return this.refuse('COUNTER_OVERFLOW');
+    this.writeValue(command.key, index, { ...counter(sum), version: index, epoch, expiresAt: 0 });
     return { ...applied, counter: sum };
   }
 
@@ -450,6 +447,21 @@ export class Machine {
       return null;
     }
   }
+}
+
+type WrittenValue = Pick<StoredValue, 'kind' | 'codec' | 'value'>;
+
+function counter(sum: bigint): WrittenValue {
+  const value = Buffer.alloc(8);
+  value.writeBigInt64LE(sum);
+  return { kind: 'counter', codec: 0, value };
+}
+
+/** What a put of a counter stores; its digits were checked before they came into the log. */
+function counterOf(digits: Uint8Array): WrittenValue {
+  const sum = parseCounter(digits);
+  assert(sum !== null, 'a counter that is put has digits');
+  return counter(sum);
 }
 
 /** The user key whose current value a command's decision depends on; null for a blind write. */

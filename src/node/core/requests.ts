@@ -7,6 +7,7 @@ import type { DiskError } from '../../common/disk.ts';
 import { type ErrorCode, RingkeepError } from '../../common/errors.ts';
 import { partitionOf } from '../../common/hash.ts';
 import { KEY_BYTES_MAX, KEY_BYTES_MIN, KEYSPACE_BYTES_MAX } from '../../common/limits.ts';
+import { CODEC_COUNTER, isInt64, parseCounter } from '../../common/text.ts';
 import type { PartitionRecord } from '../../common/topology.ts';
 import type { Request, Row } from '../../common/wire/messages.ts';
 import { type Ack, type Command, type Condition, NO_CONDITION, type RequestId } from './entry.ts';
@@ -25,8 +26,6 @@ import {
 import type { Leadership } from './leadership.ts';
 
 const ACKS: Record<Request['ack'], Ack> = { ACK_LEADER: 'leader', ACK_QUORUM: 'quorum', ACK_ALL: 'all' };
-/** Codec tag 3 is JSON text: how a counter is shown to any reader. */
-const CODEC_JSON = 3;
 const CODEC_MAX = 255;
 const SCAN_BYTES_MAX = 1024 * 1024;
 
@@ -83,13 +82,19 @@ function checkWrite(request: Request, valueBytesMax: number): RingkeepError | nu
     }
     // 0: a client in another language that says nothing; read as bytes.
     if (put.codec > CODEC_MAX) return invalid('INVALID_ARGUMENT', 'codec tags are 0 to 255');
+    if (put.codec === CODEC_COUNTER && parseCounter(put.value) === null)
+      return invalid('INVALID_ARGUMENT', 'a counter is put as the digits of a 64-bit integer');
   }
   if (request.operation === 'increment') {
-    if (!increment || !Number.isSafeInteger(increment.delta)) {
-      return invalid('INVALID_ARGUMENT', 'the delta is not a safe integer');
+    if (!increment || !isDelta(increment.delta)) {
+      return invalid('INVALID_ARGUMENT', 'the delta is not an integer of 64 bits');
     }
   }
   return null;
+}
+
+function isDelta(delta: number | bigint): boolean {
+  return typeof delta === 'bigint' ? isInt64(delta) : Number.isSafeInteger(delta);
 }
 
 function checkCondition({ condition, operation }: Request): RingkeepError | null {
@@ -191,7 +196,7 @@ export function execute(
 function shown(stored: StoredValue): { value: Uint8Array; codec: number } {
   if (stored.kind === 'value') return { value: stored.value, codec: stored.codec };
   const count = Buffer.from(stored.value).readBigInt64LE(0);
-  return { value: Buffer.from(String(count)), codec: CODEC_JSON };
+  return { value: Buffer.from(String(count)), codec: CODEC_COUNTER };
 }
 
 function damagedRead(partition: number): RingkeepError {

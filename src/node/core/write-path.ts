@@ -12,6 +12,7 @@ import {
   SESSION_SEQUENCES_MAX,
   SESSIONS_MAX,
 } from '../../common/limits.ts';
+import { narrow } from '../../common/text.ts';
 import type { Ack, Command, Entry, RequestId } from './entry.ts';
 import type { RequestHandle } from './host.ts';
 import type { Leadership } from './leadership.ts';
@@ -269,7 +270,7 @@ export class WritePath {
       durability,
       logTime: replica.machine.mark.logTime,
       duplicate,
-      counter: result.kind === 'applied' && result.counter !== null ? Number(result.counter) : 0,
+      counter: result.kind === 'applied' && result.counter !== null ? narrow(result.counter) : 0,
       conditionFailed: result.kind === 'condition',
     });
   }
