@@ -1,7 +1,9 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { del, delIf, get, increment, lostIncrement, open, put, putIf } from '../../test/support/histories.ts';
 import type { HistoryEvent } from '../common/history.ts';
 import { isLinearizable } from './brute-force.ts';
+import { parseEvent } from './history-file.ts';
 import { checkKey, type KeyReport } from './key-check.ts';
 import { SEARCH_LIMITS } from './search.ts';
 
@@ -282,5 +284,16 @@ describe('checkKey', () => {
     const short = checkKey(events, { ...limits, stepsMax: 2 });
     expect(short).toMatchObject({ result: 'unknown', unknown: 'undecided after 3 steps' });
     expect(checkKey(events, limits).result).toBe('ok');
+  });
+});
+
+describe('a history of the simulation (seed 69935) with many conditions and writes that were never answered', () => {
+  it('is decided in about as many steps as it has operations', () => {
+    const path = new URL('../../test/support/recorded/conditions-and-open-writes.jsonl', import.meta.url);
+    const lines = readFileSync(path, 'utf8').trim().split('\n');
+    const events = lines.map((line, at) => parseEvent(line, at + 1)!);
+    const { result, steps } = check(events);
+    expect(result).toBe('ok');
+    expect(steps).toBeLessThan(4 * events.length);
   });
 });

@@ -14,6 +14,8 @@
  *                 show it. If there are none, the completion is as good without it: the next write does not look at the
  *                 state, and versions only get more room. That contradicts the choice. Nor does the read fit the state
  *                 already: it would leave the same state without the open write.
+ *   no idle opens  An open write that does not look at the state is never right before another write that does not: a completion
+ *                 with the fewest open writes would do without it, and versions only get more room.
  *   needs, ceilings, classes   see plan.ts.
  *
  * INVARIANT: `illegal` only after every completion was ruled out; running out of steps or time is `unknown`.
@@ -65,6 +67,10 @@ interface Frame {
   taken: number;
 }
 
+function isBlind({ kind, condition, refused }: TimedAction): number {
+  return (kind === 'put' || kind === 'delete') && condition === null && !refused ? 1 : 0;
+}
+
 class Search {
   private readonly plan: Plan;
   private readonly limits: SearchLimits;
@@ -77,6 +83,9 @@ class Search {
   private base = 0;
   /** Members of each class that are linearized, always the first ones; and the classes with any, in order of use. */
   private readonly used: Int32Array;
+  /** By number, and by class: writes that do not look at the state. */
+  private readonly blind: Uint8Array;
+  private readonly blindClass: Uint8Array;
   private readonly usedClasses: number[] = [];
   /** No rank below has actions left. */
   private lowestRank = 0;
@@ -99,6 +108,8 @@ class Search {
     this.count = plan.actions.length;
     this.linearized = new Uint8Array(this.count);
     this.used = new Int32Array(plan.classes.length);
+    this.blind = Uint8Array.from(plan.actions, isBlind);
+    this.blindClass = Uint8Array.from(plan.classes, ({ action }) => isBlind(action));
   }
 
   run(): SearchResult {
@@ -170,6 +181,7 @@ class Search {
     const choices: number[] = [];
     const states: State[] = [];
     const shown: number[] = [];
+    const idle = this.isIdle;
     let node = next[head]!;
     for (; node < this.count; node = next[node]!) {
       const action = actions[node]!;
@@ -181,7 +193,7 @@ class Search {
         const found = lazy && after === null ? classOfFace[this.plan.demands[node]!]! : -1;
         if (found >= 0 && !shown.includes(found)) shown.push(found);
       }
-      if (after === null || !this.mayFollow(state, after, node)) continue;
+      if (after === null || (idle && this.blind[node] === 1) || !this.mayFollow(state, after, node)) continue;
       choices.push(node);
       states.push(after);
     }
@@ -193,6 +205,7 @@ class Search {
       const { action, members, gives } = classes[index]!;
       const used = this.used[index]!;
       if (used === members.length || this.callOf(index, used) > firstEnd) continue;
+      if (idle && this.blindClass[index] === 1) continue;
       const after = step(state, action);
       if (after === null || !this.keepsNeeds(state, after, -1, gives) || this.isAboveCeiling(after, -1))
         continue;
@@ -204,6 +217,12 @@ class Search {
 
   private frame(state: State, choices: number[], states: State[], forced: boolean): Frame {
     return { state, choices, states, forced, at: 0, key: null, taken: 0 };
+  }
+
+  /** The last choice was an open write that does not look at the state: what follows has to. */
+  private get isIdle(): boolean {
+    const last = this.path.at(-1)?.taken ?? 0;
+    return this.prune && last < 0 && this.blindClass[-1 - last] === 1;
   }
 
   private callOf(index: number, used: number): number {
@@ -316,7 +335,7 @@ class Search {
       content = this.contents.size;
       this.contents.set(state.content, content);
     }
-    return `${this.base}:${bits}|${open.join()}|${content},${state.exact ? '=' : ''}${state.low}`;
+    return `${this.base}:${bits}|${open.join()}|${content},${state.exact ? '=' : ''}${state.low}${this.isIdle ? '!' : ''}`;
   }
 
   private positionsOf(choices: readonly number[]): number[] {
