@@ -29,7 +29,7 @@ export function putRequest(sequence: number): Request {
     ack: 'ACK_QUORUM',
     traceParent: '',
     operation: 'put',
-    put: { value: VALUE, codec: 1 },
+    put: { value: VALUE, codec: 1, ttlMs: 0 },
   };
 }
 

@@ -66,7 +66,7 @@ function executeRead(event: HistoryEvent, at: Configuration): Configuration | nu
 }
 
 function executeRefused(event: HistoryEvent, at: Configuration): Configuration | null {
-  const { ifAbsent, ifExists, ifVersion } = event.condition!;
+  const { ifAbsent, ifExists, ifVersion } = event.condition ?? { ifExists: true as const };
   const version = event.output!.version!;
   if (at.held === null) return version === 0 && !ifAbsent ? at : null;
   if (version === 0 || ifExists || ifVersion === version) return null;
@@ -91,12 +91,17 @@ function execute(event: HistoryEvent, at: Configuration): Configuration | null {
   if (event.output?.applied === false) return executeRefused(event, at);
   const version = mayBeMissing(event) ? null : (event.output!.version ?? null);
   if (event.op === 'increment') return executeIncrement(event, at, version);
+  if (event.op === 'expire') {
+    const ends = at.held !== null && (event.input === undefined || toJson(event.input) === at.held.text);
+    return ends ? written(at, null, null) : null;
+  }
   let before = at;
   const { condition } = event;
   if (condition !== undefined) {
     if ((condition.ifAbsent === true) !== (at.held === null)) return null;
     before = told(at, condition.ifVersion);
   }
+  if (event.op === 'touch') return at.held === null ? null : written(before, at.held, version);
   const held = event.op === 'put' ? { text: toJson(event.input), counter: false } : null;
   return written(before, held, version);
 }

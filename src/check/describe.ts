@@ -11,8 +11,9 @@ export function shorten(text: string, length = VALUE_LENGTH_MAX): string {
 
 /** Returns what was asked: `put "a" if version 3`. */
 export function describeCall(event: HistoryEvent): string {
-  const { op, input, condition } = event;
-  const value = input === undefined ? '' : ` ${shorten(toJson(input))}`;
+  const { op, input, condition, ttlMs } = event;
+  const living = ttlMs === undefined ? '' : ` for ${ttlMs} ms`;
+  const value = `${input === undefined ? '' : ` ${shorten(toJson(input))}`}${living}`;
   if (condition === undefined) return `${op}${value}`;
   if (condition.ifVersion !== undefined) return `${op}${value} if version ${condition.ifVersion}`;
   return `${op}${value} if ${condition.ifAbsent ? 'absent' : 'there'}`;

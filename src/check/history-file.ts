@@ -8,7 +8,9 @@ import type { HistoryCondition, HistoryEvent, HistoryOutput } from '../common/hi
 
 type Fields = Readonly<Record<string, unknown>>;
 
-const OPERATIONS: readonly unknown[] = ['get', 'put', 'delete', 'increment'];
+const OPERATIONS: readonly unknown[] = ['get', 'put', 'delete', 'increment', 'touch', 'expire'];
+/** They may have a condition. */
+const CONDITIONAL: readonly unknown[] = ['put', 'delete', 'touch'];
 const RESULTS: readonly unknown[] = ['ok', 'applied', 'not_applied', 'unknown'];
 const LEVELS: readonly unknown[] = ['linearizable', 'quorum', 'session', 'stale'];
 const ACKS: readonly unknown[] = ['leader', 'quorum', 'all'];
@@ -45,7 +47,8 @@ function checkCondition(condition: unknown): asserts condition is HistoryConditi
 function checkWriteAnswer(event: Fields, output: Fields): void {
   must(output.applied === undefined || typeof output.applied === 'boolean', 'applied is no boolean');
   const refused = output.applied === false;
-  must(!refused || event.condition !== undefined, 'applied is false without a condition');
+  const conditional = event.condition !== undefined || event.op === 'touch';
+  must(!refused || conditional, 'applied is false without a condition');
   must(
     !refused || isVersion(output.version, 0),
     'a condition that failed tells the version there, 0 for none',
@@ -94,9 +97,12 @@ function checkEvent(event: unknown): HistoryEvent {
     'the input of an increment is no safe integer',
   );
   if (event.condition !== undefined) {
-    must(event.op === 'put' || event.op === 'delete', `${event.op} has no condition`);
+    must(CONDITIONAL.includes(event.op), `${event.op} has no condition`);
     checkCondition(event.condition);
+    must(event.op !== 'touch' || !event.condition.ifAbsent, 'what is absent has no time to live');
   }
+  must(event.ttlMs === undefined || isVersion(event.ttlMs, 1), 'ttlMs is no whole number from 1');
+  must(event.op !== 'expire' || !event.output, 'an expire has no output');
   oneOf(event, 'level', LEVELS);
   oneOf(event, 'ack', ACKS);
   checkTimes(event);

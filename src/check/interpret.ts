@@ -5,7 +5,7 @@
  * promises is let go: a write that was told `not_applied` has no effect, so a read that shows it is illegal.
  */
 import { assert } from '../common/errors.ts';
-import type { HistoryCondition, HistoryEvent } from '../common/history.ts';
+import type { HistoryEvent } from '../common/history.ts';
 import { toJson } from '../common/text.ts';
 import type { Action, Condition } from './model.ts';
 
@@ -24,8 +24,9 @@ export interface Judged {
   readonly action: TimedAction;
 }
 
-function conditionOf(condition: HistoryCondition | undefined): Condition | null {
-  if (condition === undefined) return null;
+function conditionOf({ condition, op }: HistoryEvent): Condition | null {
+  // Of an absent key there is nothing that could get another time, or end.
+  if (condition === undefined) return op === 'touch' || op === 'expire' ? { kind: 'exists' } : null;
   if (condition.ifVersion !== undefined) return { kind: 'version', version: condition.ifVersion };
   return { kind: condition.ifAbsent ? 'absent' : 'exists' };
 }
@@ -53,9 +54,9 @@ export function interpret(event: HistoryEvent): TimedAction | null {
   if (output?.result === 'not_applied') return null;
   const asked = {
     kind: op,
-    text: op === 'put' ? toJson(event.input) : null,
+    text: op === 'put' || (op === 'expire' && event.input !== undefined) ? toJson(event.input) : null,
     delta: op === 'increment' ? (event.input as number) : 0,
-    condition: conditionOf(event.condition),
+    condition: conditionOf(event),
     call,
   };
   // A `leader` acknowledgement is an unknown outcome (G2). Its version is not demanded either: if the entry is lost, a late
@@ -68,4 +69,20 @@ export function interpret(event: HistoryEvent): TimedAction | null {
   const sum = op === 'increment' && output.value !== undefined ? (output.value as number) : null;
   const refused = output.applied === false;
   return { ...asked, sum, refused, version: output.version ?? null, end: event.return, open };
+}
+
+/** Name of the client of an expiry. */
+const EXPIRY_CLIENT = 'expiry';
+
+/**
+ * Returns the end of the value that a write may have given a time to live, as an event of its own, or null. It may come at any
+ * time after that, by the caller's clock, or never: nobody is told.
+ */
+export function expiryOf(event: HistoryEvent): HistoryEvent | null {
+  const { op, ttlMs, output, keyspace, key, input, call } = event;
+  if (ttlMs === undefined || op === 'get' || op === 'delete' || op === 'expire') return null;
+  if (output?.result === 'not_applied' || output?.applied === false) return null;
+  const what = op === 'put' ? { input } : {};
+  const open = { return: null, output: null };
+  return { client: EXPIRY_CLIENT, keyspace, key, op: 'expire', ...what, call: call + ttlMs * 1_000, ...open };
 }

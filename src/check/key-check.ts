@@ -7,7 +7,7 @@ import { assert } from '../common/errors.ts';
 import type { HistoryEvent } from '../common/history.ts';
 import { toJson } from '../common/text.ts';
 import { describeCall } from './describe.ts';
-import { interpret, type Judged } from './interpret.ts';
+import { expiryOf, interpret, type Judged } from './interpret.ts';
 import { minimize } from './minimize.ts';
 import { type SearchLimits, search, searchInFull } from './search.ts';
 
@@ -112,7 +112,8 @@ export function checkKey(events: readonly HistoryEvent[], limits: KeyLimits): Ke
   if (start >= deadline) {
     return { ...about, result: 'unknown', steps: 0, elapsedMs: 0, unknown: 'the time ran out before it' };
   }
-  const history = events
+  const expiries = events.map(expiryOf).filter((expiry) => expiry !== null);
+  const history = [...events, ...expiries]
     .map((event) => ({ event, action: interpret(event) }))
     .filter((one): one is Judged => one.action !== null);
   const until = (time: number, steps: number) => ({

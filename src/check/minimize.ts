@@ -72,7 +72,7 @@ function shortestPrefix(history: History, limits: SearchLimits): History {
 
 /** Returns what an operation becomes as a base: a write, or nothing for absence; null if its answer tells no state. */
 function baseOf({ event, action }: Judged, counters: boolean, puts: boolean): History | null {
-  if (action.refused || (counters && puts)) return null;
+  if (action.refused || action.kind === 'touch' || (counters && puts)) return null;
   // Absent is how a history begins. A delete instead would claim a version, and there may have been no write at all.
   if (action.kind === 'get' && action.text === null) return [];
   const { call, return: end, keyspace, key } = event;
@@ -125,7 +125,7 @@ function mayDrop(history: ReadonlySet<Judged>, { action, event }: Judged): boole
   for (const { action: other } of history) {
     if (other === action) continue;
     if (other.condition !== null) return false;
-    if (other.kind === 'increment' && action.kind === 'delete') return false;
+    if (other.kind === 'increment' && (action.kind === 'delete' || action.kind === 'expire')) return false;
   }
   return true;
 }
@@ -137,7 +137,7 @@ export function without(history: History, part: History): History {
   for (const one of part) {
     if (isRead(one.action)) left.delete(one);
     else if (one.action.kind === 'put') texts.add(one.action.text);
-    else if (one.action.kind === 'delete') texts.add(null);
+    else if (one.action.kind === 'delete' || one.action.kind === 'expire') texts.add(null);
   }
   for (const one of history) {
     if (one.action.kind === 'get' && texts.has(one.action.text)) left.delete(one);

@@ -30,8 +30,8 @@ export type Condition =
 
 /** What an operation asks and, as far as it is known, was told. */
 export interface Action {
-  readonly kind: 'get' | 'put' | 'delete' | 'increment';
-  /** JSON text of the value put or shown; null: nothing was shown, or it is neither put nor get. */
+  readonly kind: 'get' | 'put' | 'delete' | 'increment' | 'touch' | 'expire';
+  /** JSON text of the value put, shown or expired; null: nothing was shown, any value expires, or it is another kind. */
   readonly text: string | null;
   /** Of increments, else 0. */
   readonly delta: number;
@@ -100,5 +100,16 @@ export function step(state: State, action: Action): State | null {
   if (action.kind === 'increment') return increment(state, action);
   if (action.refused) return refuse(state, action.condition!, action.version!);
   const held = hold(state, action.condition);
-  return held === null ? null : write(held, action.kind === 'put' ? action.text : null, action.version);
+  if (held === null) return null;
+  switch (action.kind) {
+    case 'put':
+      return write(held, action.text, action.version);
+    case 'touch':
+      return held.content === null ? null : write(held, held.content, action.version);
+    case 'expire':
+      if (action.text !== null && faceOf(held.content) !== action.text) return null;
+      return write(held, null, null);
+    case 'delete':
+      return write(held, null, action.version);
+  }
 }

@@ -99,10 +99,12 @@ function classify(open: readonly { action: TimedAction; position: number }[]) {
 type Nature = 'register' | 'monotone' | 'mixed';
 
 function natureOf(all: readonly TimedAction[]): Nature {
+  // A touch writes the face that was there: then a read that shows it may mean either write.
+  if (all.some(({ kind }) => kind === 'touch')) return 'mixed';
   const increments = all.filter(({ kind }) => kind === 'increment');
   if (increments.length === 0) return 'register';
   const sign = Math.sign(increments[0]!.delta);
-  const others = all.some(({ kind }) => kind === 'put' || kind === 'delete');
+  const others = all.some(({ kind }) => kind === 'put' || kind === 'delete' || kind === 'expire');
   if (others || sign === 0 || increments.some(({ delta }) => Math.sign(delta) !== sign)) return 'mixed';
   return 'monotone';
 }
@@ -120,7 +122,7 @@ function demandOf(action: TimedAction, nature: Nature): string | null | undefine
 }
 
 function givenBy(action: TimedAction): string | null | undefined {
-  if (action.refused || action.kind === 'get' || action.kind === 'increment') return undefined;
+  if (action.refused || ['get', 'increment', 'touch'].includes(action.kind)) return undefined;
   return action.kind === 'put' ? action.text : null;
 }
 

@@ -26,6 +26,9 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
   'register with all versions': { ...SMALL, versions: 1, kinds: ['get', 'put', 'put', 'delete'] },
   'distinct values': { ...SMALL, distinct: true, unknown: 0.4, kinds: ['get', 'get', 'put'] },
   conditions: { ...SMALL, conditions: 0.6, kinds: ['get', 'put', 'put', 'delete'] },
+  'values that expire': { ...SMALL, kinds: ['get', 'get', 'put', 'put', 'delete', 'expire'] },
+  'times to live': { ...SMALL, versions: 0.8, kinds: ['get', 'get', 'put', 'touch', 'expire'] },
+  'counters that expire': { ...SMALL, kinds: ['get', 'increment', 'increment', 'touch', 'expire'] },
   counter: { ...SMALL, kinds: ['get', 'increment', 'increment'] },
   'counter and register': {
     ...SMALL,

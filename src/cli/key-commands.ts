@@ -4,7 +4,7 @@
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Ack, ConditionalOptions, Keyspace, Receipt, RingkeepClient } from '../client/index.ts';
-import { VALUE_BYTES_CEILING } from '../common/limits.ts';
+import { TTL_MS_MAX, VALUE_BYTES_CEILING } from '../common/limits.ts';
 import { isInt64, toJson } from '../common/text.ts';
 import { type ClusterOptions, withClient, withCluster, withKeyspace } from './common-options.ts';
 import { EXIT, note, print, printJson, write } from './output.ts';
@@ -27,11 +27,15 @@ interface IncrementFlags extends KeyFlags {
 }
 
 interface PutFlags extends WriteFlags {
+  readonly ttl?: number;
   readonly codec?: InputCodec;
 }
 
 /** The operations that the default keyspace and named ones share. */
-export type KeyOperations = Pick<Keyspace, 'getEntry' | 'delete' | 'putEncoded' | 'increment'>;
+export type KeyOperations = Pick<
+  Keyspace,
+  'getEntry' | 'delete' | 'putEncoded' | 'increment' | 'expire' | 'persist'
+>;
 
 /** Returns a keyspace's operations; the empty name is the default keyspace. */
 export function operationsOn(client: RingkeepClient, keyspace: string): KeyOperations {
@@ -56,19 +60,37 @@ async function readInput(): Promise<Uint8Array> {
   return Buffer.concat(chunks);
 }
 
+const VERSION_TEXT = 'only if it holds the value of this version, as `get --json` tells it';
+
 /** Adds the options of a condition. */
 function withConditions(command: Command): Command {
-  const version = 'only if it holds the value of this version, as `get --json` tells it';
   return command
     .addOption(new Option('--if-absent', 'only if the key is absent').conflicts(['ifExists', 'ifVersion']))
     .addOption(new Option('--if-exists', 'only if the key has a value').conflicts(['ifVersion']))
-    .addOption(new Option('--if-version <version>', version).argParser(parseVersion));
+    .addOption(new Option('--if-version <version>', VERSION_TEXT).argParser(parseVersion));
 }
 
 function parseVersion(text: string): number {
   const version = Number(text);
   if (/^[1-9]\d*$/.test(text) && Number.isSafeInteger(version)) return version;
   throw new InvalidArgumentError('A version is a whole number from 1.');
+}
+
+const UNITS_MS: Readonly<Record<string, number>> = {
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+};
+
+function parseTtl(text: string): number {
+  const [, digits, unit = ''] = /^(\d{1,15})(ms|s|m|h|d)$/.exec(text) ?? [];
+  const ms = Number(digits) * (UNITS_MS[unit] ?? Number.NaN);
+  if (ms >= 1 && ms <= TTL_MS_MAX) return ms;
+  throw new InvalidArgumentError(
+    'A time to live is a number with its unit, as in 500ms, 30s, 15m, 2h or 7d.',
+  );
 }
 
 function parseDelta(text: string): bigint {
@@ -90,7 +112,7 @@ function writeOptions({ ack, ifAbsent, ifExists, ifVersion }: WriteFlags): Condi
 async function showReceipt(
   key: string,
   receipt: Receipt,
-  verb: 'wrote' | 'deleted',
+  verb: 'wrote' | 'deleted' | 'changed',
   json: boolean,
 ): Promise<number> {
   const { applied, version, durability } = receipt;
@@ -110,7 +132,9 @@ function durable(level: Receipt['durability']): string {
 async function put(key: string, value: EncodedValue, flags: PutFlags): Promise<number> {
   return withClient(flags, async (client) => {
     const operations = operationsOn(client, flags.keyspace);
-    const receipt = await operations.putEncoded(key, value.bytes, value.codec, writeOptions(flags));
+    const living = flags.ttl === undefined ? {} : { ttlMs: flags.ttl };
+    const options = { ...writeOptions(flags), ...living };
+    const receipt = await operations.putEncoded(key, value.bytes, value.codec, options);
     return showReceipt(key, receipt, 'wrote', flags.json);
   });
 }
@@ -123,14 +147,48 @@ async function get(key: string, flags: KeyFlags): Promise<number> {
       else note(`${key} is absent`);
       return EXIT.FAILED;
     }
-    const { value, version, epoch, partition } = entry;
-    const where = `"version":${version},"epoch":${epoch},"partition":${partition}`;
+    const { value, version, epoch, partition, expiresAt } = entry;
+    const expiry = expiresAt === null ? '' : `,"expiresAt":${expiresAt}`;
+    const where = `"version":${version},"epoch":${epoch},"partition":${partition}${expiry}`;
     if (flags.json)
       await print(`{"key":${JSON.stringify(key)},"found":true,"value":${toJson(value)},${where}}`);
     else if (value instanceof Uint8Array) await write(value);
     else await print(typeof value === 'string' ? value : toJson(value));
     return EXIT.OK;
   });
+}
+
+function addLivingCommands(program: Command, done: (status: number) => void): void {
+  const touch = async (key: string, flags: WriteFlags, ttlMs: number | null): Promise<void> => {
+    const status = await withClient(flags, async (client) => {
+      const operations = operationsOn(client, flags.keyspace);
+      const { ifVersion } = flags;
+      const options = { ack: flags.ack, ...(ifVersion === undefined ? {} : { ifVersion }) };
+      const receipt = await (ttlMs === null
+        ? operations.persist(key, options)
+        : operations.expire(key, ttlMs, options));
+      return showReceipt(key, receipt, 'changed', flags.json);
+    });
+    done(status);
+  };
+  const version = new Option('--if-version <version>', VERSION_TEXT).argParser(parseVersion);
+  const expireCommand = program.command('expire').description('let what a key holds go after a time');
+  withKeyspace(withCluster(expireCommand))
+    .argument('<key>')
+    .argument('<time>', 'as in 500ms, 30s, 15m, 2h or 7d', parseTtl)
+    .addOption(version)
+    .addOption(ackOption())
+    .addHelpText('after', '\nExample:\n  ringkeep expire session:1 30m\n')
+    .action((key: string, ttlMs: number, flags: WriteFlags) => touch(key, flags, ttlMs));
+  const persistCommand = program
+    .command('persist')
+    .description('let what a key holds stay, whatever time it had');
+  withKeyspace(withCluster(persistCommand))
+    .argument('<key>')
+    .addOption(version)
+    .addOption(ackOption())
+    .addHelpText('after', '\nExample:\n  ringkeep persist session:1\n')
+    .action((key: string, flags: WriteFlags) => touch(key, flags, null));
 }
 
 /** Adds the commands `put`, `get` and `del`. `done` is told the exit status. */
@@ -144,6 +202,7 @@ export function addKeyCommands(program: Command, done: (status: number) => void)
       'msgpack, json, string or bytes (default: json if the value is JSON, else string, else bytes)',
       parseCodec,
     )
+    .addOption(new Option('--ttl <time>', 'let it go after a time, as in 30s, 15m or 7d').argParser(parseTtl))
     .addOption(ackOption())
     .addHelpText(
       'after',
@@ -180,6 +239,7 @@ export function addKeyCommands(program: Command, done: (status: number) => void)
       done(EXIT.OK);
     });
 
+  addLivingCommands(program, done);
   const deleteCommand = program.command('del').alias('delete').description('delete a key');
   withConditions(withKeyspace(withCluster(deleteCommand)))
     .argument('<key>')

@@ -31,6 +31,7 @@ describe('client', () => {
       version: 1,
       epoch: 1,
       partition: receipt.partition,
+      expiresAt: null,
     });
     await db.delete('user:1');
     expect(await db.get('user:1')).toBeUndefined();

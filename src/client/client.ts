@@ -20,12 +20,14 @@ import {
   checkKeyspaceName,
   checkNames,
   checkTimeout,
+  type IncrementOptions,
   KEYSPACE_NAMES,
   type KeyspaceOptions,
+  type PutOptions,
   type ReadOptions,
   type ResolvedOptions,
   resolveOptions,
-  type WriteOptions,
+  type TouchOptions,
 } from './options.ts';
 import { RoutedRoutes } from './routed.ts';
 import { type ScanOptions, scanPages } from './scan.ts';
@@ -76,7 +78,7 @@ export class RingkeepClient {
   }
 
   /** Writes a value in the default keyspace; see `Keyspace.put`. */
-  put(key: Key, value: unknown, options?: ConditionalOptions): Promise<Receipt> {
+  put(key: Key, value: unknown, options?: PutOptions): Promise<Receipt> {
     return this.#default.put(key, value, options);
   }
 
@@ -99,9 +101,19 @@ export class RingkeepClient {
   update<T = unknown>(
     key: Key,
     compute: (current: T | undefined) => T | undefined | Promise<T | undefined>,
-    options?: WriteOptions,
+    options?: IncrementOptions,
   ): Promise<UpdateResult<T>> {
     return (this.#default as Keyspace<T>).update(key, compute, options);
+  }
+
+  /** Lets a value of the default keyspace go after a time; see `Keyspace.expire`. */
+  expire(key: Key, ttlMs: number, options?: TouchOptions): Promise<Receipt> {
+    return this.#default.expire(key, ttlMs, options);
+  }
+
+  /** Lets a value of the default keyspace stay; see `Keyspace.persist`. */
+  persist(key: Key, options?: TouchOptions): Promise<Receipt> {
+    return this.#default.persist(key, options);
   }
 
   /** Reads many keys of the default keyspace; see `Keyspace.getMany`. */
@@ -110,12 +122,12 @@ export class RingkeepClient {
   }
 
   /** Writes many entries of the default keyspace, with a result for each; see `Keyspace.putMany`. */
-  putMany(entries: Iterable<readonly [Key, unknown]>, options?: WriteOptions): Promise<PutResult[]> {
+  putMany(entries: Iterable<readonly [Key, unknown]>, options?: IncrementOptions): Promise<PutResult[]> {
     return this.#default.putMany(entries, options);
   }
 
   /** Adds to a counter of the default keyspace; see `Keyspace.increment`. */
-  increment(key: Key, delta?: number | bigint, options?: WriteOptions): Promise<CounterReceipt> {
+  increment(key: Key, delta?: number | bigint, options?: IncrementOptions): Promise<CounterReceipt> {
     return this.#default.increment(key, delta, options);
   }
 
@@ -124,7 +136,7 @@ export class RingkeepClient {
    *
    * @internal For `ringkeep put` and `ringkeep import`.
    */
-  putEncoded(key: Key, value: Uint8Array, codec: number, options?: ConditionalOptions): Promise<Receipt> {
+  putEncoded(key: Key, value: Uint8Array, codec: number, options?: PutOptions): Promise<Receipt> {
     return this.#default.putEncoded(key, value, codec, options);
   }
 

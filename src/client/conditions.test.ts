@@ -1,8 +1,9 @@
-/** Conditions and `update` as callers see them, over the in-memory wire. */
+/** Conditions, times to live and `update` as callers see them, over the in-memory wire. */
 import { describe, expect, it } from 'vitest';
 import { clientFor, errorOf } from '../../test/support/client-fixtures.ts';
 import { ScriptedNetwork, ScriptedServer, StoreModel } from '../../test/support/client-network.ts';
 import type { HistoryEvent } from '../common/history.ts';
+import { TTL_MS_MAX } from '../common/limits.ts';
 
 function setUp() {
   const model = new StoreModel();
@@ -63,6 +64,45 @@ describe('a condition', () => {
     const early = ['CONDITION_UNSUPPORTED', 'CONDITION_UNSUPPORTED'];
     expect(errors.map(({ code }) => code)).toEqual([...invalid, ...early]);
     expect(router.requests).toEqual([]);
+  });
+});
+
+describe('a time to live', () => {
+  it('goes with the write that gives it, and is refused where it makes no sense', async () => {
+    const { db, router, events } = setUp();
+    await db.put('k', 1, { ttlMs: 1_500 });
+    await db.increment('n', 1, { ttlMs: 60_000 });
+    expect(await db.expire('k', 30_000, { ifExists: true })).toMatchObject({ applied: true });
+    expect(await db.persist('k')).toMatchObject({ applied: true });
+    expect(await db.persist('absent')).toMatchObject({ applied: false, version: 0 });
+    await db.update('k', () => 2, { ttlMs: 5 });
+    await db.putMany([['k', 3]], { ttlMs: 6 });
+    const sent = router.requests.filter(
+      ({ operation, sessionTime }) => operation !== 'get' && sessionTime > 0,
+    );
+    expect(sent.map(({ put, increment, touch }) => (put ?? increment ?? touch)!.ttlMs)).toEqual([
+      ...[1_500, 60_000, 30_000, 0, 0, 5, 6],
+    ]);
+    expect(events.filter(({ op }) => op !== 'get').map(({ op, ttlMs }) => [op, ttlMs])).toEqual([
+      ['put', 1_500],
+      ['increment', 60_000],
+      ['touch', 30_000],
+      ['touch', undefined],
+      ['touch', undefined],
+      ['put', 5],
+      ['put', 6],
+    ]);
+    const errors = await Promise.all([
+      errorOf(db.put('k', 1, { ttlMs: 0 })),
+      errorOf(db.put('k', 1, { ttlMs: 1.5 })),
+      errorOf(db.expire('k', TTL_MS_MAX + 1)),
+      errorOf(db.expire('k', 1, { ifAbsent: true } as never)),
+      errorOf(db.delete('k', { ttlMs: 1 } as never)),
+      errorOf(db.get('k', { ttlMs: 1 } as never)),
+    ]);
+    expect(errors.map(({ code }) => code)).toEqual(Array.from({ length: 6 }, () => 'INVALID_ARGUMENT'));
+    expect((await errorOf(db.persist('k', { ack: 'leader' }))).code).toBe('CONDITION_UNSUPPORTED');
+    expect(await db.expire('k', TTL_MS_MAX)).toMatchObject({ applied: true });
   });
 });
 

@@ -70,6 +70,7 @@ export class HistoryRecorder {
 
   #add(operation: Operation, output: HistoryOutput): void {
     const { kind, keyspace, key, put, delta, ack, condition } = operation.spec;
+    const ttlMs = put?.ttlMs ?? operation.spec.ttlMs;
     if (kind === 'scan') return;
     const input =
       put !== null ? { input: readable(put) } : kind === 'increment' ? { input: Number(delta) } : {};
@@ -80,6 +81,7 @@ export class HistoryRecorder {
       op: kind,
       ...input,
       ...(condition === null ? {} : { condition: historyCondition(condition) }),
+      ...(ttlMs === 0 ? {} : { ttlMs }),
       ...(kind === 'get' ? {} : { ack: ACKS[ack] }),
       call: operation.calledAt,
       return: this.clock(),

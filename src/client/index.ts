@@ -37,8 +37,11 @@ export type {
   Ack,
   ConditionalOptions,
   ConnectOptions,
+  IncrementOptions,
   KeyspaceOptions,
+  PutOptions,
   ReadOptions,
+  TouchOptions,
   WriteOptions,
 } from './options.ts';
 export type { RetryOptions } from './retry-policy.ts';

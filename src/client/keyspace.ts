@@ -17,10 +17,16 @@ import {
   checkCondition,
   checkNames,
   checkTimeout,
+  checkTtl,
   encodeKey,
+  type IncrementOptions,
+  LIVING_NAMES,
+  PUT_NAMES,
+  type PutOptions,
   READ_NAMES,
   type ReadOptions,
-  WRITE_NAMES,
+  TOUCH_NAMES,
+  type TouchOptions,
   type WriteOptions,
 } from './options.ts';
 import { runUpdate, type UpdateResult } from './update.ts';
@@ -51,6 +57,13 @@ const CODEC_TAG_MAX = 255;
 
 const NO_OPTIONS: WriteOptions = {};
 
+const OPTION_NAMES = {
+  put: PUT_NAMES,
+  delete: CONDITIONAL_NAMES,
+  increment: LIVING_NAMES,
+  touch: TOUCH_NAMES,
+} as const;
+
 /**
  * A named part of the key space with its own codec. Keys of different keyspaces never meet: key `1` of
  * keyspace `sessions` is another one than key `s1` of keyspace `session`.
@@ -78,7 +91,8 @@ export class Keyspace<T = unknown> {
    *
    * With `ifAbsent`, `ifExists` or `ifVersion` it is written only if that holds. If it does not, the receipt says
    * `applied: false` with the version of the value that was there, 0 for none: no error. Not with `ack: 'leader'`, since
-   * that is known at commit only (CONDITION_UNSUPPORTED).
+   * that is known at commit only (CONDITION_UNSUPPORTED). With `ttlMs` the value goes after that time; without, it stays,
+   * whatever the value before it had.
    *
    * Rejects with RingkeepError. `error.outcome` tells whether the write is in effect: `not_applied`,
    * `unknown` (it may be), or `applied` (ACK_NOT_REACHED: it is, but fewer voters than asked for had it in
@@ -87,8 +101,9 @@ export class Keyspace<T = unknown> {
    * @example
    * const receipt = await db.put('user:1', { name: 'Ada' }, { ack: 'all' });
    * const { applied } = await db.put('user:1', { name: 'Eve' }, { ifAbsent: true });
+   * await db.put('session:1', { user: 1 }, { ttlMs: 30 * 60_000 });
    */
-  put(key: Key, value: T, options: ConditionalOptions = NO_OPTIONS): Promise<Receipt> {
+  put(key: Key, value: T, options: PutOptions = NO_OPTIONS): Promise<Receipt> {
     try {
       return this.#context.engine.submit(this.#put(key, value, options));
     } catch (error) {
@@ -134,7 +149,37 @@ export class Keyspace<T = unknown> {
    */
   delete(key: Key, options: ConditionalOptions = NO_OPTIONS): Promise<Receipt> {
     try {
-      return this.#context.engine.submit(this.#write('delete', 'receipt', key, options, null, 0));
+      return this.#context.engine.submit(this.#write('delete', 'receipt', key, options, {}));
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  /**
+   * Lets what a key holds go after `ttlMs` from now, whatever time it had. It gets a new version. If the key is absent, or a
+   * condition does not hold, the receipt says `applied: false`. Not with `ack: 'leader'` (CONDITION_UNSUPPORTED).
+   *
+   * @example
+   * await db.expire('session:1', 30 * 60_000);
+   */
+  expire(key: Key, ttlMs: number, options: TouchOptions = NO_OPTIONS): Promise<Receipt> {
+    try {
+      const living = { ttlMs: checkTtl(ttlMs) };
+      return this.#context.engine.submit(this.#write('touch', 'receipt', key, options, living));
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  /**
+   * Lets what a key holds stay, whatever time it had. Otherwise as `expire`.
+   *
+   * @example
+   * await db.persist('session:1');
+   */
+  persist(key: Key, options: TouchOptions = NO_OPTIONS): Promise<Receipt> {
+    try {
+      return this.#context.engine.submit(this.#write('touch', 'receipt', key, options, {}));
     } catch (error) {
       return refused(error);
     }
@@ -142,7 +187,7 @@ export class Keyspace<T = unknown> {
 
   /**
    * Changes a value that depends on what is there: calls `compute` with the current value (`undefined` if absent), and writes
-   * what it returns, unless another write has come between; then it is called again with the newer value. So it must have
+   * what it returns (with `ttlMs`, if that is given), unless another write has come between; then it is called again with the newer value. So it must have
    * no effects of its own. If it returns `undefined`, nothing is written.
    *
    * Rejects with what `compute` throws, or with RingkeepError: as `put`, and DEADLINE_EXCEEDED (`not_applied`) when
@@ -154,9 +199,10 @@ export class Keyspace<T = unknown> {
   async update(
     key: Key,
     compute: (current: T | undefined) => T | undefined | Promise<T | undefined>,
-    options: WriteOptions = NO_OPTIONS,
+    options: IncrementOptions = NO_OPTIONS,
   ): Promise<UpdateResult<T>> {
-    checkNames('update', options, WRITE_NAMES);
+    checkNames('update', options, LIVING_NAMES);
+    checkTtl(options.ttlMs);
     if (typeof compute !== 'function') {
       throw new RingkeepError('INVALID_ARGUMENT', 'update takes a function that computes the value');
     }
@@ -192,10 +238,10 @@ export class Keyspace<T = unknown> {
    */
   async putMany(
     entries: Iterable<readonly [Key, T]>,
-    options: WriteOptions = NO_OPTIONS,
+    options: IncrementOptions = NO_OPTIONS,
   ): Promise<PutResult[]> {
     const list = [...entries];
-    const fixed = this.#fixedTime('putMany', options, WRITE_NAMES);
+    const fixed = this.#fixedTime('putMany', options, LIVING_NAMES);
     const results = new Array<PutResult>(list.length);
     await inTurn(list.length, async (index) => {
       const [key, value] = list[index]!;
@@ -212,7 +258,7 @@ export class Keyspace<T = unknown> {
   /**
    * Adds `delta`, which may be negative, to a counter of 64 bits, which starts at 0, and resolves with its value after.
    * Takes effect at most once, whatever had to be retried. `get` reads a counter as a number, or beyond the exact ones as a
-   * bigint; `delete` ends it.
+   * bigint; `delete` ends it. With `ttlMs` a counter that this call makes goes after that time.
    *
    * Rejects with NOT_A_COUNTER if the key holds a value that was put, COUNTER_OVERFLOW if the sum does not fit (both
    * `not_applied`), or as `put`. Not with `ack: 'leader'` (CONDITION_UNSUPPORTED).
@@ -224,12 +270,14 @@ export class Keyspace<T = unknown> {
   increment(
     key: Key,
     delta: number | bigint = 1,
-    options: WriteOptions = NO_OPTIONS,
+    options: IncrementOptions = NO_OPTIONS,
   ): Promise<CounterReceipt> {
     try {
       const fits = typeof delta === 'bigint' ? isInt64(delta) : Number.isSafeInteger(delta);
       if (!fits) throw new RingkeepError('INVALID_ARGUMENT', 'delta must be an integer of 64 bits');
-      return this.#context.engine.submit(this.#write('increment', 'counter', key, options, null, delta));
+      return this.#context.engine.submit(
+        this.#write('increment', 'counter', key, options, { delta, ttlMs: checkTtl(options.ttlMs) }),
+      );
     } catch (error) {
       return refused(error);
     }
@@ -240,12 +288,7 @@ export class Keyspace<T = unknown> {
    *
    * @internal For `ringkeep import`.
    */
-  putEncoded(
-    key: Key,
-    value: Uint8Array,
-    codec: number,
-    options: ConditionalOptions = NO_OPTIONS,
-  ): Promise<Receipt> {
+  putEncoded(key: Key, value: Uint8Array, codec: number, options: PutOptions = NO_OPTIONS): Promise<Receipt> {
     try {
       if (!Number.isInteger(codec) || codec < 1 || codec > CODEC_TAG_MAX) {
         throw new RingkeepError('INVALID_ARGUMENT', `codec tags are from 1 to ${CODEC_TAG_MAX}`);
@@ -258,12 +301,12 @@ export class Keyspace<T = unknown> {
     }
   }
 
-  #put(key: Key, value: T, options: ConditionalOptions): OperationSpec {
+  #put(key: Key, value: T, options: PutOptions): OperationSpec {
     const { codec } = this.#context;
     return this.#encoded(key, encodeValue(codec, value), CODEC_TAGS[codec], options);
   }
 
-  #encoded(key: Key, value: Uint8Array, codec: number, options: ConditionalOptions): OperationSpec {
+  #encoded(key: Key, value: Uint8Array, codec: number, options: PutOptions): OperationSpec {
     const { valueBytesMax } = this.#context.engine.cluster;
     if (value.length > valueBytesMax) {
       throw new RingkeepError(
@@ -271,25 +314,25 @@ export class Keyspace<T = unknown> {
         `the value has ${value.length} bytes; at most ${valueBytesMax}`,
       );
     }
-    return this.#write('put', 'receipt', key, options, { value, codec }, 0);
+    const put = { value, codec, ttlMs: checkTtl(options.ttlMs) };
+    return this.#write('put', 'receipt', key, options, { put });
   }
 
   #write(
-    kind: 'put' | 'delete' | 'increment',
+    kind: 'put' | 'delete' | 'increment' | 'touch',
     shape: Shape,
     key: Key,
-    options: ConditionalOptions,
-    put: PutOperation | null,
-    delta: number | bigint,
+    options: PutOptions,
+    what: { readonly put?: PutOperation; readonly delta?: number | bigint; readonly ttlMs?: number },
   ): OperationSpec {
     let condition: Condition | null = null;
     if (options !== NO_OPTIONS) {
-      checkNames(kind, options, kind === 'increment' ? WRITE_NAMES : CONDITIONAL_NAMES);
+      checkNames(kind, options, OPTION_NAMES[kind]);
       condition = checkCondition(options);
     }
     const { name } = this.#context;
     const ack = checkAck(options.ack, this.#context.ack);
-    if (condition !== null || kind === 'increment') this.#refuseEarly(ack);
+    if (condition !== null || kind === 'increment' || kind === 'touch') this.#refuseEarly(ack);
     return {
       kind,
       shape,
@@ -298,8 +341,9 @@ export class Keyspace<T = unknown> {
       deadline: this.#deadline(options),
       ack: ackName(ack),
       condition,
-      put,
-      delta,
+      put: what.put ?? null,
+      delta: what.delta ?? 0,
+      ttlMs: what.ttlMs ?? 0,
       scan: null,
       signal: checkSignal(options.signal),
     };
@@ -309,7 +353,7 @@ export class Keyspace<T = unknown> {
   #refuseEarly(ack: Ack): void {
     if (ack !== 'leader') return;
     const text =
-      'a write with a condition or a counter is acknowledged at quorum or all, when its result is known';
+      'a write that depends on what is there is acknowledged at quorum or all, when its result is known';
     throw new RingkeepError('CONDITION_UNSUPPORTED', text);
   }
 
@@ -325,6 +369,7 @@ export class Keyspace<T = unknown> {
       condition: null,
       put: null,
       delta: 0,
+      ttlMs: 0,
       scan: null,
       signal: checkSignal(options.signal),
     };
@@ -337,7 +382,7 @@ export class Keyspace<T = unknown> {
   /**
    * Checks options of a call for many and returns what gives each of its operations the time that is left.
    */
-  #fixedTime(what: string, options: WriteOptions, names: ReadonlySet<string>): () => WriteOptions {
+  #fixedTime<O extends ReadOptions>(what: string, options: O, names: ReadonlySet<string>): () => O {
     checkNames(what, options, names);
     const deadline = this.#deadline(options);
     return () => ({ ...options, timeoutMs: Math.max(1, deadline - performance.now()) });

@@ -43,6 +43,8 @@ export interface Entry<T = unknown> {
   readonly version: number;
   readonly epoch: number;
   readonly partition: number;
+  /** When it goes, in ms since 1970 by the clock of the partition's leader; null: it stays. */
+  readonly expiresAt: number | null;
 }
 
 /** What an increment returns: its receipt and the counter after it. */
@@ -96,6 +98,8 @@ export interface OperationSpec {
   readonly put: PutOperation | null;
   /** Of increments, else 0. */
   readonly delta: number | bigint;
+  /** Of increments and touches; 0: none. */
+  readonly ttlMs: number;
   readonly scan: ScanOperation | null;
   readonly signal: AbortSignal | null;
 }
@@ -142,7 +146,7 @@ export class Operation implements SessionPin {
 
   constructor(spec: OperationSpec) {
     this.spec = spec;
-    this.isWrite = spec.kind === 'put' || spec.kind === 'delete' || spec.kind === 'increment';
+    this.isWrite = spec.kind !== 'get' && spec.kind !== 'scan';
     this.bytes = spec.key.length + (spec.put === null ? 0 : spec.put.value.length);
   }
 
@@ -193,7 +197,10 @@ export function buildRequest(operation: Operation, id: number, timeLeftMs: numbe
       request.delete = {};
       break;
     case 'increment':
-      request.increment = { delta: spec.delta };
+      request.increment = { delta: spec.delta, ttlMs: spec.ttlMs };
+      break;
+    case 'touch':
+      request.touch = { ttlMs: spec.ttlMs };
       break;
     case 'scan':
       request.scan = spec.scan;
@@ -227,12 +234,13 @@ export function resultOf(operation: Operation, reply: Reply): unknown {
     case 'entry': {
       if (!reply.value) break;
       if (!reply.value.found) return undefined;
-      const { version, epoch, partition } = reply.value;
+      const { version, epoch, partition, expiresAt } = reply.value;
       const entry: Entry = {
         value: decodeValue(reply.value.codec, reply.value.value),
         version,
         epoch,
         partition,
+        expiresAt: expiresAt === 0 ? null : expiresAt,
       };
       return entry;
     }

@@ -11,6 +11,7 @@ import {
   KEYSPACE_BYTES_MAX,
   REQUEST_TIMEOUT_MS,
   REQUEST_TIMEOUT_MS_MAX,
+  TTL_MS_MAX,
 } from '../common/limits.ts';
 import { formatAddress, parseClusterUrl } from '../common/wire/address.ts';
 import type { AckName, Condition } from '../common/wire/messages.ts';
@@ -71,6 +72,21 @@ export interface ConditionalOptions extends WriteOptions {
   readonly ifVersion?: number;
 }
 
+/** Options of a put. */
+export interface PutOptions extends ConditionalOptions {
+  /** The value goes after that time, in ms: at least 1, at most ten years. Default: it stays. */
+  readonly ttlMs?: number;
+}
+
+/** Options of an increment. */
+export interface IncrementOptions extends WriteOptions {
+  /** Time to live of the counter, in ms, if this call makes it; one that is there keeps its own. */
+  readonly ttlMs?: number;
+}
+
+/** Options of a change of the time to live. */
+export type TouchOptions = Omit<ConditionalOptions, 'ifAbsent'>;
+
 /** Options of a keyspace. */
 export interface KeyspaceOptions {
   readonly codec?: CodecName;
@@ -116,13 +132,19 @@ const RETRY_NAMES: ReadonlySet<string> = new Set(Object.keys(RETRY_DEFAULTS));
 export const READ_NAMES: ReadonlySet<string> = new Set(['timeoutMs', 'signal']);
 /** Names of the options of a write. */
 export const WRITE_NAMES: ReadonlySet<string> = new Set(['timeoutMs', 'signal', 'ack']);
-/** Names of the options of a put or delete of one key. */
+/** Names of the options of a delete of one key. */
 export const CONDITIONAL_NAMES: ReadonlySet<string> = new Set([
   ...WRITE_NAMES,
   'ifAbsent',
   'ifExists',
   'ifVersion',
 ]);
+/** Names of the options of a change of the time to live. */
+export const TOUCH_NAMES: ReadonlySet<string> = new Set([...WRITE_NAMES, 'ifExists', 'ifVersion']);
+/** Names of the options of a put of one key. */
+export const PUT_NAMES: ReadonlySet<string> = new Set([...CONDITIONAL_NAMES, 'ttlMs']);
+/** Names of the options of `putMany`, `update` and `increment`. */
+export const LIVING_NAMES: ReadonlySet<string> = new Set([...WRITE_NAMES, 'ttlMs']);
 /** Names of the options of a keyspace. */
 export const KEYSPACE_NAMES: ReadonlySet<string> = new Set(['codec', 'ack']);
 
@@ -165,6 +187,13 @@ export function checkAck(ack: Ack | undefined, fallback: Ack): Ack {
   if (typeof ack !== 'string' || !Object.hasOwn(ACKS, ack))
     throw invalid('ack must be leader, quorum or all');
   return ack;
+}
+
+/** Returns a time to live in ms, 0 if there is none. */
+export function checkTtl(ttlMs: number | undefined): number {
+  if (ttlMs === undefined) return 0;
+  if (Number.isSafeInteger(ttlMs) && ttlMs >= 1 && ttlMs <= TTL_MS_MAX) return ttlMs;
+  throw invalid(`ttlMs must be a whole number of ms, from 1 to ${TTL_MS_MAX}`);
 }
 
 const IF_ABSENT: Condition = { kind: 'CONDITION_ABSENT', version: 0 };

@@ -73,6 +73,7 @@ export async function* scanPages(
       condition: null,
       put: null,
       delta: 0,
+      ttlMs: 0,
       scan: { partition, cursor, bytesMax, allKeyspaces: keyspace === undefined },
       signal: options.signal ?? null,
     });

@@ -7,7 +7,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { RingkeepError } from '../common/errors.ts';
 import type { Entry, Receipt } from './operation.ts';
-import type { ConditionalOptions, ReadOptions, WriteOptions } from './options.ts';
+import type { IncrementOptions, PutOptions, ReadOptions } from './options.ts';
 
 /** What an update came to. */
 export interface UpdateResult<T> {
@@ -22,7 +22,7 @@ export interface UpdateResult<T> {
 /** The operations that the loop is made of. */
 export interface UpdateTarget<T> {
   getEntry(key: string | Uint8Array, options: ReadOptions): Promise<Entry<T> | undefined>;
-  put(key: string | Uint8Array, value: T, options: ConditionalOptions): Promise<Receipt>;
+  put(key: string | Uint8Array, value: T, options: PutOptions): Promise<Receipt>;
 }
 
 /** Longest pause before it is tried again, in ms. Half of it on average, so that many writers do not meet again. */
@@ -37,10 +37,10 @@ export async function runUpdate<T>(
   target: UpdateTarget<T>,
   key: string | Uint8Array,
   compute: (current: T | undefined) => T | undefined | Promise<T | undefined>,
-  options: WriteOptions,
+  options: IncrementOptions,
   deadline: number,
 ): Promise<UpdateResult<T>> {
-  const { ack, signal } = options;
+  const { ack, signal, ttlMs } = options;
   const left = (): ReadOptions => {
     const timeoutMs = Math.max(1, deadline - performance.now());
     return signal === undefined ? { timeoutMs } : { timeoutMs, signal };
@@ -50,7 +50,7 @@ export async function runUpdate<T>(
     const value = await compute(entry?.value);
     if (value === undefined) return { value: entry?.value, receipt: null, calls };
     const condition = entry === undefined ? { ifAbsent: true } : { ifVersion: entry.version };
-    const level = ack === undefined ? {} : { ack };
+    const level = { ...(ack === undefined ? {} : { ack }), ...(ttlMs === undefined ? {} : { ttlMs }) };
     const receipt = await target.put(key, value, { ...left(), ...level, ...condition });
     if (receipt.applied) return { value, receipt, calls };
     const pause = pauseMs(calls);

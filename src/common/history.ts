@@ -31,8 +31,11 @@ export interface HistoryOutput {
   readonly durability?: 'leader' | 'quorum' | 'all';
 }
 
-/** Kinds of operations in a history. */
-export type HistoryOperation = 'get' | 'put' | 'delete' | 'increment';
+/**
+ * Kinds of operations in a history. `touch` gives what is there another time to live. `expire` is nobody's call: what the
+ * checker makes of a time to live, the end of a value (`input`, or any if there is none) at some time after `call`, or never.
+ */
+export type HistoryOperation = 'get' | 'put' | 'delete' | 'increment' | 'touch' | 'expire';
 
 /** One operation of a history. Times in microseconds of one monotonic clock for the whole history. */
 export interface HistoryEvent {
@@ -46,6 +49,8 @@ export interface HistoryEvent {
   /** The value of a put as a reader would get it, or the delta of an increment. */
   readonly input?: unknown;
   readonly condition?: HistoryCondition;
+  /** Writes: the time to live that they gave, ms. None: the value stays. */
+  readonly ttlMs?: number;
   /** Acknowledgement level that was asked for; writes only. */
   readonly ack?: 'leader' | 'quorum' | 'all';
   /** Read level; none is `linearizable`. */

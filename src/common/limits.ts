@@ -15,6 +15,16 @@ export const KEYSPACE_BYTES_MAX = 64;
 /** Value length in bytes, inclusive: default and the most that can be configured. */
 export const VALUE_BYTES_MAX = 1024 * 1024;
 export const VALUE_BYTES_CEILING = 8 * 1024 * 1024;
+/** Time to live of a value, ms, inclusive: up to ten years of 365 days. */
+export const TTL_MS_MAX = 10 * 365 * 24 * 3_600_000;
+/**
+ * Values that one log entry ends, and bytes of their keys: their versions are read before it is decided, so more of them would hold
+ * up what is behind it. A partition ends one such entry per tick at most.
+ */
+export const EXPIRY_KEYS_MAX = 128;
+/** A leader looks for what is due that often, ms, while there is little of it. */
+export const EXPIRY_INTERVAL_MS = 100;
+export const EXPIRY_BYTES_MAX = 64 * 1024;
 /** Longest gRPC message, either way: a value at the ceiling plus a batch around it. */
 export const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
 /** A sender closes a coalesced message at about this size. */

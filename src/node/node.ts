@@ -354,14 +354,10 @@ class NodeShell {
   private figures() {
     const { core } = this.engine;
     return {
-      replicas: core.replicas.byPartition.size,
-      leaders: core.leaderCount(),
-      openRequests: core.openRequests(),
+      ...core.figures(),
       walBytes: this.opened.wal.bytes(),
-      durableLsn: core.durableLsn,
       sessions: this.sessions.count,
       peers: this.peers.connected,
-      diskFull: core.diskFull,
       controllerAttached: this.controllers?.attached ?? false,
     };
   }

@@ -51,7 +51,7 @@ describe('createForward', () => {
     const request = {
       ...putRequest(1),
       key: message.subarray(0, 3),
-      put: { value: message.subarray(3), codec: 1 },
+      put: { value: message.subarray(3), codec: 1, ttlMs: 0 },
     };
     const forward = createForward(owner, request, 0, 0);
     detach(forward);

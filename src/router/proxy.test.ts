@@ -283,8 +283,8 @@ describe('bounds', () => {
 
   it('refuses what is beyond the bytes it holds', async () => {
     const { client } = await start(undefined, limitsOf(100, 3_000, 100));
-    client.session.send(put(1, 0, { put: { value: Buffer.alloc(2_000), codec: 1 } }));
-    client.session.send(put(2, 0, { put: { value: Buffer.alloc(2_000), codec: 1 } }));
+    client.session.send(put(1, 0, { put: { value: Buffer.alloc(2_000), codec: 1, ttlMs: 0 } }));
+    client.session.send(put(2, 0, { put: { value: Buffer.alloc(2_000), codec: 1, ttlMs: 0 } }));
     await refusedAfter(client, 2);
   });
 

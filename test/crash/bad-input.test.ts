@@ -68,7 +68,7 @@ class Prober {
 
   async put(key: Uint8Array, value: Uint8Array): Promise<string> {
     this.#sequence += 1;
-    const request: RawRequest = { operation: 'put', key, put: { value, codec: 4 } };
+    const request: RawRequest = { operation: 'put', key, put: { value, codec: 4, ttlMs: 0 } };
     const numbered = { ...request, sequence: this.#sequence, lowWater: this.#sequence, attempt: 1 };
     return nameOf((await openingWrite(this.#session, numbered)).reply);
   }
@@ -137,7 +137,7 @@ it('nodes that take longer values say so to routed and direct clients', async ()
 function messageOf(bytes: number, requests: readonly Request[], rest: Request): Request[] {
   const build = (length: number): Request[] => [
     ...requests,
-    { ...rest, put: { value: Buffer.alloc(length, 1), codec: 4 } },
+    { ...rest, put: { value: Buffer.alloc(length, 1), codec: 4, ttlMs: 0 } },
   ];
   const encoded = (length: number): number =>
     hotCodecs.clientMessage.serialize({ hello: null, requests: build(length), cancels: [], credits: [] })
@@ -159,14 +159,14 @@ it('a message of 16 MiB is taken, one byte more ends the stream with nothing app
       const session = new RawSession(address, Buffer.from(`${name}-${extra}`.padEnd(16, '.')));
       const keyOf = (n: number) => Buffer.from(`${name}-${extra}-${n}`);
       const opened = await openingWrite(session, {
-        ...{ operation: 'put', key: keyOf(0), put: { value: Buffer.of(1), codec: 4 } },
+        ...{ operation: 'put', key: keyOf(0), put: { value: Buffer.of(1), codec: 4, ttlMs: 0 } },
         ...{ sequence: 1, lowWater: 1, attempt: 1 },
       });
       const { sessionTime } = opened;
       const make = (n: number): Request => ({
         ...{ id: 100 + n, timeLeftMs: 30_000, keyspace: '', key: keyOf(n), clientId: new Uint8Array(0) },
         ...{ sequence: n + 1, lowWater: 1, sessionTime, attempt: 1, ack: 'ACK_QUORUM', traceParent: '' },
-        ...{ operation: 'put', put: { value: Buffer.alloc(VALUE_BYTES_MAX, 1), codec: 4 } },
+        ...{ operation: 'put', put: { value: Buffer.alloc(VALUE_BYTES_MAX, 1), codec: 4, ttlMs: 0 } },
       });
       const full = Array.from({ length: 15 }, (_, n) => make(n + 1));
       const message = messageOf(MESSAGE_BYTES_MAX + extra, full, make(16));

@@ -122,7 +122,7 @@ it('answers a request that is sent again to the next leader with its first resul
   const increment: RawRequest = {
     operation: 'increment',
     key: Buffer.from(counterKey),
-    increment: { delta: 7 },
+    increment: { delta: 7, ttlMs: 0 },
     sequence: 1,
   };
   const opened = await openingWrite(session, increment);
@@ -130,11 +130,15 @@ it('answers a request that is sent again to the next leader with its first resul
   const put: RawRequest = {
     operation: 'put',
     key: Buffer.from(valueKey),
-    put: { value: Buffer.from('first'), codec: 1 },
+    put: { value: Buffer.from('first'), codec: 1, ttlMs: 0 },
     sequence: 2,
     sessionTime,
   };
-  const overwrite: RawRequest = { ...put, sequence: 3, put: { value: Buffer.from('second'), codec: 1 } };
+  const overwrite: RawRequest = {
+    ...put,
+    sequence: 3,
+    put: { value: Buffer.from('second'), codec: 1, ttlMs: 0 },
+  };
   const sent: Sent[] = [{ request: { ...increment, sessionTime }, first: opened.reply }];
   for (const request of [put, overwrite]) sent.push({ request, first: await session.send(request) });
   session.close();

@@ -30,7 +30,7 @@ async function openSessions(address: string, partitions: readonly number[]) {
       operation: 'put',
       key: rawKey(partition),
       sequence: 1,
-      put: { value: Buffer.from('before'), codec: 1 },
+      put: { value: Buffer.from('before'), codec: 1, ttlMs: 0 },
     });
     expect(nameOf(reply)).toBe('receipt');
     times.set(partition, sessionTime);
@@ -48,7 +48,7 @@ function queue(session: RawSession, times: ReadonlyMap<number, number>): Queued[
   for (const [partition, sessionTime] of times) {
     const key = rawKey(partition);
     ACKS.forEach((ack, index) => {
-      const put = { value: Buffer.from(`queued at ${ack}`), codec: 1 };
+      const put = { value: Buffer.from(`queued at ${ack}`), codec: 1, ttlMs: 0 };
       const request = {
         operation: 'put',
         key,

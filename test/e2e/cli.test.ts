@@ -81,6 +81,26 @@ describe('put, get and del', () => {
     expect(absent).toEqual({ status: 1, stdout: '', stderr: 'k is absent\n' });
   });
 
+  it('let values go after a time, and stay', async () => {
+    ok(await cluster.run(['put', 'brief', 'x', '--ttl', '900ms']));
+    ok(await cluster.run(['put', 'kept', 'x', '--ttl', '5m']));
+    const { expiresAt } = JSON.parse(ok(await cluster.run(['get', 'kept', '--json'])));
+    expect(Math.abs(expiresAt - Date.now())).toBeLessThan(10 * 60_000);
+    expect(ok(await cluster.run(['persist', 'kept']))).toMatch(/^changed kept /);
+    await eventually('the value to go', async (missing) => {
+      const { status, stderr } = await cluster.run(['get', 'brief']);
+      return status === 1 && stderr === 'brief is absent\n' ? true : missing(stderr);
+    });
+    expect(JSON.parse(ok(await cluster.run(['get', 'kept', '--json'])))).not.toHaveProperty('expiresAt');
+    ok(await cluster.run(['expire', 'kept', '1h', '--ack', 'all']));
+    expect(JSON.parse(ok(await cluster.run(['get', 'kept', '--json']))).expiresAt).toBeGreaterThan(expiresAt);
+    expect(await cluster.run(['expire', 'brief', '1h'])).toMatchObject({
+      ...{ status: 1, stderr: 'not changed: brief is absent\n' },
+    });
+    expect((await cluster.run(['put', 'k', 'x', '--ttl', '30'])).status).toBe(2);
+    expect((await cluster.run(['expire', 'k', '0s'])).status).toBe(2);
+  });
+
   it('count, in all of 64 bits', async () => {
     expect(ok(await cluster.run(['incr', 'n']))).toBe('1\n');
     expect(ok(await cluster.run(['incr', 'n', '--by', '9223372036854775806']))).toBe('9223372036854775807\n');

@@ -63,7 +63,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a learner that has nothing becomes a voter, and previousVoters is cleared before anything is committed',
-    seed: 5,
+    seed: 13,
     breaks: '8',
     file: 'src/node/core/report.ts',
     from: `    established: leadership?.serving ?? false,
@@ -79,7 +79,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the previous voters are given up before a failover though those that follow hold nothing of the epoch',
-    seed: 220,
+    seed: 16,
     breaks: '8',
     file: 'src/router/controller/failover.ts',
     from: 'report?.durableEpoch === epoch &&',
@@ -89,7 +89,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'previousVoters is cleared before anything is committed',
-    seed: 2,
+    seed: 4,
     breaks: '8',
     file: 'src/router/controller/failover.ts',
     from: 'if (report?.ledEpoch !== record.epoch || !report.established) return false;',
@@ -221,7 +221,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a rebuild needs one replica of each set that is named',
-    seed: 4,
+    seed: 42,
     breaks: '8',
     file: 'src/router/controller/rebuild.ts',
     from: 'if (set.length === 0 || have >= quorumSize(set.length)) continue;',

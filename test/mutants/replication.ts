@@ -17,7 +17,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower does not compare the previous entry',
-    seed: 1,
+    seed: 9,
     breaks: '2',
     file: 'src/node/core/follower.ts',
     from: 'if (known !== append.prevEpoch) {',
@@ -58,7 +58,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a learner counts for the quorum',
-    seed: 1,
+    seed: 2,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: 'if (progress.votes) matches.push(progress.match);',
@@ -68,7 +68,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader outside of the voters counts itself',
-    seed: 339,
+    seed: 205,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: 'this.selfVotes = record.voters.some((voter) => voter.id === replica.meta.replica);',
@@ -200,7 +200,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a restart forgets the promise',
-    seed: 284,
+    seed: 10,
     breaks: '5',
     file: 'src/node/core/replica-set.ts',
     from: 'const { partition, meta } = recovered;',
@@ -212,7 +212,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower confirms an epoch below its promise',
-    seed: 22,
+    seed: 9,
     breaks: '5',
     file: 'src/node/core/follower.ts',
     from: 'granted: false, promiseEpoch: meta.promiseEpoch }',

@@ -4,7 +4,7 @@ import { COPIES, type Mutant, REPAIRS, RESTLESS, SPLITS } from './mutant.ts';
 export const STORAGE_MUTANTS: readonly Mutant[] = [
   {
     name: 'a group of the WAL is durable without an fsync',
-    seed: 1,
+    seed: 2,
     breaks: '5',
     file: 'src/node/wal/segment-files.ts',
     from: `      file.sync((syncError) => {
@@ -18,7 +18,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'an fsync counts for what was appended while it was under way',
-    seed: 1,
+    seed: 8,
     breaks: '5',
     file: 'src/node/wal/writer.ts',
     from: 'if (group.callerLsn !== 0) this.#listener.durable(group.callerLsn);',
@@ -28,7 +28,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the head of the WAL goes before what was written again is durable',
-    seed: 84,
+    seed: 15,
     breaks: '5',
     file: 'src/node/wal/writer.ts',
     from: 'if (cut === null || this.#durableLsn < cut.lsn) return;',
@@ -90,7 +90,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a snapshot is switched to without a sync of the store',
-    seed: 103,
+    seed: 42,
     breaks: 'G1',
     file: 'src/node/core/snapshot-receiver.ts',
     from: `    this.host.store({
@@ -143,7 +143,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a snapshot puts back the promise of when it was offered',
-    seed: 19,
+    seed: 5,
     breaks: '5',
     file: 'src/node/core/replica.ts',
     from: 'this.setMeta({ ...this.meta, generation, baseIndex: mark.index, baseEpoch: mark.epoch });',
@@ -172,7 +172,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'deduplication is lost in a snapshot',
-    seed: 14,
+    seed: 9,
     breaks: '11',
     file: 'src/node/core/snapshot-receiver.ts',
     from: '    this.sessions = sessions;',
@@ -271,7 +271,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a node answers its peers before it is admitted',
-    seed: 1,
+    seed: 13,
     breaks: '9',
     file: 'src/node/core/node-core.ts',
     from: 'if (!this.admitted) return;',
@@ -281,7 +281,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a directory does not remember the runs since the one that it knows to be admitted',
-    seed: 73,
+    seed: 91,
     breaks: '13',
     file: 'src/node/format.ts',
     from: 'runs: [...(found?.runs ?? []), newId()].slice(-RUNS_MAX),',

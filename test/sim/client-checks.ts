@@ -18,10 +18,12 @@ import type { World } from './world.ts';
 /** What a client wants done. */
 export interface Wish {
   readonly key: string;
-  readonly kind: 'get' | 'put' | 'delete' | 'increment';
+  readonly kind: 'get' | 'put' | 'delete' | 'increment' | 'touch';
   readonly ack: 'leader' | 'quorum' | 'all';
   /** Of puts and deletes; null: none. */
   readonly condition: Condition | null;
+  /** Time to live that it gives, ms; 0: none. */
+  readonly ttlMs: number;
 }
 
 /** One operation of a client, from call to return. Times are virtual ms. */
@@ -44,7 +46,7 @@ export interface Operation extends Wish {
 /** Codec tag of everything that simulated clients put. */
 export const CODEC_BYTES = 1;
 
-const INITIAL: KeyState = { index: 0, kind: 'absent', content: '' };
+const INITIAL: KeyState = { index: 0, kind: 'absent', content: '', expiresAt: 0 };
 
 /** Counts by way of ending. */
 export interface OperationCounts {
@@ -286,7 +288,7 @@ function list(states: readonly KeyState[]): string {
 }
 
 function describe(operation: Operation): string {
-  const { client, kind, key, input, ack, request, call, condition } = operation;
+  const { client, kind, key, input, ack, request, call, condition, ttlMs } = operation;
   const asked = condition === null ? input : `${input} if ${condition.kind.slice(10)} ${condition.version}`;
-  return `${client} ${kind} ${key} ${asked} ${kind === 'get' ? '' : `${ack} ${request} `}(called ${call.toFixed(0)})`;
+  return `${client} ${kind} ${key} ${asked} ${ttlMs === 0 ? '' : `ttl ${ttlMs} `}${kind === 'get' ? '' : `${ack} ${request} `}(called ${call.toFixed(0)})`;
 }

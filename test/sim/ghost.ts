@@ -6,7 +6,7 @@
  * INVARIANT: the log only grows; a request id takes effect at most once (DESIGN section 5, 11).
  */
 import { toLatin1 } from '../../src/common/bytes.ts';
-import { type Command, decodeEntry, type Entry } from '../../src/node/core/entry.ts';
+import { type Command, type DueKey, decodeEntry, type Entry } from '../../src/node/core/entry.ts';
 import type { Sessions } from '../../src/node/core/sessions.ts';
 import type { World } from './world.ts';
 
@@ -16,6 +16,8 @@ export interface KeyState {
   readonly kind: 'absent' | 'value' | 'counter';
   /** latin1 of a value's bytes, decimal digits of a counter, empty when absent. */
   readonly content: string;
+  /** Log time at which it goes; 0: it stays. */
+  readonly expiresAt: number;
 }
 
 /** A committed entry with what it did. */
@@ -32,7 +34,7 @@ export interface Refusal {
   readonly version: number;
 }
 
-const ABSENT: KeyState = { index: 0, kind: 'absent', content: '' };
+const ABSENT: KeyState = { index: 0, kind: 'absent', content: '', expiresAt: 0 };
 
 /** Names a request across partitions and clients; the ids of simulated clients are 16 hexadecimal characters. */
 export function requestName(client: string, sequence: number): string {
@@ -40,9 +42,10 @@ export function requestName(client: string, sequence: number): string {
 }
 
 function holds(command: Command, current: KeyState): boolean {
-  if (command.kind !== 'put' && command.kind !== 'delete') return true;
-  const { condition } = command;
   const isPresent = current.kind !== 'absent';
+  if (command.kind === 'touch' && !isPresent) return false;
+  if (!('condition' in command)) return true;
+  const { condition } = command;
   if (condition.kind === 'none') return true;
   if (condition.kind === 'version') return isPresent && current.index === condition.version;
   return isPresent === (condition.kind === 'exists');
@@ -128,9 +131,19 @@ export class GhostPartition {
     return [...this.keys.keys()].filter((key) => this.stateAt(key, index).kind !== 'absent');
   }
 
+  /** Whether a value is present whose time was before `clock`. */
+  hasOlder(clock: number): boolean {
+    for (const states of this.keys.values()) {
+      const { kind, expiresAt } = states.at(-1)!;
+      if (kind !== 'absent' && expiresAt > 0 && expiresAt < clock) return true;
+    }
+    return false;
+  }
+
   private perform(entry: Entry): GhostEntry['effect'] {
     const { command, requestId } = entry;
-    if (command.kind === 'expire') this.sessions.expire(command.before);
+    if (command.kind === 'expireSessions') this.sessions.expire(command.before);
+    if (command.kind === 'expireKeys') this.expire(entry, command.due);
     if (requestId === null) return 'none';
     const name = requestName(requestId.client, requestId.sequence);
     const found = this.sessions.lookup(requestId, entry.timestamp);
@@ -158,25 +171,45 @@ export class GhostPartition {
     return 'applied';
   }
 
+  private expire(entry: Entry, due: readonly DueKey[]): void {
+    for (const { key, expiresAt } of due) {
+      const name = toLatin1(key);
+      const where = `p${this.partition}/${entry.index}`;
+      this.world.check(
+        expiresAt > 0 && expiresAt <= entry.timestamp,
+        () => `${where} ends ${name} at ${entry.timestamp}, before its time ${expiresAt}`,
+      );
+      const state = this.stateAt(name, entry.index);
+      const ends = state.kind !== 'absent' && state.expiresAt === expiresAt;
+      this.world.count(ends ? 'value expired' : 'value overwritten before its time');
+      if (ends) this.push(name, { ...ABSENT, index: entry.index });
+    }
+  }
+
+  private push(key: string, state: KeyState): void {
+    const states = this.keys.get(key);
+    if (states === undefined) this.keys.set(key, [state]);
+    else states.push(state);
+  }
+
   private write(entry: Entry): void {
     const { command, index } = entry;
-    if (command.kind !== 'put' && command.kind !== 'delete' && command.kind !== 'increment') return;
+    if (!('key' in command)) return;
     const key = toLatin1(command.key);
-    let states = this.keys.get(key);
-    if (states === undefined) {
-      states = [];
-      this.keys.set(key, states);
-    }
-    if (command.kind === 'put') states.push({ index, kind: 'value', content: toLatin1(command.value) });
-    else if (command.kind === 'delete') states.push({ index, kind: 'absent', content: '' });
+    const last = this.stateAt(key, index);
+    if (command.kind === 'put') {
+      const { expiresAt } = command;
+      this.push(key, { index, kind: 'value', content: toLatin1(command.value), expiresAt });
+    } else if (command.kind === 'delete') this.push(key, { ...ABSENT, index });
+    else if (command.kind === 'touch') this.push(key, { ...last, index, expiresAt: command.expiresAt });
     else {
-      const last = states.at(-1) ?? ABSENT;
       this.world.check(
         last.kind !== 'value',
         () => `the workload increments a value at p${this.partition}/${index}`,
       );
       const sum = (last.kind === 'counter' ? BigInt(last.content) : 0n) + command.delta;
-      states.push({ index, kind: 'counter', content: String(sum) });
+      const expiresAt = last.kind === 'counter' ? last.expiresAt : command.expiresAt;
+      this.push(key, { index, kind: 'counter', content: String(sum), expiresAt });
     }
   }
 }

@@ -19,6 +19,7 @@ function operation(
     input,
     ack: 'quorum',
     condition: null,
+    ttlMs: 0,
     request: 'r',
     call,
     floor: 0,

@@ -9,8 +9,10 @@ import {
   type AppliedMark,
   decodeApplied,
   decodeValue,
+  expiryRow,
   openRow,
   storeRange,
+  TABLE_EXPIRIES,
   TABLE_META,
   TABLE_VALUES,
 } from '../../src/node/core/layout.ts';
@@ -88,7 +90,20 @@ export class RowChecks {
     this.checkMark(node, partition, mark);
     const values = parsed.filter(({ key }) => key.table === TABLE_VALUES);
     for (const { key, value } of values) this.checkValue(node, key, value, mark);
-    const expected = this.ghost(partition).present(mark.index);
+    const ghost = this.ghost(partition);
+    const expiries = new Set(
+      parsed.filter(({ key }) => key.table === TABLE_EXPIRIES).map(({ key }) => toLatin1(key.row)),
+    );
+    const expected = ghost.present(mark.index);
+    for (const name of expected) {
+      const { expiresAt } = ghost.stateAt(name, mark.index);
+      const row = expiresAt === 0 ? '' : toLatin1(expiryRow(expiresAt, Buffer.from(name, 'latin1')));
+      this.world.check(
+        row === '' || expiries.has(row),
+        () =>
+          `${node} p${partition} at ${mark.index} would never end ${JSON.stringify(name)}, due at ${expiresAt}`,
+      );
+    }
     this.world.check(values.length === expected.length, () => {
       const found = new Set(values.map(({ key }) => toLatin1(key.row)));
       const missing = expected.filter((key) => !found.has(key)).join(', ');
@@ -130,9 +145,10 @@ function describeValue(row: Uint8Array, bytes: Uint8Array): string {
   const stored = decodeValue(row, bytes);
   const content =
     stored.kind === 'counter' ? String(Buffer.from(stored.value).readBigInt64LE(0)) : toLatin1(stored.value);
-  return `${stored.kind} ${content} version ${stored.version}`;
+  return `${stored.kind} ${content} version ${stored.version} until ${stored.expiresAt}`;
 }
 
 function describeState(state: KeyState): string {
-  return state.kind === 'absent' ? 'absent' : `${state.kind} ${state.content} version ${state.index}`;
+  const { kind, content, index, expiresAt } = state;
+  return kind === 'absent' ? 'absent' : `${kind} ${content} version ${index} until ${expiresAt}`;
 }

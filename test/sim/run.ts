@@ -43,6 +43,8 @@ const FORMATION_MS = 10_000;
 /** After healing, every partition takes a write within this (DESIGN section 5, invariant 13). */
 const RECOVERY_MS = 20_000;
 /** ... and then every replica has everything within this. */
+/** How late a value may end in a cluster that is well. */
+const EXPIRY_LATE_MS = 1_000;
 const SETTLE_MS = 20_000;
 /** Routers hold nothing within this after the last operation has ended: nodes still have to answer what was given up. */
 const ROUTERS_MS = 5_000;
@@ -107,7 +109,7 @@ function requireProgress(cluster: Cluster): void {
   const done = new Set<string>();
   const start = world.now;
   const attempt = (probe: WorkloadClient, key: string, partition: number): void => {
-    probe.run({ kind: 'put', key, ack: 'quorum', condition: null }, (applied) => {
+    probe.run({ kind: 'put', key, ack: 'quorum', condition: null, ttlMs: 0 }, (applied) => {
       if (applied) done.add(`${probe.id} ${partition}`);
       else if (world.now - start < RECOVERY_MS) world.schedule(50, () => attempt(probe, key, partition));
     });
@@ -132,6 +134,7 @@ function settle(cluster: Cluster): void {
   reach(cluster, SETTLE_MS, 'all operations end', () => clients.every(({ open }) => open === 0));
   // Each request got its one last reply, and none is counted any more.
   reach(cluster, ROUTERS_MS, 'no router holds anything', () => cluster.routers.every(({ idle }) => idle));
+  reach(cluster, SETTLE_MS, 'what is due has ended', () => !isLate(cluster));
   reach(cluster, SETTLE_MS, 'every voter applies everything', () => isLevel(cluster));
   const copies = cluster.nodes.filter(({ directory }) => directory.isOldCopy).map(({ id }) => id);
   world.check(
@@ -169,6 +172,12 @@ function reach(cluster: Cluster, limitMs: number, what: string, until: () => boo
 
 function isEstablished(cluster: Cluster): boolean {
   return cluster.ghosts.every(({ partition }) => cluster.invariants.record(partition)?.established === true);
+}
+
+/** Whether a value is still there although its time has passed by every clock, and by more than what is allowed. */
+function isLate({ nodes, ghosts }: Cluster): boolean {
+  const clock = Math.min(...nodes.map(({ wallMs }) => wallMs)) - EXPIRY_LATE_MS;
+  return ghosts.some((ghost) => ghost.hasOlder(clock));
 }
 
 function isLevel(cluster: Cluster): boolean {

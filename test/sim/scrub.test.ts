@@ -34,7 +34,7 @@ function prepare(role: 'leader' | 'follower'): { cluster: Cluster; target: Targe
   const name = cluster.workload.keys[0]!;
   const client = cluster.addClient('writer', 0);
   let written = false;
-  client.run({ kind: 'put', key: name, ack: 'all', condition: null }, (applied) => {
+  client.run({ kind: 'put', key: name, ack: 'all', condition: null, ttlMs: 0 }, (applied) => {
     written = applied;
   });
   run(cluster, 20_000, () => written);

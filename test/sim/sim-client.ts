@@ -52,11 +52,16 @@ export interface WorkloadClient {
 }
 
 /** Draws the condition of a write; `version` is the one that was last shown of its key. */
-function nextCondition(world: World, version: number): Condition {
+function nextCondition(world: World, version: number, kind: Wish['kind']): Condition {
   const level = world.random.next();
-  if (level < 0.3) return { kind: 'CONDITION_ABSENT', version: 0 };
+  if (level < 0.3 && kind !== 'touch') return { kind: 'CONDITION_ABSENT', version: 0 };
   if (level < 0.5) return { kind: 'CONDITION_EXISTS', version: 0 };
   return { kind: 'CONDITION_VERSION', version: Math.max(1, version - (world.chance(0.15) ? 1 : 0)) };
+}
+
+function nextWrite(world: World): 'delete' | 'touch' | 'put' {
+  const level = world.random.next();
+  return level < 0.2 ? 'delete' : level < 0.3 ? 'touch' : 'put';
 }
 
 /** Draws what a client does next. */
@@ -64,11 +69,21 @@ export function nextOperation(world: World, workload: Workload, checks: ClientCh
   const counter = world.chance(0.25);
   const read = world.chance(0.35);
   const key = world.pick(counter ? workload.counters : workload.keys);
-  const kind = read ? 'get' : counter ? 'increment' : world.chance(0.2) ? 'delete' : 'put';
+  const kind = read ? 'get' : counter ? 'increment' : nextWrite(world);
   const level = world.random.next();
-  const ack = level < 0.7 || counter ? 'quorum' : level < 0.85 ? 'leader' : 'all';
-  const conditional = (kind === 'put' || kind === 'delete') && ack !== 'leader' && world.chance(0.3);
-  return { kind, key, ack, condition: conditional ? nextCondition(world, checks.versionOf(key)) : null };
+  const early = kind === 'put' || kind === 'delete';
+  const ack = level < 0.7 || counter ? 'quorum' : level < 0.85 && early ? 'leader' : 'all';
+  const conditional = !read && !counter && ack !== 'leader' && world.chance(0.3);
+  const lives =
+    kind === 'put' || kind === 'increment' ? world.chance(0.2) : kind === 'touch' && world.chance(0.7);
+  const ttlMs = lives ? Math.ceil(world.between(1, 1_500)) : 0;
+  return {
+    kind,
+    key,
+    ack,
+    condition: conditional ? nextCondition(world, checks.versionOf(key), kind) : null,
+    ttlMs,
+  };
 }
 
 /** What a client that talks to nodes works with. */
@@ -202,7 +217,7 @@ export class SimClient implements WorkloadClient {
   }
 
   private build(running: Running, id: number, waitMs: number): Request {
-    const { kind, key, input, ack, condition } = running.operation;
+    const { kind, key, input, ack, condition, ttlMs } = running.operation;
     const base: Request = {
       id,
       timeLeftMs: Math.max(1, Math.floor(waitMs)),
@@ -218,8 +233,9 @@ export class SimClient implements WorkloadClient {
       condition,
       operation: kind,
     };
-    if (kind === 'put') return { ...base, put: { value: Buffer.from(input), codec: CODEC_BYTES } };
-    if (kind === 'increment') return { ...base, increment: { delta: Number(input) } };
+    if (kind === 'put') return { ...base, put: { value: Buffer.from(input), codec: CODEC_BYTES, ttlMs } };
+    if (kind === 'increment') return { ...base, increment: { delta: Number(input), ttlMs } };
+    if (kind === 'touch') return { ...base, touch: { ttlMs } };
     return kind === 'get' ? { ...base, get: {} } : { ...base, delete: {} };
   }
 

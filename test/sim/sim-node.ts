@@ -359,14 +359,18 @@ export class SimNode {
     world.schedule(world.between(0, periodMs), next);
   }
 
+  /** The time of day by this machine's clock. */
+  get wallMs(): number {
+    return Math.floor(WALL_START_MS + this.wallOffsetMs + this.around.world.now * this.clockRate);
+  }
+
   /** Feeds one event to the core, at the times of this machine's clocks. */
   private event(run: (core: NodeCore) => void): void {
     this.enter(() => {
       const { core } = this;
       if (core === null) return;
       const { now } = this.around.world;
-      const wall = Math.floor(WALL_START_MS + this.wallOffsetMs + now * this.clockRate);
-      core.advance((now - this.startedAt) * this.clockRate, wall);
+      core.advance((now - this.startedAt) * this.clockRate, this.wallMs);
       run(core);
       this.scheduleCarryOut();
     });

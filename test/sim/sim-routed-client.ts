@@ -77,7 +77,7 @@ export class SimRoutedClient implements WorkloadClient {
 
   run(wish: Wish, done: (applied: boolean) => void): void {
     const { world, checks, workload } = this.around;
-    const { kind, key, ack, condition } = wish;
+    const { kind, key, ack, condition, ttlMs } = wish;
     const partition = partitionOf(Buffer.from(key), workload.partitions);
     this.values += 1;
     const input = kind === 'put' ? `${this.id}.${this.values}` : kind === 'increment' ? '1' : '';
@@ -90,8 +90,9 @@ export class SimRoutedClient implements WorkloadClient {
       deadline: world.now + workload.timeoutMs,
       ack: ACKS[ack],
       condition,
-      put: kind === 'put' ? { value: Buffer.from(input), codec: BYTES_CODEC } : null,
+      put: kind === 'put' ? { value: Buffer.from(input), codec: BYTES_CODEC, ttlMs } : null,
       delta: kind === 'increment' ? 1 : 0,
+      ttlMs: kind === 'put' ? 0 : ttlMs,
       scan: null,
       signal: null,
     });

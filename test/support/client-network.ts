@@ -291,7 +291,7 @@ export class StoreModel {
   #get(request: Request): Reply {
     const known = this.values.get(this.#name(request));
     const { epoch } = this;
-    const where = { epoch, partition: this.#partition(request) };
+    const where = { epoch, partition: this.#partition(request), expiresAt: 0 };
     const value =
       known === undefined
         ? { found: false, value: new Uint8Array(0), codec: 0, version: 0, ...where }
@@ -333,7 +333,7 @@ export class StoreModel {
   #apply(request: Request): Reply {
     const name = this.#name(request);
     const current = this.values.get(name)?.version ?? 0;
-    const conditionFailed = !holds(request, current);
+    const conditionFailed = !holds(request, current) || (request.operation === 'touch' && current === 0);
     this.logTime += 1;
     this.#version += 1;
     let counter = 0;
@@ -342,6 +342,9 @@ export class StoreModel {
     if (request.put) {
       const { value, codec } = request.put;
       this.values.set(name, { value, codec, version: this.#version });
+    } else if (request.touch) {
+      const known = this.values.get(name);
+      if (known !== undefined) this.values.set(name, { ...known, version: this.#version });
     } else if (request.increment) {
       counter = (this.counters.get(name) ?? 0) + Number(request.increment.delta);
       this.counters.set(name, counter);

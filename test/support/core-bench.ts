@@ -333,7 +333,7 @@ export class CoreBench {
         ack: 'ACK_QUORUM',
         traceParent: '',
         operation: 'put',
-        put: { value, codec: 1 },
+        put: { value, codec: 1, ttlMs: 0 },
         ...fields,
       },
       Buffer.alloc(0),

@@ -129,7 +129,7 @@ async function openSessions(
   const times = new Map<number, number>();
   const refused = new Set<string>();
   for (const [partition, key] of keysOf(partitions).entries()) {
-    const put = { value: Buffer.of(1), codec: 4 };
+    const put = { value: Buffer.of(1), codec: 4, ttlMs: 0 };
     const write = { operation: 'put', key: Buffer.from(key), put, sequence: 1, lowWater: 1 } as const;
     const { reply, sessionTime } = await openingWrite(session, { ...write, attempt: 1 });
     if (sessionTime > 0) times.set(partition, sessionTime);
@@ -167,7 +167,7 @@ async function greedy(flood: Flood, address: string, partitions: number): Promis
     return Array.from({ length: SHAPES[shape]!.batch }, () => {
       const { key, partition } = nextKey();
       const sequence = ++sequences[partition]!;
-      const put = { value: values[shape]!, codec: 4 };
+      const put = { value: values[shape]!, codec: 4, ttlMs: 0 };
       const numbers = { sequence, lowWater: sequence, sessionTime: times.get(partition)! };
       return requestOf(nextId(), { key, operation: 'put', put, ...numbers });
     });

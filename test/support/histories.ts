@@ -112,6 +112,7 @@ function planOne(random: Random, recipe: Recipe, client: string, call: number): 
   const op = recipe.kinds[random.integer(recipe.kinds.length)]!;
   const end = call + 1 + random.integer(recipe.durationMax);
   const at = call + random.next() * (end - call);
+  if (op === 'expire') return { client, op, call, end, point: random.next() < 0.3 ? null : at, fate: 'open' };
   if (op === 'get') return { client, op, call, end, point: at, fate: 'ok' };
   if (random.next() < recipe.notApplied) return { client, op, call, end, point: null, fate: 'not_applied' };
   if (random.next() < recipe.unknown) {
@@ -122,9 +123,9 @@ function planOne(random: Random, recipe: Recipe, client: string, call: number): 
   return { client, op, call, end, point: at, fate: random.next() < 0.1 ? 'applied' : 'ok' };
 }
 
-function makeCondition(random: Random, key: Atomic): HistoryCondition {
+function makeCondition(random: Random, key: Atomic, op: HistoryEvent['op']): HistoryCondition {
   const kind = random.integer(3);
-  if (kind === 0) return { ifAbsent: true };
+  if (kind === 0 && op !== 'touch') return { ifAbsent: true };
   if (kind === 1) return { ifExists: true };
   return { ifVersion: random.next() < 0.6 && key.present ? key.version : 1 + random.integer(6) };
 }
@@ -145,11 +146,19 @@ function writeTo(
   if (op === 'increment' && key.present && !key.counter) {
     return { result: 'not_applied', code: 'NOT_A_COUNTER' };
   }
+  if (op === 'expire') {
+    if (key.present && (input === undefined || key.value === input)) {
+      key.lastVersion++;
+      key.present = false;
+    }
+    return { result: 'ok' };
+  }
   key.lastVersion++;
-  if (!holds(condition, key)) {
+  if (!holds(condition, key) || (op === 'touch' && !key.present)) {
     return { result: 'ok', applied: false, version: key.present ? key.version : 0 };
   }
   key.version = key.lastVersion;
+  if (op === 'touch') return { result: 'ok', version: key.version, applied: true };
   const value = op === 'increment' ? ((key.present ? key.value : 0) as number) + (input as number) : input;
   Object.assign(key, { value, counter: op === 'increment', present: op !== 'delete' });
   const result = { result: 'ok', version: key.version } as const;
@@ -177,9 +186,10 @@ export function makeHistory(random: Random, recipe: Recipe): HistoryEvent[] {
   const inOrder = [...planned].sort((a, b) => (a.point ?? a.call) - (b.point ?? b.call));
   for (const [number, { client, op, call, end, point, fate }] of inOrder.entries()) {
     const value = recipe.distinct ? `v${number}` : random.integer(recipe.values);
-    const input = op === 'put' ? value : op === 'increment' ? 1 + random.integer(2) : undefined;
-    const conditional = op !== 'increment' && op !== 'get' && random.next() < recipe.conditions;
-    const condition = conditional ? { condition: makeCondition(random, key) } : {};
+    const named = op === 'put' || (op === 'expire' && random.next() < 0.7);
+    const input = named ? value : op === 'increment' ? 1 + random.integer(2) : undefined;
+    const conditional = !['increment', 'get', 'expire'].includes(op) && random.next() < recipe.conditions;
+    const condition = conditional ? { condition: makeCondition(random, key, op) } : {};
     const done =
       point === null ? null : op === 'get' ? readFrom(key) : writeTo(key, op, input, condition.condition);
     const output = answer(random, recipe, fate, done);
@@ -219,7 +229,7 @@ export function damage(random: Random, events: readonly HistoryEvent[], values: 
       ...one,
       output: { ...output, version: Math.max(1, output.version + (random.next() < 0.5 ? 1 : -1)) },
     };
-  } else if (kind === 2 && one.op !== 'get') {
+  } else if (kind === 2 && one.op !== 'get' && one.op !== 'expire') {
     changed[at] = { ...one, return: one.return ?? one.call + 1, output: { result: 'not_applied' } };
   } else if (one.op === 'get' && output?.found) {
     changed[at] = { ...one, output: { result: 'ok', found: false } };

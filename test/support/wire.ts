@@ -49,7 +49,7 @@ export function putRequest(id: number, value: Uint8Array = Buffer.from(`value-${
     ack: 'ACK_QUORUM',
     traceParent: '',
     operation: 'put',
-    put: { value, codec: 1 },
+    put: { value, codec: 1, ttlMs: 0 },
   };
 }
 
@@ -76,7 +76,7 @@ export function valueReply(id: number, value: Uint8Array): Reply {
     id,
     end: true,
     result: 'value',
-    value: { found: true, value, codec: 0, version: 1, epoch: 1, partition: 1 },
+    value: { found: true, value, codec: 0, version: 1, epoch: 1, partition: 1, expiresAt: 0 },
   };
 }
 

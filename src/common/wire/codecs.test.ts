@@ -73,12 +73,18 @@ const request: fc.Arbitrary<Request> = fc.oneof(
     ...head,
     condition,
     operation: fc.constant('put' as const),
-    put: fc.record({ value: bytes, codec: uint32 }),
+    put: fc.record({ value: bytes, codec: uint32, ttlMs: uint64 }),
   }),
   fc.record({
     ...head,
     operation: fc.constant('increment' as const),
-    increment: fc.record({ delta: int64 }),
+    increment: fc.record({ delta: int64, ttlMs: uint64 }),
+  }),
+  fc.record({
+    ...head,
+    condition,
+    operation: fc.constant('touch' as const),
+    touch: fc.record({ ttlMs: uint64 }),
   }),
   fc.record({ ...head, operation: fc.constant('scan' as const), scan }),
 );
@@ -111,6 +117,7 @@ const reply: fc.Arbitrary<Reply> = fc.oneof(
       version: uint64,
       epoch: uint64,
       partition: uint32,
+      expiresAt: uint64,
     }),
   }),
   fc.record({
@@ -365,10 +372,10 @@ describe('codecs by hand', () => {
     const known = hotCodecs.clientMessage.serialize({ ...base, requests: [one] });
     const read = hotCodecs.clientMessage.deserialize(Buffer.concat([writer.finish(), known]));
     expect(read.requests).toHaveLength(1);
-    // Request { id: 1, get: {}, increment: { delta: 3 } }
+    // Request { id: 1, get: {}, increment: { delta: 3, ttlMs: 0 } }
     const twice = Buffer.from([0x12, 8, 0x08, 1, 0x62, 0, 0x7a, 2, 0x08, 6]);
     const merged = hotCodecs.clientMessage.deserialize(twice).requests[0];
-    expect(merged).toMatchObject({ operation: 'increment', increment: { delta: 3 }, get: null });
+    expect(merged).toMatchObject({ operation: 'increment', increment: { delta: 3, ttlMs: 0 }, get: null });
   });
 
   it('refuse integers beyond 2^53 and unknown acknowledgement levels', () => {

@@ -56,10 +56,15 @@ export interface Condition {
 export interface PutOperation {
   value: Uint8Array;
   codec: number;
+  ttlMs: number;
+}
+export interface TouchOperation {
+  ttlMs: number;
 }
 /** 64 bits: a number while it is a safe integer, else a bigint. */
 export interface IncrementOperation {
   delta: number | bigint;
+  ttlMs: number;
 }
 export interface ScanOperation {
   partition: number;
@@ -82,12 +87,13 @@ export interface Request {
   ack: AckName;
   traceParent: string;
   condition?: Condition | null;
-  operation: 'get' | 'put' | 'delete' | 'increment' | 'scan';
+  operation: 'get' | 'put' | 'delete' | 'increment' | 'scan' | 'touch';
   get?: Record<string, never> | null;
   put?: PutOperation | null;
   delete?: Record<string, never> | null;
   increment?: IncrementOperation | null;
   scan?: ScanOperation | null;
+  touch?: TouchOperation | null;
 }
 
 export interface Value {
@@ -97,6 +103,7 @@ export interface Value {
   version: number;
   epoch: number;
   partition: number;
+  expiresAt: number;
 }
 
 export interface Receipt {

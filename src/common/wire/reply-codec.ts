@@ -9,13 +9,14 @@ import { asBuffer, type GenericCodec, type RareCodecs } from './request-codec.ts
 import { sizeOfReply } from './sizes.ts';
 
 function writeValue(writer: ProtoWriter, value: Value): void {
-  const mark = writer.begin(3, value.value.length + 72);
+  const mark = writer.begin(3, value.value.length + 84);
   writer.bool(1, value.found);
   writer.bytes(2, value.value);
   writer.uint(3, value.codec);
   writer.uint(4, value.version);
   writer.uint(5, value.epoch);
   writer.uint(6, value.partition);
+  writer.uint(7, value.expiresAt);
   writer.end(mark);
 }
 
@@ -62,7 +63,10 @@ function writeReply(writer: ProtoWriter, reply: Reply, rare: RareCodecs): void {
 }
 
 function readValue(reader: ProtoReader): Value {
-  const value: Value = { found: false, value: EMPTY_BYTES, codec: 0, version: 0, epoch: 0, partition: 0 };
+  const value: Value = {
+    ...{ found: false, value: EMPTY_BYTES, codec: 0, version: 0, epoch: 0, partition: 0 },
+    expiresAt: 0,
+  };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     if (field === 1) value.found = reader.bool();
@@ -71,6 +75,7 @@ function readValue(reader: ProtoReader): Value {
     else if (field === 4) value.version = reader.uint();
     else if (field === 5) value.epoch = reader.uint();
     else if (field === 6) value.partition = reader.uint();
+    else if (field === 7) value.expiresAt = reader.uint();
     else reader.skip();
   }
   reader.leave(outer);

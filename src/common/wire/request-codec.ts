@@ -14,9 +14,11 @@ import type {
   Credit,
   Failure,
   Hello,
+  IncrementOperation,
   PutOperation,
   Request,
   ScanOperation,
+  TouchOperation,
   UnaryRequest,
   Welcome,
 } from './messages.ts';
@@ -72,13 +74,20 @@ function writeRequest(writer: ProtoWriter, request: Request): void {
     const put = writer.begin(13, request.put.value.length + 32);
     writer.bytes(1, request.put.value);
     writer.uint(2, request.put.codec);
+    writer.uint(3, request.put.ttlMs);
     writer.end(put);
   }
   if (request.delete) writer.element(14, EMPTY_BYTES);
   if (request.increment) {
-    const increment = writer.begin(15, 12);
+    const increment = writer.begin(15, 24);
     writer.sint(1, request.increment.delta);
+    writer.uint(2, request.increment.ttlMs);
     writer.end(increment);
+  }
+  if (request.touch) {
+    const touch = writer.begin(18, 12);
+    writer.uint(1, request.touch.ttlMs);
+    writer.end(touch);
   }
   if (request.scan) {
     const { partition, cursor, bytesMax, allKeyspaces } = request.scan;
@@ -93,11 +102,12 @@ function writeRequest(writer: ProtoWriter, request: Request): void {
 }
 
 function readPut(reader: ProtoReader): PutOperation {
-  const put: PutOperation = { value: EMPTY_BYTES, codec: 0 };
+  const put: PutOperation = { value: EMPTY_BYTES, codec: 0, ttlMs: 0 };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     if (field === 1) put.value = reader.bytes();
     else if (field === 2) put.codec = reader.uint();
+    else if (field === 3) put.ttlMs = reader.uint();
     else reader.skip();
   }
   reader.leave(outer);
@@ -118,15 +128,27 @@ function readScan(reader: ProtoReader): ScanOperation {
   return scan;
 }
 
-function readDelta(reader: ProtoReader): number | bigint {
-  let delta: number | bigint = 0;
+function readIncrement(reader: ProtoReader): IncrementOperation {
+  const increment: IncrementOperation = { delta: 0, ttlMs: 0 };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
-    if (field === 1) delta = reader.sint();
+    if (field === 1) increment.delta = reader.sint();
+    else if (field === 2) increment.ttlMs = reader.uint();
     else reader.skip();
   }
   reader.leave(outer);
-  return delta;
+  return increment;
+}
+
+function readTouch(reader: ProtoReader): TouchOperation {
+  const touch: TouchOperation = { ttlMs: 0 };
+  const outer = reader.enter();
+  for (let field = reader.next(); field !== 0; field = reader.next()) {
+    if (field === 1) touch.ttlMs = reader.uint();
+    else reader.skip();
+  }
+  reader.leave(outer);
+  return touch;
 }
 
 function readNothing(reader: ProtoReader): Record<string, never> {
@@ -146,6 +168,7 @@ function readOperation(reader: ProtoReader, field: number, request: PartialReque
   request.delete = null;
   request.increment = null;
   request.scan = null;
+  request.touch = null;
   if (field === 12) {
     request.get = readNothing(reader);
     request.operation = 'get';
@@ -156,8 +179,11 @@ function readOperation(reader: ProtoReader, field: number, request: PartialReque
     request.delete = readNothing(reader);
     request.operation = 'delete';
   } else if (field === 15) {
-    request.increment = { delta: readDelta(reader) };
+    request.increment = readIncrement(reader);
     request.operation = 'increment';
+  } else if (field === 18) {
+    request.touch = readTouch(reader);
+    request.operation = 'touch';
   } else {
     request.scan = readScan(reader);
     request.operation = 'scan';
@@ -208,6 +234,7 @@ function readRequest(reader: ProtoReader, keyspace: string): Request {
     delete: null,
     increment: null,
     scan: null,
+    touch: null,
   };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
@@ -249,7 +276,7 @@ function readRequest(reader: ProtoReader, keyspace: string): Request {
         request.condition = readCondition(reader);
         break;
       default:
-        if (field >= 12 && field <= 16) readOperation(reader, field, request);
+        if ((field >= 12 && field <= 16) || field === 18) readOperation(reader, field, request);
         else reader.skip();
     }
   }

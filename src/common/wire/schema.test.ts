@@ -63,7 +63,7 @@ describe('messages.ts', () => {
           ack: 'ACK_ALL',
           traceParent: '',
           operation: 'increment',
-          increment: { delta: -5 },
+          increment: { delta: -5, ttlMs: 0 },
         },
       ],
       cancels: [],

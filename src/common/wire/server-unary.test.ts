@@ -80,7 +80,7 @@ describe('unary calls', () => {
       return { ...reply, receipt: { ...reply.receipt!, counter: 2n ** 63n - 1n } };
     });
     const { put: _put, operation: _operation, ...rest } = putRequest(0);
-    const request = { ...rest, sequence: 0, increment: { delta: -(2n ** 62n) } } as Request;
+    const request = { ...rest, sequence: 0, increment: { delta: -(2n ** 62n), ttlMs: 0 } } as Request;
     const answer = await call(methods.increment, { hello: null, request });
     expect(answer).toMatchObject({ response: { counter: 2n ** 63n - 1n } });
     expect(handler.sessions[0]!.requests[0]!.increment).toEqual({ delta: -(2n ** 62n) });

@@ -22,9 +22,9 @@ function bytes(value: Uint8Array): number {
 /** Returns at least the encoded bytes of a request within its message. */
 export function sizeOfRequest(request: Request): number {
   let size =
-    100 + text(request.keyspace) + bytes(request.key) + bytes(request.clientId) + text(request.traceParent);
+    124 + text(request.keyspace) + bytes(request.key) + bytes(request.clientId) + text(request.traceParent);
   if (request.condition) size += NESTED + 2 * NUMBER;
-  if (request.put) size += bytes(request.put.value) + NUMBER;
+  if (request.put) size += bytes(request.put.value) + 2 * NUMBER;
   if (request.scan) size += bytes(request.scan.cursor) + 3 * NUMBER;
   return size;
 }
@@ -45,7 +45,7 @@ function sizeOfRows(rows: Rows): number {
 /** Returns at least the encoded bytes of a reply within its message. */
 export function sizeOfReply(reply: Reply): number {
   let size = 2 * NESTED + 2 * NUMBER;
-  if (reply.value) size += bytes(reply.value.value) + 5 * NUMBER;
+  if (reply.value) size += bytes(reply.value.value) + 6 * NUMBER;
   if (reply.receipt) size += 9 * NUMBER + 12;
   if (reply.failure) {
     const failure = reply.failure;

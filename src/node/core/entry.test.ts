@@ -23,8 +23,14 @@ const command = fc.oneof(
     kind: fc.constant('increment' as const),
     key: bytes,
     delta: fc.bigInt(-(2n ** 63n), 2n ** 63n - 1n),
+    expiresAt: safe,
   }),
-  fc.record({ kind: fc.constant('expire' as const), before: safe }),
+  fc.record({ kind: fc.constant('touch' as const), key: bytes, expiresAt: safe, condition }),
+  fc.record({ kind: fc.constant('expireSessions' as const), before: safe }),
+  fc.record({
+    kind: fc.constant('expireKeys' as const),
+    due: fc.array(fc.record({ key: bytes, expiresAt: safe }), { maxLength: 20 }),
+  }),
 );
 const entries: fc.Arbitrary<Entry> = fc.record({
   epoch: safe,
@@ -77,7 +83,7 @@ describe('the entry codec', () => {
     for (const [offset, value] of [
       [0, 2],
       [1, 0],
-      [1, 8],
+      [1, 10],
       [2, 3],
       [3, 8],
     ] as const) {
@@ -94,7 +100,7 @@ describe('the entry codec', () => {
       timestamp: 5,
       ack: 'all',
       requestId: { client: 'x'.repeat(16), sequence: 1, lowWater: 1, sessionTime: 1 },
-      command: { kind: 'increment', key: Buffer.from('abc'), delta: 1n },
+      command: { kind: 'increment', key: Buffer.from('abc'), delta: 1n, expiresAt: 0 },
     });
     for (let length = 0; length < encoded.byteLength; length++) {
       expect(() => decodeEntry(encoded.subarray(0, length)), `${length} bytes`).toThrow(UnknownEntryError);

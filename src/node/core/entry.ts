@@ -5,7 +5,8 @@
  *
  *   offset  bytes
  *   0       1      format (1)
- *   1       1      command: 1 establish, 2 tick, 3 put, 4 delete, 5 increment, 6 expire sessions, 7 scrub
+ *   1       1      command: 1 establish, 2 tick, 3 put, 4 delete, 5 increment, 6 expire sessions, 7 scrub, 8 expire keys,
+ *                  9 touch
  *   2       1      acknowledgement level: 0 leader, 1 quorum, 2 all
  *   3       1      flags: bit 0 a request id follows, bits 1-2 condition (0 none, 1 absent, 2 exists, 3 version)
  *   4       8      epoch
@@ -15,8 +16,10 @@
  *   ..      8      version, if the condition is on one
  *   ..             body: put        u32 key length, key, u8 codec, u64 expires at (0 never), value
  *                        delete     u32 key length, key
- *                        increment  u32 key length, key, i64 delta
- *                        expire     u64 sessions last used before this log time are dropped
+ *                        increment  u32 key length, key, i64 delta, u64 expires at if it makes the counter (0 never)
+ *                        touch      u32 key length, key, u64 expires at (0 never)
+ *                        expire sessions  u64 those last used before this log time are dropped
+ *                        expire keys      per key: u64 expires at, u32 key length, key
  *   A key is the store's user key: u8 keyspace length, keyspace, key (layout.ts).
  */
 import { asBuffer, readU64, writeU64 } from '../../common/bytes.ts';
@@ -25,7 +28,20 @@ import { assert } from '../../common/errors.ts';
 const FORMAT = 1;
 const HEADER_BYTES = 28;
 const REQUEST_ID_BYTES = 40;
-const COMMANDS = ['', 'establish', 'tick', 'put', 'delete', 'increment', 'expire', 'scrub'] as const;
+const COMMANDS = [
+  ...([
+    '',
+    'establish',
+    'tick',
+    'put',
+    'delete',
+    'increment',
+    'expireSessions',
+    'scrub',
+    'expireKeys',
+  ] as const),
+  'touch',
+] as const;
 const ACKS = ['leader', 'quorum', 'all'] as const;
 const CONDITIONS = ['none', 'absent', 'exists', 'version'] as const;
 
@@ -64,8 +80,28 @@ export type Command =
       readonly condition: Condition;
     }
   | { readonly kind: 'delete'; readonly key: Uint8Array; readonly condition: Condition }
-  | { readonly kind: 'increment'; readonly key: Uint8Array; readonly delta: bigint }
-  | { readonly kind: 'expire'; readonly before: number };
+  | {
+      readonly kind: 'increment';
+      readonly key: Uint8Array;
+      readonly delta: bigint;
+      /** Of the counter, if this makes it; log time in ms, 0 for never. */
+      readonly expiresAt: number;
+    }
+  | {
+      /** Gives what the key holds another time to expire. */
+      readonly kind: 'touch';
+      readonly key: Uint8Array;
+      readonly expiresAt: number;
+      readonly condition: Condition;
+    }
+  | { readonly kind: 'expireSessions'; readonly before: number }
+  | { readonly kind: 'expireKeys'; readonly due: readonly DueKey[] };
+
+/** A key whose value is to go if it still expires at that time. */
+export interface DueKey {
+  readonly key: Uint8Array;
+  readonly expiresAt: number;
+}
 
 /** One log entry. */
 export interface Entry {
@@ -80,14 +116,8 @@ export interface Entry {
 /** Thrown for bytes that this version does not understand: the replica must stop, not skip. */
 export class UnknownEntryError extends Error {}
 
-function keyOf(command: Command): Uint8Array | null {
-  return command.kind === 'put' || command.kind === 'delete' || command.kind === 'increment'
-    ? command.key
-    : null;
-}
-
 function conditionOf(command: Command): Condition {
-  return command.kind === 'put' || command.kind === 'delete' ? command.condition : NO_CONDITION;
+  return 'condition' in command ? command.condition : NO_CONDITION;
 }
 
 function bodyBytes(command: Command): number {
@@ -97,9 +127,13 @@ function bodyBytes(command: Command): number {
     case 'delete':
       return 4 + command.key.byteLength;
     case 'increment':
+      return 4 + command.key.byteLength + 16;
+    case 'touch':
       return 4 + command.key.byteLength + 8;
-    case 'expire':
+    case 'expireSessions':
       return 8;
+    case 'expireKeys':
+      return command.due.reduce((sum, { key }) => sum + 12 + key.byteLength, 0);
     default:
       return 0;
   }
@@ -141,21 +175,47 @@ export function encodeEntry(entry: Entry): Buffer {
 
 function encodeBody(buffer: Buffer, start: number, command: Command): void {
   let offset = start;
-  const key = keyOf(command);
-  if (key !== null) {
-    buffer.writeUInt32LE(key.byteLength, offset);
-    buffer.set(key, offset + 4);
-    offset += 4 + key.byteLength;
-  }
+  if ('key' in command) offset = putKey(buffer, offset, command.key);
   if (command.kind === 'put') {
     buffer[offset] = command.codec;
     writeU64(buffer, offset + 1, command.expiresAt);
     buffer.set(command.value, offset + 9);
   } else if (command.kind === 'increment') {
     buffer.writeBigInt64LE(command.delta, offset);
-  } else if (command.kind === 'expire') {
+    writeU64(buffer, offset + 8, command.expiresAt);
+  } else if (command.kind === 'touch') {
+    writeU64(buffer, offset, command.expiresAt);
+  } else if (command.kind === 'expireSessions') {
     writeU64(buffer, offset, command.before);
+  } else if (command.kind === 'expireKeys') {
+    for (const { key, expiresAt } of command.due) {
+      writeU64(buffer, offset, expiresAt);
+      offset = putKey(buffer, offset + 8, key);
+    }
   }
+}
+
+/** Writes a key and its length; returns the offset behind it. */
+function putKey(buffer: Buffer, offset: number, key: Uint8Array): number {
+  buffer.writeUInt32LE(key.byteLength, offset);
+  buffer.set(key, offset + 4);
+  return offset + 4 + key.byteLength;
+}
+
+function readKey(buffer: Buffer, offset: number): Buffer {
+  const end = offset + 4 + buffer.readUInt32LE(offset);
+  if (end > buffer.byteLength) throw new UnknownEntryError('entry with a key beyond its end');
+  return buffer.subarray(offset + 4, end);
+}
+
+function readDue(buffer: Buffer, start: number): DueKey[] {
+  const due: DueKey[] = [];
+  for (let offset = start; offset < buffer.byteLength; ) {
+    const key = readKey(buffer, offset + 8);
+    due.push({ key, expiresAt: readU64(buffer, offset) });
+    offset += 12 + key.byteLength;
+  }
+  return due;
 }
 
 /** Reads epoch and index without decoding the rest. Throws `UnknownEntryError` on bytes that are no entry. */
@@ -170,9 +230,11 @@ export function peekEntry(bytes: Uint8Array): { epoch: number; index: number } {
   return { epoch, index };
 }
 
-/** Whether an entry is a client's write, and not one of the leader's own; without decoding it. */
-export function isClientWrite(bytes: Uint8Array): boolean {
-  return ((bytes[3] ?? 0) & 1) !== 0;
+const EXPIRE_KEYS = COMMANDS.indexOf('expireKeys');
+
+/** Whether an entry can wait: a client's write, or the end of values, and not one that a failover needs; without decoding it. */
+export function canWait(bytes: Uint8Array): boolean {
+  return ((bytes[3] ?? 0) & 1) !== 0 || bytes[1] === EXPIRE_KEYS;
 }
 
 /** Decodes an entry; key and value are views on `bytes`. Throws `UnknownEntryError`. */
@@ -220,12 +282,15 @@ function decodeBody(
   condition: Condition,
 ): Command {
   if (kind === 'establish' || kind === 'tick' || kind === 'scrub') return { kind };
-  if (kind === 'expire') return { kind, before: readU64(buffer, offset) };
-  const keyEnd = offset + 4 + buffer.readUInt32LE(offset);
-  if (keyEnd > buffer.byteLength) throw new UnknownEntryError('entry with a key beyond its end');
-  const key = buffer.subarray(offset + 4, keyEnd);
+  if (kind === 'expireSessions') return { kind, before: readU64(buffer, offset) };
+  if (kind === 'expireKeys') return { kind, due: readDue(buffer, offset) };
+  const key = readKey(buffer, offset);
+  const keyEnd = offset + 4 + key.byteLength;
   if (kind === 'delete') return { kind, key, condition };
-  if (kind === 'increment') return { kind, key, delta: buffer.readBigInt64LE(keyEnd) };
+  if (kind === 'touch') return { kind, key, expiresAt: readU64(buffer, keyEnd), condition };
+  if (kind === 'increment') {
+    return { kind, key, delta: buffer.readBigInt64LE(keyEnd), expiresAt: readU64(buffer, keyEnd + 8) };
+  }
   const expiresAt = readU64(buffer, keyEnd + 1);
   return {
     kind,

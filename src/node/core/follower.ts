@@ -6,9 +6,8 @@
  */
 import { assert } from '../../common/errors.ts';
 import type { Append, AppendReply, Confirm } from '../../common/wire/messages.ts';
-import { decodeEntry, type Entry, isClientWrite, peekEntry, UnknownEntryError } from './entry.ts';
+import { canWait, decodeEntry, type Entry, peekEntry, UnknownEntryError } from './entry.ts';
 import { entryOf, type LogItem } from './log.ts';
-import { conditionalKey } from './machine.ts';
 import type { Replica } from './replica.ts';
 
 interface LeaderName {
@@ -108,11 +107,11 @@ export class Follower {
         machine.forgetFetched();
       }
       // A leader's own entries are few and small, and without the first of them no failover ends.
-      if (this.takesNoWrites && isClientWrite(bytes)) return index - 1 - append.prevIndex;
+      if (this.takesNoWrites && canWait(bytes)) return index - 1 - append.prevIndex;
       // Decoded before it is in the log: what is not understood must not get there.
       const entry = decodeEntry(bytes);
       log.append(head.epoch, bytes, entry);
-      if (conditionalKey(entry.command) !== null) machine.prefetch(entry.command);
+      machine.prefetch(entry.command);
     }
     return append.entries.length;
   }

@@ -7,6 +7,8 @@
  *           2 results   row key = client id (16), u64 BE sequence: outcome of a write that was not blind
  *           3 meta      row key empty: applied index, its epoch, log time
  *           4 sessions  row key empty: the deduplication table as of an index
+ *           5 expiries  row key = u64 BE expires at, user key; no bytes. One for every value that expires, and for some that
+ *                       were overwritten since: they go when their time has come
  *   A generation is one copy of a partition; a snapshot is installed under the next one and switched to atomically.
  *
  *   value   u8 format (1) | u8 kind (1 value, 2 counter) | u8 codec | u8 0 | u32 CRC32C
@@ -15,11 +17,13 @@
  */
 import { asBuffer, readU64, writeU64 } from '../../common/bytes.ts';
 import { crc32c } from '../../common/crc32c.ts';
+import type { DueKey } from './entry.ts';
 
 export const TABLE_VALUES = 1;
 export const TABLE_RESULTS = 2;
 export const TABLE_META = 3;
 export const TABLE_SESSIONS = 4;
+export const TABLE_EXPIRIES = 5;
 const PREFIX_BYTES = 9;
 const VALUE_HEADER_BYTES = 32;
 const VALUE_FORMAT = 1;
@@ -105,6 +109,21 @@ export function resultRow(client: string, sequence: number): Buffer {
   buffer.write(client, 0, 16, 'latin1');
   buffer.writeBigUInt64BE(BigInt(sequence), 16);
   return buffer;
+}
+
+/** Row key of a value's time to expire: in the order of these times. */
+export function expiryRow(expiresAt: number, key: Uint8Array): Buffer {
+  const buffer = Buffer.allocUnsafe(8 + key.byteLength);
+  buffer.writeBigUInt64BE(BigInt(expiresAt), 0);
+  buffer.set(key, 8);
+  return buffer;
+}
+
+/** Splits what `expiryRow` made. */
+export function splitExpiryRow(row: Uint8Array): DueKey {
+  const buffer = asBuffer(row);
+  if (buffer.byteLength < 9) throw new DamagedRowError('an expiry without a key');
+  return { expiresAt: Number(buffer.readBigUInt64BE(0)), key: buffer.subarray(8) };
 }
 
 /** Encodes a value for the row `row`. */

@@ -10,6 +10,7 @@ import { APPEND_IDLE_MS, APPEND_IN_FLIGHT_BYTES_MAX, QUORUM_LOST_MS } from '../.
 import { type PartitionRecord, quorumSize, type Replica as ReplicaName } from '../../common/topology.ts';
 import type { AppendReply, ConfirmReply, Prepare, SnapshotPull } from '../../common/wire/messages.ts';
 import type { WalEntry } from '../wal/types.ts';
+import { Expiry } from './expiry.ts';
 import type { Host, PeerBody } from './host.ts';
 import { Progress } from './progress.ts';
 import { ReadPath } from './read-path.ts';
@@ -36,6 +37,7 @@ export class Leadership {
   readonly writes: WritePath;
   readonly reads: ReadPath;
   readonly scrubs: ScrubRound;
+  readonly expiry: Expiry;
   /** Index of the first entry of this epoch. */
   readonly establishIndex: number;
   private readonly senders = new Map<string, SnapshotSender>();
@@ -59,6 +61,7 @@ export class Leadership {
     this.writes = new WritePath(this);
     this.reads = new ReadPath(this);
     this.scrubs = new ScrubRound(this);
+    this.expiry = new Expiry(this);
     this.establishIndex = this.writes.append('quorum', null, { kind: 'establish' });
   }
 
@@ -384,6 +387,7 @@ export class Leadership {
     this.reads.tick();
     this.expireSessions();
     this.scrubs.tick();
+    this.expiry.tick();
     if (now < this.nextReportAt) return;
     this.nextReportAt = now + REPORT_MS;
     this.host.touch(this.replica.partition);
@@ -422,13 +426,14 @@ export class Leadership {
     this.nextExpiryAt = this.host.now + sessionWindowMs / 16;
     const before = Math.max(this.host.wall, log.lastTimestamp) - sessionWindowMs - 1;
     if (before > 0 && machine.sessions.hasIdle(before))
-      this.writes.append('quorum', null, { kind: 'expire', before });
+      this.writes.append('quorum', null, { kind: 'expireSessions', before });
   }
 
   /** Ends the leadership; everything that waits is answered. */
   end(): void {
     this.writes.end();
     this.reads.end();
+    this.expiry.end();
     for (const progress of this.progress.values()) this.closeSender(progress);
   }
 }

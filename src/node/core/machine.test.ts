@@ -1,109 +1,12 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { StoreEffect } from './effects.ts';
-import {
-  type Command,
-  type Condition,
-  type Entry,
-  encodeEntry,
-  NO_CONDITION,
-  type RequestId,
-} from './entry.ts';
-import { storeKey, TABLE_VALUES, userKey } from './layout.ts';
-import { ReplicaLog } from './log.ts';
-import { Machine } from './machine.ts';
+import { increment, key, MachineBench, put } from '../../../test/support/machine-bench.ts';
+import { NO_CONDITION } from './entry.ts';
+import { storeKey, TABLE_VALUES } from './layout.ts';
 import type { WriteResult } from './result.ts';
-import { Sessions } from './sessions.ts';
 
-/** A machine over a map, whose store effects are carried out when the test says so. */
-class Bench {
-  readonly rows = new Map<string, Uint8Array>();
-  readonly results: (WriteResult | null)[] = [];
-  readonly damage: string[] = [];
-  readonly log: ReplicaLog;
-  readonly machine: Machine;
-  private queue: StoreEffect[] = [];
-  clientBytes = 0;
-  private lsn = 0;
-  private sequence = 0;
-
-  constructor() {
-    const start = { baseIndex: 0, baseEpoch: 0, lastIndex: 0, commitIndex: 0, logTime: 0 };
-    this.log = new ReplicaLog(1, () => ++this.lsn, start, []);
-    const limits = { windowMs: 10_000, sequencesMax: 100, sessionsMax: 10 };
-    const mark = { index: 0, epoch: 0, logTime: 0 };
-    this.machine = new Machine(1, 1, new Sessions(limits), mark, 0, {
-      store: (effect) => this.queue.push(effect),
-      read: (read) => this.queue.push(read),
-      decided: (_entry, result) => this.results.push(result),
-      applied: () => {},
-      wrote: (bytes) => {
-        this.clientBytes += bytes;
-      },
-      resume: () => this.advance(),
-      damaged: (reason) => this.damage.push(reason),
-      failed: (error) => {
-        throw error;
-      },
-    });
-  }
-
-  append(command: Command, requestId?: Partial<RequestId>): number {
-    this.sequence++;
-    const id = { client: 'c'.repeat(16), sequence: this.sequence, lowWater: 1, sessionTime: 1, ...requestId };
-    const index = this.log.lastIndex + 1;
-    const entry: Entry = { epoch: 1, index, timestamp: index, ack: 'quorum', requestId: id, command };
-    this.log.append(1, encodeEntry(entry), entry);
-    return index;
-  }
-
-  advance(): void {
-    this.machine.advance(this.log, this.log.lastIndex);
-  }
-
-  /** Carries out what the store was asked for, also what follows from it. */
-  store(): void {
-    for (let effect = this.queue.shift(); effect !== undefined; effect = this.queue.shift()) {
-      if (effect.kind === 'write') {
-        for (const { key, value } of effect.batch) {
-          const name = Buffer.from(key).toString('latin1');
-          if (value === null) this.rows.delete(name);
-          else this.rows.set(name, value);
-        }
-        effect.done(null);
-      } else if (effect.kind === 'get') {
-        effect.done(null, this.rows.get(Buffer.from(effect.key).toString('latin1')));
-      }
-    }
-  }
-
-  read(name: string): unknown {
-    let seen: unknown = 'no answer';
-    this.machine.read(
-      key(name),
-      () => true,
-      (error, stored) => {
-        seen = error !== null ? error.code : stored === null ? null : Buffer.from(stored.value).toString();
-      },
-    );
-    this.store();
-    return seen;
-  }
-}
-
-const key = (name: string): Uint8Array => userKey('', Buffer.from(name));
-const put = (name: string, value: string, condition: Condition = NO_CONDITION, codec = 2): Command => ({
-  kind: 'put',
-  key: key(name),
-  codec,
-  expiresAt: 0,
-  value: Buffer.from(value),
-  condition,
-});
-const increment = (name: string, delta: bigint): Command => ({ kind: 'increment', key: key(name), delta });
-
-let bench: Bench;
+let bench: MachineBench;
 beforeEach(() => {
-  bench = new Bench();
+  bench = new MachineBench();
 });
 
 describe('the state machine', () => {

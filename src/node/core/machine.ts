@@ -2,8 +2,7 @@
  * The replicated state machine of one copy of a partition: decides entries in log order (conditions, counters,
  * deduplication) and writes the effects to the store behind the decision. Decisions depend on the log and the store
  * alone, so every replica takes the same ones.
- * INVARIANT: only entries that are committed and durable here are decided; decidedIndex >= appliedIndex; `overlay`
- * holds exactly the decided writes that the store has not finished, so a value is read from it first.
+ * INVARIANT: only entries that are committed and durable here are decided; decidedIndex >= appliedIndex.
  * It knows nothing of leaders and clients: results go to the `decided` hook.
  */
 import { NO_BYTES, toLatin1 } from '../../common/bytes.ts';
@@ -12,17 +11,20 @@ import { assert, type ErrorCode } from '../../common/errors.ts';
 import { CODEC_COUNTER, isInt64, parseCounter } from '../../common/text.ts';
 import type { StoreView, StoreWrite } from '../store.ts';
 import type { StoreEffect } from './effects.ts';
-import type { Command, Entry, RequestId } from './entry.ts';
+import type { Command, DueKey, Entry, RequestId } from './entry.ts';
+import { KnownValues } from './known-values.ts';
 import {
   type AppliedMark,
   DamagedRowError,
   decodeValue,
   encodeApplied,
   encodeValue,
+  expiryRow,
   resultRow,
   type StoredValue,
   sealRow,
   storeKey,
+  TABLE_EXPIRIES,
   TABLE_META,
   TABLE_RESULTS,
   TABLE_SESSIONS,
@@ -50,11 +52,6 @@ export interface MachineHooks {
   failed(error: DiskError): void;
 }
 
-interface Written {
-  readonly stored: StoredValue | null;
-  readonly index: number;
-}
-
 /** A batch costs a turn of the store's thread and a mark of its own: fewer rows and bytes wait for the tick. */
 const BATCH_ROWS_MIN = 512;
 const BATCH_BYTES_MIN = 256 * 1024;
@@ -65,22 +62,19 @@ export class Machine {
   readonly generation: number;
   readonly sessions: Sessions;
   private readonly hooks: MachineHooks;
-  /** Decided writes by user key (latin1) that the store has not finished. */
-  private readonly overlay = new Map<string, Written>();
-  /** Values fetched for undecided conditional writes, without the bytes that no decision looks at; null: absent. */
-  private readonly bases = new Map<string, StoredValue | null>();
+  private readonly values: KnownValues;
   /** Results by row (latin1) that the store has not finished; null: released. */
   private readonly results = new Map<
     string,
     { readonly result: WriteResult | null; readonly index: number }
   >();
-  private readonly fetching = new Map<string, { stale: boolean }>();
   /** Writes decided since the last batch was handed to the store. */
   private dirtyValues = new Map<string, { row: Uint8Array; stored: StoredValue | null }>();
   private dirtyRows: StoreWrite[] = [];
   /** Bytes of the values among them, also of those that were overwritten since. */
   private dirtyBytes = 0;
   private dirtyResults: string[] = [];
+  private earliestExpiry = Number.POSITIVE_INFINITY;
   private batchesInFlight = 0;
   private handedIndex: number;
   private waiting = false;
@@ -107,6 +101,14 @@ export class Machine {
     this.handedIndex = mark.index;
     this.checkpointIndex = checkpointIndex;
     this.hooks = hooks;
+    this.values = new KnownValues({
+      read: (key, done) => this.readUrgently(key, done),
+      decode: (key, bytes) => this.decodeChecked(key, bytes),
+      readFailed: (error) => this.readFailed(error),
+      arrived: () => {
+        if (this.waiting) this.hooks.resume();
+      },
+    });
   }
 
   get decidedIndex(): number {
@@ -120,15 +122,13 @@ export class Machine {
 
   /** Starts fetching what a freshly appended entry will need, so that its decision need not wait. */
   prefetch(command: Command): void {
-    const key = conditionalKey(command);
-    if (key === null) return;
-    const name = toLatin1(key);
-    if (!this.overlay.has(name) && !this.bases.has(name)) this.fetch(name, key);
+    const keys = neededKeys(command);
+    if (keys.length > 0) this.values.areKnown(keys, needsBytes(command));
   }
 
   /** Forgets what was fetched for entries that were truncated; what is still needed is fetched again. */
   forgetFetched(): void {
-    this.bases.clear();
+    this.values.forgetFetched();
   }
 
   /** Decides entries up to `limit` (committed and durable); stops early when a value has to be fetched first. */
@@ -138,47 +138,29 @@ export class Machine {
       const item = log.at(this.mark.index + 1);
       assert(item !== undefined, 'an undecided entry is in memory');
       const entry = entryOf(item);
-      const key = conditionalKey(entry.command);
-      if (key !== null && !this.known(key)) {
+      const keys = neededKeys(entry.command);
+      if (keys.length > 0 && !this.values.areKnown(keys, needsBytes(entry.command))) {
         this.waiting = true;
         return;
       }
       this.mark = { index: entry.index, epoch: entry.epoch, logTime: entry.timestamp };
       const result = this.decide(entry);
-      if (key !== null) this.bases.delete(toLatin1(key));
+      if (keys.length > 0) this.values.release(keys);
       this.hooks.decided(entry, result);
       // Its bytes may stay for followers; what was decoded from them weighs more than a small entry itself.
       item.entry = null;
     }
   }
 
-  private known(key: Uint8Array): boolean {
-    const name = toLatin1(key);
-    if (this.overlay.has(name) || this.bases.has(name)) return true;
-    this.fetch(name, key);
-    return false;
-  }
-
-  private fetch(name: string, key: Uint8Array): void {
-    if (this.fetching.has(name)) return;
-    const state = { stale: false };
-    this.fetching.set(name, state);
+  private readUrgently(
+    key: Uint8Array,
+    done: (error: DiskError | null, bytes: Uint8Array | undefined) => void,
+  ): void {
     this.hooks.read({
       kind: 'get',
       key: storeKey(this.partition, this.generation, TABLE_VALUES, key),
       done: (error, bytes) => {
-        if (this.closed) return;
-        this.fetching.delete(name);
-        if (error !== null) return this.readFailed(error);
-        if (!state.stale) {
-          const value = this.decodeChecked(key, bytes);
-          if (value === 'damaged') return;
-          this.bases.set(
-            name,
-            value === null || value.kind === 'counter' ? value : { ...value, value: NO_BYTES },
-          );
-        }
-        if (this.waiting) this.hooks.resume();
+        if (!this.closed) done(error, bytes);
       },
     });
   }
@@ -201,7 +183,11 @@ export class Machine {
 
   private decide(entry: Entry): WriteResult | null {
     const { command, requestId } = entry;
-    if (command.kind === 'expire') {
+    if (command.kind === 'expireKeys') {
+      this.expireKeys(entry, command.due);
+      return null;
+    }
+    if (command.kind === 'expireSessions') {
       for (const { client, sequence } of this.sessions.expire(command.before)) {
         this.writeResult(resultRow(client, sequence), null, entry.index);
       }
@@ -224,8 +210,7 @@ export class Machine {
 
   private execute(entry: Entry, requestId: RequestId): WriteResult {
     const { command } = entry;
-    assert(command.kind === 'put' || command.kind === 'delete' || command.kind === 'increment', 'a write');
-    const conditional = conditionalKey(command) !== null;
+    const conditional = neededKeys(command).length > 0;
     const result = this.perform(entry);
     const released = this.sessions.record(requestId, entry.index, conditional, entry.timestamp);
     for (const sequence of released) {
@@ -246,18 +231,50 @@ export class Machine {
       this.writeValue(command.key, index, { ...written, version: index, epoch, expiresAt });
       return applied;
     }
+    if (command.kind === 'touch') {
+      const current = this.values.current(command.key);
+      if (current === null || !this.holds(command)) return this.conditionFailed(command.key, index);
+      this.writeValue(command.key, index, {
+        ...current,
+        version: index,
+        epoch,
+        expiresAt: command.expiresAt,
+      });
+      return applied;
+    }
     if (command.kind === 'delete') {
       if (!this.holds(command)) return this.conditionFailed(command.key, index);
       this.writeValue(command.key, index, null);
       return applied;
     }
     assert(command.kind === 'increment', 'an increment');
-    const current = this.current(command.key);
+    const current = this.values.current(command.key);
     if (current !== null && current.kind !== 'counter') return this.refuse('NOT_A_COUNTER');
     const sum = (current === null ? 0n : Buffer.from(current.value).readBigInt64LE(0)) + command.delta;
     if (!isInt64(sum)) return this.refuse('COUNTER_OVERFLOW');
-    this.writeValue(command.key, index, { ...counter(sum), version: index, epoch, expiresAt: 0 });
+    const expiresAt = current === null ? command.expiresAt : current.expiresAt;
+    this.writeValue(command.key, index, { ...counter(sum), version: index, epoch, expiresAt });
     return { ...applied, counter: sum };
+  }
+
+  /** Ends what still expires at the times that are named; a key that was written since has another one, or none. */
+  private expireKeys(entry: Entry, due: readonly DueKey[]): void {
+    for (const { key, expiresAt } of due) {
+      assert(expiresAt > 0 && expiresAt <= entry.timestamp, 'nothing expires before its time');
+      if (this.values.current(key)?.expiresAt === expiresAt) this.writeValue(key, entry.index, null);
+      const row = expiryRow(expiresAt, key);
+      this.dirtyRows.push({
+        key: storeKey(this.partition, this.generation, TABLE_EXPIRIES, row),
+        value: null,
+      });
+    }
+  }
+
+  /** The earliest time at which a value that was written since the last call expires; Infinity: there is none. */
+  takeEarliestExpiry(): number {
+    const earliest = this.earliestExpiry;
+    this.earliestExpiry = Number.POSITIVE_INFINITY;
+    return earliest;
   }
 
   private refuse(code: ErrorCode): WriteResult {
@@ -265,22 +282,13 @@ export class Machine {
   }
 
   private conditionFailed(key: Uint8Array, index: number): WriteResult {
-    return { kind: 'condition', index, version: this.current(key)?.version ?? 0 };
+    return { kind: 'condition', index, version: this.values.current(key)?.version ?? 0 };
   }
 
-  private current(key: Uint8Array): StoredValue | null {
-    const name = toLatin1(key);
-    const written = this.overlay.get(name);
-    if (written !== undefined) return written.stored;
-    const base = this.bases.get(name);
-    assert(base !== undefined, 'a conditional write is decided with its value known');
-    return base;
-  }
-
-  private holds(command: Extract<Command, { kind: 'put' | 'delete' }>): boolean {
+  private holds(command: Extract<Command, { kind: 'put' | 'delete' | 'touch' }>): boolean {
     const { condition } = command;
     if (condition.kind === 'none') return true;
-    const current = this.current(command.key);
+    const current = this.values.current(command.key);
     if (condition.kind === 'absent') return current === null;
     if (condition.kind === 'exists') return current !== null;
     return current !== null && current.version === condition.version;
@@ -288,12 +296,18 @@ export class Machine {
 
   private writeValue(key: Uint8Array, index: number, stored: StoredValue | null): void {
     const name = toLatin1(key);
-    this.overlay.set(name, { stored, index });
+    this.values.write(name, index, stored);
     this.dirtyValues.set(name, { row: key, stored });
     this.dirtyBytes += stored?.value.byteLength ?? 0;
     this.hooks.wrote(key.byteLength + (stored?.value.byteLength ?? 0));
-    const fetch = this.fetching.get(name);
-    if (fetch !== undefined) fetch.stale = true;
+    if (stored === null || stored.expiresAt === 0) return;
+    const row = expiryRow(stored.expiresAt, key);
+    const expiry = {
+      key: storeKey(this.partition, this.generation, TABLE_EXPIRIES, row),
+      value: sealRow(row, NO_BYTES),
+    };
+    this.dirtyRows.push(expiry);
+    this.earliestExpiry = Math.min(this.earliestExpiry, stored.expiresAt);
   }
 
   /** Stores the result of a write that was not blind, or releases it. */
@@ -377,12 +391,7 @@ export class Machine {
     assert(index >= this.appliedIndex, 'batches finish in order');
     this.appliedIndex = index;
     if (withSessions) this.checkpointIndex = index;
-    for (const name of names) {
-      const written = this.overlay.get(name);
-      if (written === undefined || written.index > index) continue;
-      this.overlay.delete(name);
-      this.bases.delete(name);
-    }
+    this.values.finished(names, index);
     for (const name of results) {
       const result = this.results.get(name);
       if (result !== undefined && result.index <= index) this.results.delete(name);
@@ -400,7 +409,7 @@ export class Machine {
     wanted: () => boolean,
     done: (error: DiskError | null, value: StoredValue | null) => void,
   ): void {
-    const written = this.overlay.get(toLatin1(key));
+    const written = this.values.unfinished(key);
     if (written !== undefined) return done(null, written.stored);
     const read: StoreRead = {
       kind: 'get',
@@ -464,9 +473,25 @@ function counterOf(digits: Uint8Array): WrittenValue {
   return counter(sum);
 }
 
-/** The user key whose current value a command's decision depends on; null for a blind write. */
-export function conditionalKey(command: Command): Uint8Array | null {
-  if (command.kind === 'increment') return command.key;
-  if (command.kind !== 'put' && command.kind !== 'delete') return null;
-  return command.condition.kind === 'none' ? null : command.key;
+/** Whether the decision needs the bytes of the value, too: it keeps them. */
+function needsBytes(command: Command): boolean {
+  return command.kind === 'touch';
+}
+
+const NO_KEYS: readonly Uint8Array[] = [];
+
+/** The user keys whose current values a command's decision depends on; none for a blind write. */
+export function neededKeys(command: Command): readonly Uint8Array[] {
+  switch (command.kind) {
+    case 'increment':
+    case 'touch':
+      return [command.key];
+    case 'put':
+    case 'delete':
+      return command.condition.kind === 'none' ? NO_KEYS : [command.key];
+    case 'expireKeys':
+      return command.due.map(({ key }) => key);
+    default:
+      return NO_KEYS;
+  }
 }

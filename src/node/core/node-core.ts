@@ -212,7 +212,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   private handleOf(connection: number, request: Request): RequestHandle {
     const asked = request.timeLeftMs > 0 ? request.timeLeftMs : REQUEST_TIMEOUT_MS;
     const deadline = this.now + Math.min(asked, REQUEST_TIMEOUT_MS_MAX);
-    return { connection, id: request.id, bytes: requestBytes(request), deadline };
+    return { connection, id: request.id, bytes: requestBytes(request, this.options.valueBytesMax), deadline };
   }
 
   private route(handle: RequestHandle, request: Request, client: string): void {
@@ -316,6 +316,22 @@ export class NodeCore implements NodeCoreEvents, Host {
     return count;
   }
 
+  /** What metrics tell of this core. */
+  figures() {
+    let expiryLatenessMs = 0;
+    for (const { leadership } of this.replicas.byPartition.values()) {
+      if (leadership !== null) expiryLatenessMs = Math.max(expiryLatenessMs, leadership.expiry.latenessMs);
+    }
+    return {
+      replicas: this.replicas.byPartition.size,
+      leaders: this.leaderCount(),
+      openRequests: this.requests.size,
+      durableLsn: this.durableLsn,
+      diskFull: this.diskFull,
+      expiryLatenessMs,
+    };
+  }
+
   /** Leaderships that another voter could take over. */
   handOverCount(): number {
     let count = 0;
@@ -341,11 +357,6 @@ export class NodeCore implements NodeCoreEvents, Host {
   /** lsn of the last record that was given out: the WAL must count the same way. */
   get appendedLsn(): number {
     return this.lastLsn;
-  }
-
-  /** Requests that wait for an answer. */
-  openRequests(): number {
-    return this.requests.size;
   }
 
   // ---------------------------------------------------------------- host of the replicas

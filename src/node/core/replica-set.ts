@@ -24,7 +24,7 @@ import {
   TABLE_SESSIONS,
 } from './layout.ts';
 import { ReplicaLog } from './log.ts';
-import { Machine } from './machine.ts';
+import { Machine, neededKeys } from './machine.ts';
 import { Replica } from './replica.ts';
 import { type SessionLimits, Sessions } from './sessions.ts';
 
@@ -305,11 +305,9 @@ function replaySessions(
   for (const { index, payload } of entries) {
     if (index > appliedIndex) return;
     const { command, requestId, timestamp } = decodeEntry(payload);
-    if (command.kind === 'expire') sessions.expire(command.before);
+    if (command.kind === 'expireSessions') sessions.expire(command.before);
     if (requestId === null) continue;
     if (sessions.lookup(requestId, timestamp).kind !== 'new') continue;
-    const blind =
-      command.kind !== 'increment' && !('condition' in command && command.condition.kind !== 'none');
-    sessions.record(requestId, index, !blind, timestamp);
+    sessions.record(requestId, index, neededKeys(command).length > 0, timestamp);
   }
 }

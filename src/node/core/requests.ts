@@ -6,10 +6,10 @@
 import type { DiskError } from '../../common/disk.ts';
 import { type ErrorCode, RingkeepError } from '../../common/errors.ts';
 import { partitionOf } from '../../common/hash.ts';
-import { KEY_BYTES_MAX, KEY_BYTES_MIN, KEYSPACE_BYTES_MAX } from '../../common/limits.ts';
+import { KEY_BYTES_MAX, KEY_BYTES_MIN, KEYSPACE_BYTES_MAX, TTL_MS_MAX } from '../../common/limits.ts';
 import { CODEC_COUNTER, isInt64, parseCounter } from '../../common/text.ts';
 import type { PartitionRecord } from '../../common/topology.ts';
-import type { Request, Row } from '../../common/wire/messages.ts';
+import type { Request, Row, Value } from '../../common/wire/messages.ts';
 import { type Ack, type Command, type Condition, NO_CONDITION, type RequestId } from './entry.ts';
 import type { RequestHandle } from './host.ts';
 import {
@@ -90,29 +90,44 @@ function checkWrite(request: Request, valueBytesMax: number): RingkeepError | nu
       return invalid('INVALID_ARGUMENT', 'the delta is not an integer of 64 bits');
     }
   }
-  return null;
+  if (request.operation === 'touch' && !request.touch) {
+    return invalid('INVALID_ARGUMENT', 'a touch without its operation');
+  }
+  return checkTtl(put?.ttlMs ?? increment?.ttlMs ?? request.touch?.ttlMs ?? 0);
 }
 
 function isDelta(delta: number | bigint): boolean {
   return typeof delta === 'bigint' ? isInt64(delta) : Number.isSafeInteger(delta);
 }
 
+function checkTtl(ttlMs: number): RingkeepError | null {
+  if (Number.isSafeInteger(ttlMs) && ttlMs >= 0 && ttlMs <= TTL_MS_MAX) return null;
+  return invalid('INVALID_ARGUMENT', `a time to live has at most ${TTL_MS_MAX} ms`);
+}
+
 function checkCondition({ condition, operation }: Request): RingkeepError | null {
   if (!condition || condition.kind === 'CONDITION_NONE') return null;
-  if (operation !== 'put' && operation !== 'delete') {
-    return invalid('INVALID_ARGUMENT', 'only a put and a delete may have a condition');
+  if (operation !== 'put' && operation !== 'delete' && operation !== 'touch') {
+    return invalid('INVALID_ARGUMENT', 'only a put, a delete and a touch may have a condition');
   }
   const { kind, version } = condition;
+  if (operation === 'touch' && kind === 'CONDITION_ABSENT') {
+    return invalid('INVALID_ARGUMENT', 'what is absent has no time to live');
+  }
   if (kind === 'CONDITION_ABSENT' || kind === 'CONDITION_EXISTS') return null;
   if (kind !== 'CONDITION_VERSION') return invalid('INVALID_ARGUMENT', 'unknown condition');
   if (Number.isSafeInteger(version) && version >= 1) return null;
   return invalid('INVALID_ARGUMENT', 'versions start at 1');
 }
 
-/** What a request may make this node hold: its own bytes, and for a scan the page that is being read for it. */
-export function requestBytes(request: Request): number {
-  const { key, put, scan } = request;
-  return 64 + key.byteLength + (put?.value.byteLength ?? 0) + (scan ? pageBytes(scan.bytesMax) : 0);
+/**
+ * What a request may make this node hold: its own bytes, for a scan the page that is being read for it, and for a touch the
+ * value that it keeps.
+ */
+export function requestBytes(request: Request, valueBytesMax: number): number {
+  const { key, put, scan, touch } = request;
+  const read = (scan ? pageBytes(scan.bytesMax) : 0) + (touch ? valueBytesMax : 0);
+  return 64 + key.byteLength + (put?.value.byteLength ?? 0) + read;
 }
 
 /** Bytes of a scan's page. */
@@ -154,15 +169,24 @@ function conditionOf({ condition }: Request): Condition {
   }
 }
 
-function commandOf(request: Request): Command {
+/** `clock`: the timestamp that the entry will have. */
+function commandOf(request: Request, clock: number): Command {
+  const expiry = (ttlMs: number): number => (ttlMs === 0 ? 0 : clock + ttlMs);
   const key = userKey(request.keyspace, request.key);
   switch (request.operation) {
     case 'put': {
-      const { codec, value } = request.put!;
-      return { kind: 'put', key, codec, expiresAt: 0, value, condition: conditionOf(request) };
+      const { codec, value, ttlMs } = request.put!;
+      return { kind: 'put', key, codec, expiresAt: expiry(ttlMs), value, condition: conditionOf(request) };
     }
     case 'increment':
-      return { kind: 'increment', key, delta: BigInt(request.increment!.delta) };
+      return {
+        kind: 'increment',
+        key,
+        delta: BigInt(request.increment!.delta),
+        expiresAt: expiry(request.increment!.ttlMs),
+      };
+    case 'touch':
+      return { kind: 'touch', key, expiresAt: expiry(request.touch!.ttlMs), condition: conditionOf(request) };
     default:
       return { kind: 'delete', key, condition: conditionOf(request) };
   }
@@ -189,7 +213,8 @@ export function execute(
   }
   const { sequence, lowWater, sessionTime } = request;
   const id: RequestId = { client, sequence, lowWater, sessionTime };
-  leadership.writes.propose(handle, id, ACKS[request.ack], commandOf(request));
+  const { writes } = leadership;
+  writes.propose(handle, id, ACKS[request.ack], commandOf(request, writes.clock));
 }
 
 /** The bytes and codec that a reader is shown. */
@@ -210,6 +235,11 @@ function failedRead(partition: number, error: DiskError | null): RingkeepError {
   return new RingkeepError('UNAVAILABLE', message, 'not_applied', { partition, retryAfterMs: 20 });
 }
 
+function foundValue(stored: StoredValue, partition: number): Value {
+  const { version, epoch, expiresAt } = stored;
+  return { found: true, ...shown(stored), version, epoch, partition, expiresAt };
+}
+
 function answerGet(leadership: Leadership, handle: RequestHandle, key: Uint8Array): void {
   const { replica, host } = leadership;
   const { partition } = replica;
@@ -218,8 +248,8 @@ function answerGet(leadership: Leadership, handle: RequestHandle, key: Uint8Arra
     if (error !== null) return host.fail(handle, failedRead(partition, error));
     const value =
       stored === null
-        ? { found: false, value: new Uint8Array(0), codec: 0, version: 0, epoch: 0, partition }
-        : { found: true, ...shown(stored), version: stored.version, epoch: stored.epoch, partition };
+        ? { found: false, value: new Uint8Array(0), codec: 0, version: 0, epoch: 0, partition, expiresAt: 0 }
+        : foundValue(stored, partition);
     host.reply(handle, { result: 'value', value });
   });
 }

@@ -12,6 +12,7 @@ import {
   DamagedRowError,
   relativeKey,
   storeRange,
+  TABLE_EXPIRIES,
   TABLE_RESULTS,
   TABLE_VALUES,
   verifyRow,
@@ -22,13 +23,13 @@ import type { Replica } from './replica.ts';
 /** One chunk per tick: 3 MiB/s of a partition at the usual tick. */
 const CHUNK_BYTES = 64 * 1024;
 
-/** Hashes the values and results of one replica at one index, a chunk per tick. */
+/** Hashes the values, results and expiries of one replica at one index, a chunk per tick. */
 export class Scrubber {
   readonly index: number;
   private readonly replica: Replica;
   private readonly done: (hash: string) => void;
-  private readonly to: Uint8Array;
-  private from: Uint8Array;
+  /** What is left to read; the first one at present. */
+  private ranges: { readonly from: Uint8Array; readonly to: Uint8Array }[];
   private view: StoreView | null = null;
   private reading = false;
   private closed = false;
@@ -40,8 +41,9 @@ export class Scrubber {
     this.index = index;
     this.done = done;
     const { partition, machine } = replica;
-    this.from = storeRange(partition, machine.generation, TABLE_VALUES).from;
-    this.to = storeRange(partition, machine.generation, TABLE_RESULTS).to;
+    const { from } = storeRange(partition, machine.generation, TABLE_VALUES);
+    const { to } = storeRange(partition, machine.generation, TABLE_RESULTS);
+    this.ranges = [{ from, to }, storeRange(partition, machine.generation, TABLE_EXPIRIES)];
     machine.openView(false, (error, _mark, view) => {
       if (error !== null || view === undefined) return;
       if (this.closed) replica.host.store({ kind: 'closeView', view });
@@ -51,14 +53,14 @@ export class Scrubber {
 
   /** Goes on with the next chunk. */
   tick(): void {
-    const { view, from, to } = this;
-    if (view === null || this.reading || this.closed) return;
+    const { view } = this;
+    const [range] = this.ranges;
+    if (view === null || range === undefined || this.reading || this.closed) return;
     this.reading = true;
     this.replica.host.store({
       kind: 'readView',
       view,
-      from,
-      to,
+      ...range,
       bytesMax: CHUNK_BYTES,
       done: (error, page) => {
         this.reading = false;
@@ -77,10 +79,13 @@ export class Scrubber {
       return this.replica.markDamaged(`found in a scrub: ${error.message}`);
     }
     const last = rows[rows.length - 1];
-    if (more && last !== undefined) {
-      this.from = Buffer.concat([last.key, Buffer.of(0)]);
+    const [range, ...rest] = this.ranges;
+    if (more && last !== undefined && range !== undefined) {
+      this.ranges = [{ from: Buffer.concat([last.key, Buffer.of(0)]), to: range.to }, ...rest];
       return;
     }
+    this.ranges = rest;
+    if (rest.length > 0) return;
     this.close();
     this.done(Buffer.from(this.hash).toString('hex'));
   }

@@ -17,7 +17,7 @@ import type { Ack, Command, Entry, RequestId } from './entry.ts';
 import type { RequestHandle } from './host.ts';
 import type { Leadership } from './leadership.ts';
 import { entryOf } from './log.ts';
-import { conditionalKey } from './machine.ts';
+import { neededKeys } from './machine.ts';
 import type { WriteResult } from './result.ts';
 
 interface Waiter {
@@ -69,14 +69,20 @@ export class WritePath {
     }
   }
 
+  /** The timestamp of an entry that is appended now: the leader's clock, which never goes back within a log. */
+  get clock(): number {
+    const { replica, host } = this.leadership;
+    return Math.max(host.wall, replica.log.lastTimestamp);
+  }
+
   /** Takes a write: appends it, or answers at once. */
   propose(handle: RequestHandle, id: RequestId, ack: Ack, command: Command): void {
     const { replica, host } = this.leadership;
-    const blind = conditionalKey(command) === null;
+    const blind = neededKeys(command).length === 0;
     if (ack === 'leader' && !blind) {
       return this.refuse(handle, 'CONDITION_UNSUPPORTED', 'a conditional result is known at commit only');
     }
-    const timestamp = Math.max(host.wall, replica.log.lastTimestamp);
+    const timestamp = this.clock;
     const pendingIndex = this.pending.get(idKey(id));
     if (pendingIndex !== undefined) {
       return this.wait(pendingIndex, { handle, ack, id, early: false });
@@ -131,13 +137,13 @@ export class WritePath {
     const entry: Entry = {
       epoch,
       index: log.lastIndex + 1,
-      timestamp: timestamp ?? Math.max(host.wall, log.lastTimestamp),
+      timestamp: timestamp ?? this.clock,
       ack,
       requestId,
       command,
     };
     replica.appendOwn(entry);
-    if (conditionalKey(command) !== null) replica.machine.prefetch(command);
+    replica.machine.prefetch(command);
     host.touch(replica.partition);
     return entry.index;
   }

@@ -15,6 +15,8 @@ export interface NodeFigures {
   readonly peers: number;
   readonly diskFull: boolean;
   readonly controllerAttached: boolean;
+  /** How far values that are due are behind their time, at the worst of the partitions led here. */
+  readonly expiryLatenessMs: number;
 }
 
 /** The registry of one node. */
@@ -63,6 +65,11 @@ export class NodeMetrics {
     gauge('peers', 'Nodes subscribed to this one.', (now) => now.peers);
     gauge('disk_full', '1 while writes are refused for lack of space.', (now) => (now.diskFull ? 1 : 0));
     gauge('controller_attached', '1 while a router is connected.', (now) => (now.controllerAttached ? 1 : 0));
+    gauge(
+      'expiry_lateness_seconds',
+      'How far values that are due are behind their time, at the worst of the partitions led here.',
+      (now) => now.expiryLatenessMs / 1_000,
+    );
     this.registerStorage(storage);
   }
 
