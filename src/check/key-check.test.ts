@@ -287,9 +287,12 @@ describe('checkKey', () => {
   });
 });
 
-describe('a history of the simulation (seed 69935) with many conditions and writes that were never answered', () => {
-  it('is decided in about as many steps as it has operations', () => {
-    const path = new URL('../../test/support/recorded/conditions-and-open-writes.jsonl', import.meta.url);
+describe('histories of the simulation that took millions of steps', () => {
+  it.each([
+    ['many conditions and writes that were never answered', 69935, 'conditions-and-open-writes'],
+    ['many times to live', 1403, 'times-to-live'],
+  ])('decides %s in a few steps per operation (seed %d)', (_, _seed, name) => {
+    const path = new URL(`../../test/support/recorded/${name}.jsonl`, import.meta.url);
     const lines = readFileSync(path, 'utf8').trim().split('\n');
     const events = lines.map((line, at) => parseEvent(line, at + 1)!);
     const { result, steps } = check(events);

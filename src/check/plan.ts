@@ -99,8 +99,6 @@ function classify(open: readonly { action: TimedAction; position: number }[]) {
 type Nature = 'register' | 'monotone' | 'mixed';
 
 function natureOf(all: readonly TimedAction[]): Nature {
-  // A touch writes the face that was there: then a read that shows it may mean either write.
-  if (all.some(({ kind }) => kind === 'touch')) return 'mixed';
   const increments = all.filter(({ kind }) => kind === 'increment');
   if (increments.length === 0) return 'register';
   const sign = Math.sign(increments[0]!.delta);
@@ -153,7 +151,9 @@ function indexFaces(
     if (action.condition === null) classOfFace[face] = index;
   }
   // The state before any write is absent too, so absence is never one certain write.
-  const certain = (face: number) => face !== 0 && nature !== 'mixed' && supply[face]! <= 1;
+  // A touch writes the face that was there: then a read that shows it may mean either write.
+  const touched = [...actions, ...classes.map(({ action }) => action)].some(({ kind }) => kind === 'touch');
+  const certain = (face: number) => face !== 0 && nature !== 'mixed' && !touched && supply[face]! <= 1;
   const unique = Uint8Array.from(supply, (_, face) => (certain(face) ? 1 : 0));
   let unexplained = -1;
   if (nature === 'register') {

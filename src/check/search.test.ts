@@ -28,6 +28,12 @@ const RECIPES: Readonly<Record<string, Recipe>> = {
   conditions: { ...SMALL, conditions: 0.6, kinds: ['get', 'put', 'put', 'delete'] },
   'values that expire': { ...SMALL, kinds: ['get', 'get', 'put', 'put', 'delete', 'expire'] },
   'times to live': { ...SMALL, versions: 0.8, kinds: ['get', 'get', 'put', 'touch', 'expire'] },
+  'everything about times to live': {
+    ...SMALL,
+    conditions: 0.4,
+    versions: 0.9,
+    kinds: ['get', 'get', 'put', 'put', 'delete', 'touch', 'expire'],
+  },
   'counters that expire': { ...SMALL, kinds: ['get', 'increment', 'increment', 'touch', 'expire'] },
   counter: { ...SMALL, kinds: ['get', 'increment', 'increment'] },
   'counter and register': {

@@ -14,8 +14,8 @@
  *                 show it. If there are none, the completion is as good without it: the next write does not look at the
  *                 state, and versions only get more room. That contradicts the choice. Nor does the read fit the state
  *                 already: it would leave the same state without the open write.
- *   no idle opens  An open write that does not look at the state is never right before another write that does not: a completion
- *                 with the fewest open writes would do without it, and versions only get more room.
+ *   no idle opens  An open write is never right before a write that does not look at the state: a completion with the fewest
+ *                 open writes would do without it, and versions only get more room.
  *   needs, ceilings, classes   see plan.ts.
  *
  * INVARIANT: `illegal` only after every completion was ruled out; running out of steps or time is `unknown`.
@@ -219,10 +219,10 @@ class Search {
     return { state, choices, states, forced, at: 0, key: null, taken: 0 };
   }
 
-  /** The last choice was an open write that does not look at the state: what follows has to. */
+  /** The last choice was an open write: what follows has to look at the state. */
   private get isIdle(): boolean {
     const last = this.path.at(-1)?.taken ?? 0;
-    return this.prune && last < 0 && this.blindClass[-1 - last] === 1;
+    return this.prune && last < 0;
   }
 
   private callOf(index: number, used: number): number {

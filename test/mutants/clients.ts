@@ -306,6 +306,20 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     caught: /what is due has ended: not within/,
   },
   {
+    name: 'what is told of while the table of expiries is read is forgotten',
+    seed: 1205,
+    breaks: '13',
+    file: 'src/node/core/expiry.ts',
+    from: `host.overloaded || this.reading) return;
+    // What is told while the table is read is not in the view that is read: it is taken when that has ended.
+    this.dueAt = Math.min(this.dueAt, machine.takeEarliestExpiry());
+    if (`,
+    to: `host.overloaded) return;
+    this.dueAt = Math.min(this.dueAt, machine.takeEarliestExpiry());
+    if (this.reading || `,
+    caught: /what is due has ended: not within/,
+  },
+  {
     name: 'a value that gets another time to live may lose its bytes',
     seed: 6,
     breaks: '11',

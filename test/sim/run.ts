@@ -43,9 +43,9 @@ const FORMATION_MS = 10_000;
 /** After healing, every partition takes a write within this (DESIGN section 5, invariant 13). */
 const RECOVERY_MS = 20_000;
 /** ... and then every replica has everything within this. */
+const SETTLE_MS = 20_000;
 /** How late a value may end in a cluster that is well. */
 const EXPIRY_LATE_MS = 1_000;
-const SETTLE_MS = 20_000;
 /** Routers hold nothing within this after the last operation has ended: nodes still have to answer what was given up. */
 const ROUTERS_MS = 5_000;
 

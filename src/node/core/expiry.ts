@@ -47,9 +47,10 @@ export class Expiry {
   tick(): void {
     const { replica, host, serving, pauseTarget, writes } = this.leadership;
     const { machine } = replica;
-    if (!serving || pauseTarget !== '' || host.diskFull || host.overloaded) return;
+    if (!serving || pauseTarget !== '' || host.diskFull || host.overloaded || this.reading) return;
+    // What is told while the table is read is not in the view that is read: it is taken when that has ended.
     this.dueAt = Math.min(this.dueAt, machine.takeEarliestExpiry());
-    if (this.reading || host.now < this.readAt) return;
+    if (host.now < this.readAt) return;
     if (this.dueAt > writes.clock || machine.decidedIndex < this.proposed) return;
     this.read();
   }
