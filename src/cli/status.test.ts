@@ -85,7 +85,7 @@ describe('showStatus', () => {
 describe('storageCells', () => {
   it('shows ratios, files and waiting times, and a dash for what is not known', () => {
     expect(storageCells(STORAGE)).toEqual(['4.0x', '1.3x', '3', '2 in 1.2 s']);
-    const fresh = { ...STORAGE, clientBytes: 1_000, spaceAmplification: null, slowBatches: 0 };
+    const fresh = { ...STORAGE, writeAmplification: null, spaceAmplification: null, slowBatches: 0 };
     expect(storageCells(fresh)).toEqual(['-', '-', '3', '0']);
     expect(storageCells(null)).toEqual(['-', '-', '-', '-']);
   });

@@ -14,9 +14,6 @@ import { EXIT, print, printJson } from './output.ts';
 /** A node is asked for its figures for no longer than this. */
 const NODE_MS = 1_000;
 
-/** Of clients' writes: before it, what a WAL file grows ahead is most of what was written. */
-const TOLD_BYTES_MIN = 1024 * 1024;
-
 const COLUMNS = `
 Of each node since its start: WRITTEN, bytes written to the WAL and to tables per byte of clients, from 1 MiB of these on;
 SPACE, bytes in all tables per byte in the deepest level; LEVEL0, files there (8 slow writes, 12 stop them); SLOW, batches
@@ -211,8 +208,7 @@ function nodeState(node: ShownNode): string {
 /** Returns write and space amplification, files in level 0, and slow batches with their time, as cells. */
 export function storageCells(storage: StorageFigures | null): string[] {
   if (storage === null) return ['-', '-', '-', '-'];
-  const { clientBytes, spaceAmplification, level0Files, slowBatches, slowBatchMs } = storage;
-  const writeAmplification = clientBytes < TOLD_BYTES_MIN ? null : storage.writeAmplification;
+  const { writeAmplification, spaceAmplification, level0Files, slowBatches, slowBatchMs } = storage;
   const times = (ratio: number | null) => (ratio === null ? '-' : `${ratio.toFixed(1)}x`);
   const slow = slowBatches === 0 ? '0' : `${slowBatches} in ${(slowBatchMs / 1_000).toFixed(1)} s`;
   return [times(writeAmplification), times(spaceAmplification), `${level0Files}`, slow];

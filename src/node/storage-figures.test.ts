@@ -22,14 +22,16 @@ describe('storageFigures', () => {
 
   it('relates what was written to what clients wrote, and all tables to the deepest level', () => {
     const store = { level0Files: 2, tableBytes: 1_200, deepestBytes: 1_000, tableBytesWritten: 2_500 };
-    expect(storageFigures(1_000, 1_500, { ...store, ...none })).toEqual({
-      ...{ clientBytes: 1_000, walBytesWritten: 1_500, ...store, ...none },
+    const mib = 1024 * 1024;
+    expect(storageFigures(mib, 4 * mib - 2_500, { ...store, ...none })).toEqual({
+      ...{ clientBytes: mib, walBytesWritten: 4 * mib - 2_500, ...store, ...none },
       ...{ writeAmplification: 4, spaceAmplification: 1.2 },
     });
   });
 
-  it('knows no ratio to nothing', () => {
-    const { writeAmplification, spaceAmplification } = storageFigures(0, 100, { ...EMPTY, ...none });
+  it('knows no ratio to next to nothing', () => {
+    const little = storageFigures(1024 * 1024 - 1, 4_000_000, { ...EMPTY, ...none });
+    const { writeAmplification, spaceAmplification } = little;
     expect({ writeAmplification, spaceAmplification }).toEqual({
       writeAmplification: null,
       spaceAmplification: null,

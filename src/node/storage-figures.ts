@@ -8,6 +8,9 @@ import type { LevelFigures } from '../common/leveldb.ts';
 /** A batch that the store takes longer for than this counts as slow: the usual ones take single ms. */
 export const SLOW_BATCH_MS = 100;
 
+/** Below that much of clients' writes the WAL, whose file grows ahead, says nothing about their amplification. */
+const AMPLIFIED_BYTES_MIN = 1024 * 1024;
+
 /**
  * How long the store took for batches, from the call of LevelDB to its answer. LevelDB makes a writer wait 1 ms at 8 files in
  * level 0, and as long as it takes at 12, or while both memtables are full. The time holds what else is in the way too: a
@@ -66,7 +69,7 @@ export interface StorageFigures extends BatchFigures {
   readonly deepestBytes: number;
   /** Files in level 0 now: LevelDB slows writes down at 8 and stops them at 12. */
   readonly level0Files: number;
-  /** (`walBytesWritten` + `tableBytesWritten`) / `clientBytes`; null before the first write of a client. */
+  /** (`walBytesWritten` + `tableBytesWritten`) / `clientBytes`; null before clients have written a MiB. */
   readonly writeAmplification: number | null;
   /**
    * `tableBytes` / `deepestBytes`: the usual estimate of an LSM tree. The deepest level holds each key once and nearly all of
@@ -74,10 +77,6 @@ export interface StorageFigures extends BatchFigures {
    * half a MiB. Too high while a store is loaded with new keys, too low for what is deleted in the deepest level only.
    */
   readonly spaceAmplification: number | null;
-}
-
-function ratio(dividend: number, divisor: number): number | null {
-  return divisor > 0 ? dividend / divisor : null;
 }
 
 /** Returns the figures that follow from the counters. */
@@ -91,7 +90,8 @@ export function storageFigures(
   return {
     ...{ clientBytes, walBytesWritten, tableBytesWritten, tableBytes, deepestBytes, level0Files },
     ...{ batches, batchBytes, slowBatches, slowBatchMs, longestBatchMs },
-    writeAmplification: ratio(walBytesWritten + tableBytesWritten, clientBytes),
-    spaceAmplification: ratio(tableBytes, deepestBytes),
+    writeAmplification:
+      clientBytes < AMPLIFIED_BYTES_MIN ? null : (walBytesWritten + tableBytesWritten) / clientBytes,
+    spaceAmplification: deepestBytes > 0 ? tableBytes / deepestBytes : null,
   };
 }

@@ -170,7 +170,7 @@ describe('status', () => {
     });
     for (const { id, storage } of nodes) {
       expect(storage!.walBytesWritten, id).toBeGreaterThan(storage!.clientBytes);
-      expect(storage!.writeAmplification).toBeGreaterThan(1);
+      expect(storage!.writeAmplification, 'before a MiB').toBeNull();
       expect(storage!.batches).toBeGreaterThan(0);
     }
   });

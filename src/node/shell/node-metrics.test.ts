@@ -17,21 +17,32 @@ describe('the metrics of a node', () => {
     const times = new BatchTimes();
     times.add(100, 1_500);
     let storage: StorageFigures = storageFigures(0, 0, { ...TABLES, deepestBytes: 0, ...times.figures });
+    let asked = 0;
     const { registry } = new NodeMetrics(
       'n1',
       () => FIGURES,
-      () => storage,
+      () => {
+        asked += 1;
+        return storage;
+      },
     );
     const before = await registry.metrics();
     expect(metricIn(before, 'replicas')).toBe('4');
     expect(metricIn(before, 'expiry_lateness_seconds')).toBe('1.5');
     expect(metricIn(before, 'write_amplification')).toBe('Nan');
     expect(metricIn(before, 'space_amplification')).toBe('Nan');
-    storage = storageFigures(1_000, 1_500, { ...TABLES, ...times.figures });
+    expect(asked).toBe(1);
+    const mib = 1024 * 1024;
+    storage = storageFigures(mib, 4 * mib - 2_500, { ...TABLES, ...times.figures });
     await registry.metrics();
+    expect(asked).toBe(2);
     const text = await registry.metrics();
     const expected = {
-      ...{ client_bytes_total: '1000', wal_written_bytes_total: '1500', table_written_bytes_total: '2500' },
+      ...{
+        client_bytes_total: `${mib}`,
+        wal_written_bytes_total: `${4 * mib - 2_500}`,
+        table_written_bytes_total: '2500',
+      },
       ...{ batches_total: '1', batch_bytes_total: '100', slow_batches_total: '1' },
       ...{ slow_batch_seconds_total: '1.5', table_bytes: '1200', level0_files: '3' },
       ...{ write_amplification: '4', space_amplification: '1.2' },

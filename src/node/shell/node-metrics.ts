@@ -76,6 +76,13 @@ export class NodeMetrics {
   /** What is written how often, how much is on the disk, and how long writers waited. A ratio that is not known is NaN. */
   private registerStorage(storage: () => StorageFigures): void {
     const registers = [this.registry];
+    // LevelDB is asked once for all metrics of a scrape, which are collected in one go.
+    let figures: StorageFigures | null = null;
+    const current = (): StorageFigures => {
+      if (figures === null) queueMicrotask(() => (figures = null));
+      figures ??= storage();
+      return figures;
+    };
     const counter = (name: string, help: string, read: (now: StorageFigures) => number): void => {
       new Counter({
         name: `ringkeep_node_${name}`,
@@ -84,7 +91,7 @@ export class NodeMetrics {
         // The sums are kept elsewhere.
         collect() {
           this.reset();
-          this.inc(read(storage()));
+          this.inc(read(current()));
         },
       });
     };
@@ -94,7 +101,7 @@ export class NodeMetrics {
         help,
         registers,
         collect() {
-          this.set(read(storage()));
+          this.set(read(current()));
         },
       });
     };
