@@ -26,8 +26,8 @@ if (major < NODE_MIN[0] || (major === NODE_MIN[0] && minor < NODE_MIN[1])) {
 } else {
   // Each fdatasync and each LevelDB call holds a thread while it waits for the disk; libuv's default is four.
   process.env.UV_THREADPOOL_SIZE = process.env.UV_THREADPOOL_SIZE || '8';
-  // V8 lets a heap grow by about a half before it marks all of it again, and counts the buffers of messages and values in.
-  // Heaps are small here, so with large values that was five times a second: half of all CPU time (docs/BENCHMARKS.md).
+  // V8 marks all of a heap again when it has grown by a part of itself, and counts the buffers of messages and values in.
+  // Heaps are small here, so with large values that was five times a second: nearly half of the CPU (docs/BENCHMARKS.md).
   setFlagsFromString('--heap-growing-percent=400');
   import('../dist/cli/main.js').then(({ main }) => main(process.argv));
 }

@@ -187,8 +187,8 @@ export class Keyspace<T = unknown> {
 
   /**
    * Changes a value that depends on what is there: calls `compute` with the current value (`undefined` if absent), and writes
-   * what it returns (with `ttlMs`, if that is given), unless another write has come between; then it is called again with the newer value. So it must have
-   * no effects of its own. If it returns `undefined`, nothing is written.
+   * what it returns (with `ttlMs`, if that is given), unless another write has come between; then it is called again with the
+   * newer value. So it must have no effects of its own. If it returns `undefined`, nothing is written.
    *
    * Rejects with what `compute` throws, or with RingkeepError: as `put`, and DEADLINE_EXCEEDED (`not_applied`) when
    * others were faster each time. After an `unknown` outcome it is not tried again.

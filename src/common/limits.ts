@@ -22,9 +22,9 @@ export const TTL_MS_MAX = 10 * 365 * 24 * 3_600_000;
  * up what is behind it. A partition ends one such entry per tick at most.
  */
 export const EXPIRY_KEYS_MAX = 128;
+export const EXPIRY_BYTES_MAX = 64 * 1024;
 /** A leader looks for what is due that often, ms, while there is little of it. */
 export const EXPIRY_INTERVAL_MS = 100;
-export const EXPIRY_BYTES_MAX = 64 * 1024;
 /** Longest gRPC message, either way: a value at the ceiling plus a batch around it. */
 export const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
 /** A sender closes a coalesced message at about this size. */

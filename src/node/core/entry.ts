@@ -29,17 +29,15 @@ const FORMAT = 1;
 const HEADER_BYTES = 28;
 const REQUEST_ID_BYTES = 40;
 const COMMANDS = [
-  ...([
-    '',
-    'establish',
-    'tick',
-    'put',
-    'delete',
-    'increment',
-    'expireSessions',
-    'scrub',
-    'expireKeys',
-  ] as const),
+  '',
+  'establish',
+  'tick',
+  'put',
+  'delete',
+  'increment',
+  'expireSessions',
+  'scrub',
+  'expireKeys',
   'touch',
 ] as const;
 const ACKS = ['leader', 'quorum', 'all'] as const;
