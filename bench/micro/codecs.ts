@@ -40,6 +40,8 @@ function appends(entriesEach: number): PeerMessage[] {
       voters: [],
       previousVoters: [],
       sentAt: 1_000_000,
+      echo: 900_000,
+      echoBoot: 3,
     },
   }));
 }
@@ -62,6 +64,7 @@ export function addCodecs(bench: Bench): void {
       duplicate: false,
       counter: 0,
       conditionFailed: false,
+      index: id,
     };
     return { id, end: true, result: 'receipt', receipt };
   });

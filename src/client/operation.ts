@@ -6,6 +6,7 @@
  * (G5).
  */
 import { type Outcome, RingkeepError } from '../common/errors.ts';
+import { LINEARIZABLE_GET } from '../common/reads.ts';
 import type {
   AckName,
   Condition,
@@ -188,7 +189,7 @@ export function buildRequest(operation: Operation, id: number, timeLeftMs: numbe
   };
   switch (spec.kind) {
     case 'get':
-      request.get = {};
+      request.get = LINEARIZABLE_GET;
       break;
     case 'put':
       request.put = spec.put;

@@ -25,6 +25,9 @@ export const EXPIRY_KEYS_MAX = 128;
 export const EXPIRY_BYTES_MAX = 64 * 1024;
 /** A leader looks for what is due that often, ms, while there is little of it. */
 export const EXPIRY_INTERVAL_MS = 100;
+/** Quorum reads of one partition that share a round of questions, at most: their keys, and the bytes of these. */
+export const PROBE_KEYS_MAX = 1_024;
+export const PROBE_BYTES_MAX = 256 * 1024;
 /** Longest gRPC message, either way: a value at the ceiling plus a batch around it. */
 export const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
 /** A sender closes a coalesced message at about this size. */

@@ -10,6 +10,7 @@ import { connect, type RingkeepClient } from '../../src/client/index.ts';
 import { crc32c } from '../../src/common/crc32c.ts';
 import { RingkeepError } from '../../src/common/errors.ts';
 import { KEY_BYTES_MAX, MESSAGE_BYTES_MAX, VALUE_BYTES_MAX } from '../../src/common/limits.ts';
+import { LINEARIZABLE_GET } from '../../src/common/reads.ts';
 import { grpcConnector } from '../../src/common/wire/connections.ts';
 import { makeHello } from '../../src/common/wire/handshake.ts';
 import type { Hello, Request } from '../../src/common/wire/messages.ts';
@@ -75,7 +76,7 @@ class Prober {
 
   /** Length of the value of a key; -1: it is absent; else what was answered. */
   async length(key: Uint8Array): Promise<number | string> {
-    const reply = await this.#session.send({ operation: 'get', key, get: {} });
+    const reply = await this.#session.send({ operation: 'get', key, get: LINEARIZABLE_GET });
     if (reply === 'ended' || !reply.value) return nameOf(reply);
     return reply.value.found ? reply.value.value.length : -1;
   }

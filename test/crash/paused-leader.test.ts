@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, it } from 'vitest';
+import { LINEARIZABLE_GET } from '../../src/common/reads.ts';
 import type { Topology } from '../../src/common/topology.ts';
 import type { AckName } from '../../src/common/wire/messages.ts';
 import { keysOf, Load } from '../support/load.ts';
@@ -60,7 +61,11 @@ function queue(session: RawSession, times: ReadonlyMap<number, number>): Queued[
       } as const;
       queued.push({ what: ack, partition, reply: session.send(request) });
     });
-    queued.push({ what: 'get', partition, reply: session.send({ operation: 'get', key, get: {} }) });
+    queued.push({
+      what: 'get',
+      partition,
+      reply: session.send({ operation: 'get', key, get: LINEARIZABLE_GET }),
+    });
   }
   return queued;
 }

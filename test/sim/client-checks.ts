@@ -24,7 +24,12 @@ export interface Wish {
   readonly condition: Condition | null;
   /** Time to live that it gives, ms; 0: none. */
   readonly ttlMs: number;
+  /** Of gets. */
+  readonly level: ReadLevel;
 }
+
+/** How a client reads. */
+export type ReadLevel = 'linearizable' | 'quorum';
 
 /** One operation of a client, from call to return. Times are virtual ms. */
 export interface Operation extends Wish {
@@ -290,5 +295,5 @@ function list(states: readonly KeyState[]): string {
 function describe(operation: Operation): string {
   const { client, kind, key, input, ack, request, call, condition, ttlMs } = operation;
   const asked = condition === null ? input : `${input} if ${condition.kind.slice(10)} ${condition.version}`;
-  return `${client} ${kind} ${key} ${asked} ${ttlMs === 0 ? '' : `ttl ${ttlMs} `}${kind === 'get' ? '' : `${ack} ${request} `}(called ${call.toFixed(0)})`;
+  return `${client} ${kind} ${key} ${asked} ${ttlMs === 0 ? '' : `ttl ${ttlMs} `}${kind === 'get' ? `${operation.level} ` : `${ack} ${request} `}(called ${call.toFixed(0)})`;
 }

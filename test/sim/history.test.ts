@@ -20,6 +20,7 @@ function operation(
     ack: 'quorum',
     condition: null,
     ttlMs: 0,
+    level: 'linearizable',
     request: 'r',
     call,
     floor: 0,

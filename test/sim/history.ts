@@ -25,7 +25,7 @@ function micros(ms: number): number {
 
 /** Returns an operation as a client of the SDK would have recorded it. */
 export function toEvent(operation: Operation): HistoryEvent {
-  const { client, key, kind, input, ack, condition, ttlMs, call, end, result } = operation;
+  const { client, key, kind, input, ack, condition, ttlMs, level, call, end, result } = operation;
   return {
     client,
     keyspace: '',
@@ -35,7 +35,7 @@ export function toEvent(operation: Operation): HistoryEvent {
     ...(condition === null ? {} : { condition: historyCondition(condition) }),
     // The clocks of simulated nodes are seconds apart, and an expiry comes by those; the ghost checks its log time.
     ...(ttlMs === 0 ? {} : { ttlMs: 1 }),
-    ...(kind === 'get' ? {} : { ack }),
+    ...(kind === 'get' ? { level } : { ack }),
     call: micros(call),
     return: end === null ? null : micros(end),
     output: result,

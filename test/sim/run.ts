@@ -109,10 +109,13 @@ function requireProgress(cluster: Cluster): void {
   const done = new Set<string>();
   const start = world.now;
   const attempt = (probe: WorkloadClient, key: string, partition: number): void => {
-    probe.run({ kind: 'put', key, ack: 'quorum', condition: null, ttlMs: 0 }, (applied) => {
-      if (applied) done.add(`${probe.id} ${partition}`);
-      else if (world.now - start < RECOVERY_MS) world.schedule(50, () => attempt(probe, key, partition));
-    });
+    probe.run(
+      { kind: 'put', key, ack: 'quorum', condition: null, ttlMs: 0, level: 'linearizable' },
+      (applied) => {
+        if (applied) done.add(`${probe.id} ${partition}`);
+        else if (world.now - start < RECOVERY_MS) world.schedule(50, () => attempt(probe, key, partition));
+      },
+    );
   };
   for (const [at, key] of workload.keys.entries()) {
     if (at >= shape.partitions * 2) break;

@@ -34,9 +34,12 @@ function prepare(role: 'leader' | 'follower'): { cluster: Cluster; target: Targe
   const name = cluster.workload.keys[0]!;
   const client = cluster.addClient('writer', 0);
   let written = false;
-  client.run({ kind: 'put', key: name, ack: 'all', condition: null, ttlMs: 0 }, (applied) => {
-    written = applied;
-  });
+  client.run(
+    { kind: 'put', key: name, ack: 'all', condition: null, ttlMs: 0, level: 'linearizable' },
+    (applied) => {
+      written = applied;
+    },
+  );
   run(cluster, 20_000, () => written);
   const partition = partitionOf(Buffer.from(name), 1);
   const { leader, voters } = cluster.invariants.record(partition)!;

@@ -17,6 +17,7 @@ import { toLatin1 } from '../../src/common/bytes.ts';
 import type { ErrorCode, Outcome } from '../../src/common/errors.ts';
 import { fromFailure } from '../../src/common/failure.ts';
 import { partitionOf } from '../../src/common/hash.ts';
+import { LINEARIZABLE_GET, QUORUM_GET } from '../../src/common/reads.ts';
 import type { Condition, Failure, Reply, Request } from '../../src/common/wire/messages.ts';
 import { Routing } from '../../src/router/routing.ts';
 import { type ClientChecks, CODEC_BYTES, type Operation, type Wish } from './client-checks.ts';
@@ -83,6 +84,7 @@ export function nextOperation(world: World, workload: Workload, checks: ClientCh
     ack,
     condition: conditional ? nextCondition(world, checks.versionOf(key), kind) : null,
     ttlMs,
+    level: read && world.chance(0.4) ? 'quorum' : 'linearizable',
   };
 }
 
@@ -193,7 +195,7 @@ export class SimClient implements WorkloadClient {
       this.fail(running, 'unknown', 'SESSION_EXPIRED');
       return;
     }
-    const node = this.route(running.operation.partition);
+    const node = this.route(running.operation);
     const link = node === null ? null : this.link(node);
     if (link === null) {
       this.retry(running, 'UNAVAILABLE', 0);
@@ -236,7 +238,8 @@ export class SimClient implements WorkloadClient {
     if (kind === 'put') return { ...base, put: { value: Buffer.from(input), codec: CODEC_BYTES, ttlMs } };
     if (kind === 'increment') return { ...base, increment: { delta: Number(input), ttlMs } };
     if (kind === 'touch') return { ...base, touch: { ttlMs } };
-    return kind === 'get' ? { ...base, get: {} } : { ...base, delete: {} };
+    if (kind === 'delete') return { ...base, delete: {} };
+    return { ...base, get: running.operation.level === 'quorum' ? QUORUM_GET : LINEARIZABLE_GET };
   }
 
   private answered(running: Running, sessionTime: number, reply: Reply | null): void {
@@ -314,9 +317,10 @@ export class SimClient implements WorkloadClient {
     running.done(applied);
   }
 
-  /** The node to ask: the leader if one is known, else any. */
-  private route(partition: number): SimNode | null {
+  /** The node to ask: the leader if one is known, else any; of quorum reads any. */
+  private route({ partition, level }: Operation): SimNode | null {
     const { nodes, world } = this.around;
+    if (level === 'quorum') return world.pick(nodes);
     const route = this.routing.ready ? this.routing.leader(partition) : null;
     const known = nodes.find((node) => node.id === route?.node);
     return known !== undefined && world.chance(0.95) ? known : world.pick(nodes);

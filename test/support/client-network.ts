@@ -291,7 +291,7 @@ export class StoreModel {
   #get(request: Request): Reply {
     const known = this.values.get(this.#name(request));
     const { epoch } = this;
-    const where = { epoch, partition: this.#partition(request), expiresAt: 0 };
+    const where = { epoch, partition: this.#partition(request), expiresAt: 0, seenIndex: 0, stalenessMs: 0 };
     const value =
       known === undefined
         ? { found: false, value: new Uint8Array(0), codec: 0, version: 0, ...where }
@@ -367,6 +367,7 @@ export class StoreModel {
       duplicate: false,
       counter,
       conditionFailed,
+      index: conditionFailed ? 0 : version,
     } as const;
     return { id: request.id, end: true, result: 'receipt', receipt };
   }

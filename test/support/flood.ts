@@ -10,6 +10,7 @@ import { connect as connectHttp2 } from 'node:http2';
 import { setPriority } from 'node:os';
 import { Client, credentials } from '@grpc/grpc-js';
 import { partitionOf } from '../../src/common/hash.ts';
+import { LINEARIZABLE_GET } from '../../src/common/reads.ts';
 import { makeHello } from '../../src/common/wire/handshake.ts';
 import type { ClientMessage, Request, ServerMessage } from '../../src/common/wire/messages.ts';
 import { methods } from '../../src/common/wire/schema.ts';
@@ -192,7 +193,7 @@ function unread(address: string): void {
   let nextId = 1;
   const next = (error?: Error | null): void => {
     if (error) return;
-    const requests = Array.from({ length: 64 }, () => requestOf(nextId++, { key, get: {} }));
+    const requests = Array.from({ length: 64 }, () => requestOf(nextId++, { key, get: LINEARIZABLE_GET }));
     unreadSent += requests.length;
     stream.write(message({ requests }), next);
   };

@@ -1,6 +1,7 @@
 /** What the router's tests share: scripted nodes behind real loopback servers, topologies, a proxy with clients. */
 import { partitionOf } from '../../src/common/hash.ts';
 import { silentLog } from '../../src/common/log.ts';
+import { LINEARIZABLE_GET } from '../../src/common/reads.ts';
 import type { NodeRecord, PartitionRecord, Topology } from '../../src/common/topology.ts';
 import { grpcConnector } from '../../src/common/wire/connections.ts';
 import type { Failure, Reply, Request } from '../../src/common/wire/messages.ts';
@@ -98,7 +99,7 @@ export function put(id: number, partition: number, changes: Partial<Request> = {
 
 export function get(id: number, partition: number, changes: Partial<Request> = {}): Request {
   const { put: _, ...rest } = putRequest(id);
-  return { ...rest, key: keyOf(partition), operation: 'get', get: {}, ...changes };
+  return { ...rest, key: keyOf(partition), operation: 'get', get: LINEARIZABLE_GET, ...changes };
 }
 
 export function found(request: Request): Reply {

@@ -67,6 +67,7 @@ export function receiptReply(request: Request): Reply {
       duplicate: false,
       counter: 0,
       conditionFailed: false,
+      index: 1,
     },
   };
 }
@@ -76,7 +77,17 @@ export function valueReply(id: number, value: Uint8Array): Reply {
     id,
     end: true,
     result: 'value',
-    value: { found: true, value, codec: 0, version: 1, epoch: 1, partition: 1, expiresAt: 0 },
+    value: {
+      found: true,
+      value,
+      codec: 0,
+      version: 1,
+      epoch: 1,
+      partition: 1,
+      expiresAt: 0,
+      seenIndex: 1,
+      stalenessMs: 0,
+    },
   };
 }
 

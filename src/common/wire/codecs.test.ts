@@ -67,7 +67,21 @@ const condition = fc.option(
 );
 const scan = fc.record({ partition: uint32, cursor: bytes, bytesMax: uint32, allKeyspaces: fc.boolean() });
 const request: fc.Arbitrary<Request> = fc.oneof(
-  fc.record({ ...head, operation: fc.constant('get' as const), get: fc.constant({}) }),
+  fc.record({
+    ...head,
+    operation: fc.constant('get' as const),
+    get: fc.record({
+      level: fc.constantFrom(
+        'READ_LINEARIZABLE' as const,
+        'READ_QUORUM' as const,
+        'READ_SESSION' as const,
+        'READ_STALE' as const,
+      ),
+      sessionIndex: uint64,
+      sessionEpoch: uint64,
+      maxStalenessMs: uint32,
+    }),
+  }),
   fc.record({ ...head, condition, operation: fc.constant('delete' as const), delete: fc.constant({}) }),
   fc.record({
     ...head,
@@ -98,10 +112,11 @@ const receiptOf = fc.record({
   duplicate: fc.boolean(),
   counter: int64,
   conditionFailed: fc.boolean(),
+  index: uint64,
 });
 const blankReceipt = {
   ...{ partition: 1, epoch: 2, version: 3, durability: 'quorum' as const, logTime: 4 },
-  ...{ duplicate: false, counter: 0, conditionFailed: false },
+  ...{ duplicate: false, counter: 0, conditionFailed: false, index: 5 },
 };
 
 const row = fc.record({ keyspace: text, key: bytes, value: bytes, codec: uint32, version: uint64 });
@@ -118,6 +133,8 @@ const reply: fc.Arbitrary<Reply> = fc.oneof(
       epoch: uint64,
       partition: uint32,
       expiresAt: uint64,
+      seenIndex: uint64,
+      stalenessMs: uint32,
     }),
   }),
   fc.record({
@@ -150,6 +167,8 @@ const peerMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
       voters: replicas,
       sentAt: uint64,
       previousVoters: replicas,
+      echo: uint64,
+      echoBoot: uint64,
     }),
   }),
   fc.record({
@@ -163,12 +182,35 @@ const peerMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
       sentAt: uint64,
       appliedIndex: uint64,
       diskFull: fc.boolean(),
+      clock: uint64,
+      boot: uint64,
     }),
   }),
   fc.record({
     ...peerHead,
     body: fc.constant('confirm' as const),
     confirm: fc.record({ round: uint64, commitIndex: uint64 }),
+  }),
+  fc.record({
+    ...peerHead,
+    body: fc.constant('probe' as const),
+    probe: fc.record({
+      round: uint64,
+      configuration: uint64,
+      voters: fc.array(text, { maxLength: 4 }),
+      keys: list,
+    }),
+  }),
+  fc.record({
+    ...peerHead,
+    body: fc.constant('probeReply' as const),
+    probeReply: fc.record({
+      round: uint64,
+      granted: fc.boolean(),
+      newest: fc.array(uint64, { maxLength: 4 }),
+      commitIndex: uint64,
+      commitEpoch: uint64,
+    }),
   }),
   fc.record({
     ...peerHead,

@@ -73,6 +73,14 @@ export interface ScanOperation {
   allKeyspaces: boolean;
 }
 
+export type ReadLevelName = 'READ_LINEARIZABLE' | 'READ_QUORUM' | 'READ_SESSION' | 'READ_STALE';
+export interface GetOperation {
+  level: ReadLevelName;
+  sessionIndex: number;
+  sessionEpoch: number;
+  maxStalenessMs: number;
+}
+
 /** `operation` names the field that is set. */
 export interface Request {
   id: number;
@@ -88,7 +96,7 @@ export interface Request {
   traceParent: string;
   condition?: Condition | null;
   operation: 'get' | 'put' | 'delete' | 'increment' | 'scan' | 'touch';
-  get?: Record<string, never> | null;
+  get?: GetOperation | null;
   put?: PutOperation | null;
   delete?: Record<string, never> | null;
   increment?: IncrementOperation | null;
@@ -104,6 +112,8 @@ export interface Value {
   epoch: number;
   partition: number;
   expiresAt: number;
+  seenIndex: number;
+  stalenessMs: number;
 }
 
 export interface Receipt {
@@ -116,6 +126,7 @@ export interface Receipt {
   /** 64 bits, as `delta`. */
   counter: number | bigint;
   conditionFailed: boolean;
+  index: number;
 }
 
 export interface Row {
@@ -257,6 +268,8 @@ export interface Append {
   voters: readonly Replica[];
   previousVoters: readonly Replica[];
   sentAt: number;
+  echo: number;
+  echoBoot: number;
 }
 export interface AppendReply {
   success: boolean;
@@ -266,6 +279,8 @@ export interface AppendReply {
   sentAt: number;
   appliedIndex: number;
   diskFull: boolean;
+  clock: number;
+  boot: number;
 }
 export interface Confirm {
   round: number;
@@ -301,6 +316,19 @@ export interface Scrub {
   hash: string;
   damaged: boolean;
 }
+export interface Probe {
+  round: number;
+  configuration: number;
+  voters: readonly string[];
+  keys: Uint8Array[];
+}
+export interface ProbeReply {
+  round: number;
+  granted: boolean;
+  newest: number[];
+  commitIndex: number;
+  commitEpoch: number;
+}
 export interface PeerMessage {
   partition: number;
   from: string;
@@ -314,7 +342,9 @@ export interface PeerMessage {
     | 'snapshotOffer'
     | 'snapshotPull'
     | 'snapshotChunk'
-    | 'scrub';
+    | 'scrub'
+    | 'probe'
+    | 'probeReply';
   append?: Append | null;
   appendReply?: AppendReply | null;
   confirm?: Confirm | null;
@@ -323,6 +353,8 @@ export interface PeerMessage {
   snapshotPull?: SnapshotPull | null;
   snapshotChunk?: SnapshotChunk | null;
   scrub?: Scrub | null;
+  probe?: Probe | null;
+  probeReply?: ProbeReply | null;
 }
 export interface PeerBatch {
   welcome: Welcome | null;

@@ -3,6 +3,7 @@
  * proto/ringkeep.proto; a property test compares it with the generic codec in both directions.
  * Decoded entries, keys and values are views of the received message.
  */
+import { PROBE_KEYS_MAX } from '../limits.ts';
 import type { Replica } from '../topology.ts';
 import type {
   Append,
@@ -11,6 +12,8 @@ import type {
   ConfirmReply,
   PeerBatch,
   PeerMessage,
+  Probe,
+  ProbeReply,
   Scrub,
   SnapshotChunk,
   SnapshotOffer,
@@ -40,6 +43,8 @@ function writeAppend(writer: ProtoWriter, append: Append): void {
   writeReplicas(writer, 6, append.voters);
   writer.uint(7, append.sentAt);
   writeReplicas(writer, 8, append.previousVoters);
+  writer.uint(9, append.echo);
+  writer.uint(10, append.echoBoot);
 }
 
 function writeAppendReply(writer: ProtoWriter, reply: AppendReply): void {
@@ -50,6 +55,23 @@ function writeAppendReply(writer: ProtoWriter, reply: AppendReply): void {
   writer.uint(5, reply.sentAt);
   writer.uint(6, reply.appliedIndex);
   writer.bool(7, reply.diskFull);
+  writer.uint(8, reply.clock);
+  writer.uint(9, reply.boot);
+}
+
+function writeProbe(writer: ProtoWriter, probe: Probe): void {
+  writer.uint(1, probe.round);
+  writer.uint(2, probe.configuration);
+  for (const voter of probe.voters) writer.textElement(3, voter);
+  for (const key of probe.keys) writer.element(4, key);
+}
+
+function writeProbeReply(writer: ProtoWriter, reply: ProbeReply): void {
+  writer.uint(1, reply.round);
+  writer.bool(2, reply.granted);
+  writer.packed(3, reply.newest);
+  writer.uint(4, reply.commitIndex);
+  writer.uint(5, reply.commitEpoch);
 }
 
 function writeSnapshotChunk(writer: ProtoWriter, chunk: SnapshotChunk): void {
@@ -85,6 +107,16 @@ function writeBody(writer: ProtoWriter, message: PeerMessage, bytesMax: number):
     writer.uint(1, message.confirmReply.round);
     writer.bool(2, message.confirmReply.granted);
     writer.uint(3, message.confirmReply.promiseEpoch);
+    writer.end(mark);
+  }
+  if (message.probe) {
+    const mark = writer.begin(13, bytesMax);
+    writeProbe(writer, message.probe);
+    writer.end(mark);
+  }
+  if (message.probeReply) {
+    const mark = writer.begin(14, bytesMax);
+    writeProbeReply(writer, message.probeReply);
     writer.end(mark);
   }
   if (message.scrub) {
@@ -161,6 +193,8 @@ function readAppend(reader: ProtoReader): Append {
     voters,
     sentAt: 0,
     previousVoters,
+    echo: 0,
+    echoBoot: 0,
   };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
@@ -172,6 +206,8 @@ function readAppend(reader: ProtoReader): Append {
     else if (field === 6) voters.push(readReplica(reader));
     else if (field === 7) append.sentAt = reader.uint();
     else if (field === 8) previousVoters.push(readReplica(reader));
+    else if (field === 9) append.echo = reader.uint();
+    else if (field === 10) append.echoBoot = reader.uint();
     else reader.skip();
   }
   reader.leave(outer);
@@ -187,6 +223,8 @@ function readAppendReply(reader: ProtoReader): AppendReply {
     sentAt: 0,
     appliedIndex: 0,
     diskFull: false,
+    clock: 0,
+    boot: 0,
   };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
@@ -197,6 +235,8 @@ function readAppendReply(reader: ProtoReader): AppendReply {
     else if (field === 5) reply.sentAt = reader.uint();
     else if (field === 6) reply.appliedIndex = reader.uint();
     else if (field === 7) reply.diskFull = reader.bool();
+    else if (field === 8) reply.clock = reader.uint();
+    else if (field === 9) reply.boot = reader.uint();
     else reader.skip();
   }
   reader.leave(outer);
@@ -220,6 +260,34 @@ function readConfirmReply(reader: ProtoReader): ConfirmReply {
     if (field === 1) reply.round = reader.uint();
     else if (field === 2) reply.granted = reader.bool();
     else if (field === 3) reply.promiseEpoch = reader.uint();
+    else return false;
+    return true;
+  });
+  return reply;
+}
+
+function readProbe(reader: ProtoReader): Probe {
+  const voters: string[] = [];
+  const probe: Probe = { round: 0, configuration: 0, voters, keys: [] };
+  readNested(reader, (field) => {
+    if (field === 1) probe.round = reader.uint();
+    else if (field === 2) probe.configuration = reader.uint();
+    else if (field === 3) voters.push(reader.text());
+    else if (field === 4) probe.keys.push(reader.bytes());
+    else return false;
+    return true;
+  });
+  return probe;
+}
+
+function readProbeReply(reader: ProtoReader): ProbeReply {
+  const reply: ProbeReply = { round: 0, granted: false, newest: [], commitIndex: 0, commitEpoch: 0 };
+  readNested(reader, (field) => {
+    if (field === 1) reply.round = reader.uint();
+    else if (field === 2) reply.granted = reader.bool();
+    else if (field === 3) reader.uints(reply.newest, PROBE_KEYS_MAX);
+    else if (field === 4) reply.commitIndex = reader.uint();
+    else if (field === 5) reply.commitEpoch = reader.uint();
     else return false;
     return true;
   });
@@ -313,9 +381,15 @@ function readBody(reader: ProtoReader, field: number, message: PartialMessage): 
   } else if (field === 11) {
     message.snapshotChunk = readSnapshotChunk(reader);
     message.body = 'snapshotChunk';
-  } else {
+  } else if (field === 12) {
     message.scrub = readScrub(reader);
     message.body = 'scrub';
+  } else if (field === 13) {
+    message.probe = readProbe(reader);
+    message.body = 'probe';
+  } else {
+    message.probeReply = readProbeReply(reader);
+    message.body = 'probeReply';
   }
 }
 
@@ -328,7 +402,7 @@ function readPeerMessage(reader: ProtoReader, before: PeerMessage | undefined): 
     else if (field === 2) message.from = reader.text(before?.from);
     else if (field === 3) message.to = reader.text(before?.to);
     else if (field === 4) message.epoch = reader.uint();
-    else if (field >= 5 && field <= 12) readBody(reader, field, message);
+    else if (field >= 5 && field <= 14) readBody(reader, field, message);
     else reader.skip();
   }
   reader.leave(outer);

@@ -9,7 +9,7 @@ import { asBuffer, type GenericCodec, type RareCodecs } from './request-codec.ts
 import { sizeOfReply } from './sizes.ts';
 
 function writeValue(writer: ProtoWriter, value: Value): void {
-  const mark = writer.begin(3, value.value.length + 84);
+  const mark = writer.begin(3, value.value.length + 108);
   writer.bool(1, value.found);
   writer.bytes(2, value.value);
   writer.uint(3, value.codec);
@@ -17,6 +17,8 @@ function writeValue(writer: ProtoWriter, value: Value): void {
   writer.uint(5, value.epoch);
   writer.uint(6, value.partition);
   writer.uint(7, value.expiresAt);
+  writer.uint(8, value.seenIndex);
+  writer.uint(9, value.stalenessMs);
   writer.end(mark);
 }
 
@@ -29,6 +31,7 @@ function writeReceipt(writer: ProtoWriter, receipt: Receipt): void {
   writer.bool(6, receipt.duplicate);
   writer.sint(7, receipt.counter);
   writer.bool(8, receipt.conditionFailed);
+  writer.uint(9, receipt.index);
 }
 
 function writeRows(writer: ProtoWriter, rows: Rows, bytesMax: number): void {
@@ -53,7 +56,7 @@ function writeReply(writer: ProtoWriter, reply: Reply, rare: RareCodecs): void {
   writer.bool(2, reply.end);
   if (reply.value) writeValue(writer, reply.value);
   if (reply.receipt) {
-    const receipt = writer.begin(4, 120);
+    const receipt = writer.begin(4, 132);
     writeReceipt(writer, reply.receipt);
     writer.end(receipt);
   }
@@ -65,7 +68,7 @@ function writeReply(writer: ProtoWriter, reply: Reply, rare: RareCodecs): void {
 function readValue(reader: ProtoReader): Value {
   const value: Value = {
     ...{ found: false, value: EMPTY_BYTES, codec: 0, version: 0, epoch: 0, partition: 0 },
-    expiresAt: 0,
+    ...{ expiresAt: 0, seenIndex: 0, stalenessMs: 0 },
   };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
@@ -76,6 +79,8 @@ function readValue(reader: ProtoReader): Value {
     else if (field === 5) value.epoch = reader.uint();
     else if (field === 6) value.partition = reader.uint();
     else if (field === 7) value.expiresAt = reader.uint();
+    else if (field === 8) value.seenIndex = reader.uint();
+    else if (field === 9) value.stalenessMs = reader.uint();
     else reader.skip();
   }
   reader.leave(outer);
@@ -94,6 +99,7 @@ function readReceipt(reader: ProtoReader): Receipt {
     duplicate: false,
     counter: 0,
     conditionFailed: false,
+    index: 0,
   };
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     if (field === 1) receipt.partition = reader.uint();
@@ -104,6 +110,7 @@ function readReceipt(reader: ProtoReader): Receipt {
     else if (field === 6) receipt.duplicate = reader.bool();
     else if (field === 7) receipt.counter = reader.sint();
     else if (field === 8) receipt.conditionFailed = reader.bool();
+    else if (field === 9) receipt.index = reader.uint();
     else reader.skip();
   }
   return receipt;

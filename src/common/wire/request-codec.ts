@@ -13,9 +13,11 @@ import type {
   ConditionKind,
   Credit,
   Failure,
+  GetOperation,
   Hello,
   IncrementOperation,
   PutOperation,
+  ReadLevelName,
   Request,
   ScanOperation,
   TouchOperation,
@@ -45,6 +47,8 @@ const CONDITIONS: readonly ConditionKind[] = [
   'CONDITION_VERSION',
 ];
 
+const LEVELS: readonly ReadLevelName[] = ['READ_LINEARIZABLE', 'READ_QUORUM', 'READ_SESSION', 'READ_STALE'];
+
 /** Returns the same bytes as a Buffer, not a copy. */
 export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -69,7 +73,14 @@ function writeRequest(writer: ProtoWriter, request: Request): void {
     writer.uint(2, request.condition.version);
     writer.end(condition);
   }
-  if (request.get) writer.element(12, EMPTY_BYTES);
+  if (request.get) {
+    const get = writer.begin(12, 48);
+    writer.uint(1, LEVELS.indexOf(request.get.level));
+    writer.uint(2, request.get.sessionIndex);
+    writer.uint(3, request.get.sessionEpoch);
+    writer.uint(4, request.get.maxStalenessMs);
+    writer.end(get);
+  }
   if (request.put) {
     const put = writer.begin(13, request.put.value.length + 32);
     writer.bytes(1, request.put.value);
@@ -151,6 +162,29 @@ function readTouch(reader: ProtoReader): TouchOperation {
   return touch;
 }
 
+function readGet(reader: ProtoReader): GetOperation {
+  const get: GetOperation = {
+    level: 'READ_LINEARIZABLE',
+    sessionIndex: 0,
+    sessionEpoch: 0,
+    maxStalenessMs: 0,
+  };
+  const outer = reader.enter();
+  for (let field = reader.next(); field !== 0; field = reader.next()) {
+    if (field === 1) {
+      const level = LEVELS[reader.uint()];
+      // A level of a newer version must not silently become another one.
+      if (level === undefined) throw broken('an unknown read level');
+      get.level = level;
+    } else if (field === 2) get.sessionIndex = reader.uint();
+    else if (field === 3) get.sessionEpoch = reader.uint();
+    else if (field === 4) get.maxStalenessMs = reader.uint();
+    else reader.skip();
+  }
+  reader.leave(outer);
+  return get;
+}
+
 function readNothing(reader: ProtoReader): Record<string, never> {
   const outer = reader.enter();
   while (reader.next() !== 0) reader.skip();
@@ -170,7 +204,7 @@ function readOperation(reader: ProtoReader, field: number, request: PartialReque
   request.scan = null;
   request.touch = null;
   if (field === 12) {
-    request.get = readNothing(reader);
+    request.get = readGet(reader);
     request.operation = 'get';
   } else if (field === 13) {
     request.put = readPut(reader);

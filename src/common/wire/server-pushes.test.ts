@@ -99,6 +99,8 @@ function append(partition: number, entry: Uint8Array): PeerMessage {
       voters: [],
       previousVoters: [],
       sentAt: 12,
+      echo: 0,
+      echoBoot: 0,
     },
   };
 }

@@ -22,7 +22,7 @@ function bytes(value: Uint8Array): number {
 /** Returns at least the encoded bytes of a request within its message. */
 export function sizeOfRequest(request: Request): number {
   let size =
-    124 + text(request.keyspace) + bytes(request.key) + bytes(request.clientId) + text(request.traceParent);
+    160 + text(request.keyspace) + bytes(request.key) + bytes(request.clientId) + text(request.traceParent);
   if (request.condition) size += NESTED + 2 * NUMBER;
   if (request.put) size += bytes(request.put.value) + 2 * NUMBER;
   if (request.scan) size += bytes(request.scan.cursor) + 3 * NUMBER;
@@ -45,8 +45,8 @@ function sizeOfRows(rows: Rows): number {
 /** Returns at least the encoded bytes of a reply within its message. */
 export function sizeOfReply(reply: Reply): number {
   let size = 2 * NESTED + 2 * NUMBER;
-  if (reply.value) size += bytes(reply.value.value) + 6 * NUMBER;
-  if (reply.receipt) size += 9 * NUMBER + 12;
+  if (reply.value) size += bytes(reply.value.value) + 8 * NUMBER;
+  if (reply.receipt) size += 10 * NUMBER + 12;
   if (reply.failure) {
     const failure = reply.failure;
     size +=
@@ -74,12 +74,17 @@ function sizeOfAll(list: readonly Uint8Array[]): number {
 export function sizeOfPeerMessage(message: PeerMessage): number {
   let size = 2 * NESTED + 2 * NUMBER + text(message.from) + text(message.to);
   if (message.append) {
-    size += 5 * NUMBER + sizeOfAll(message.append.entries);
+    size += 7 * NUMBER + sizeOfAll(message.append.entries);
     size += sizeOfReplicas(message.append.voters) + sizeOfReplicas(message.append.previousVoters);
   } else if (message.snapshotChunk) {
     const chunk = message.snapshotChunk;
     size += text(chunk.snapshot) + bytes(chunk.cursor) + bytes(chunk.next) + 3 * NUMBER;
     size += sizeOfAll(chunk.keys) + sizeOfAll(chunk.values);
+  } else if (message.probe) {
+    size += 2 * NUMBER + sizeOfAll(message.probe.keys);
+    for (const voter of message.probe.voters) size += text(voter);
+  } else if (message.probeReply) {
+    size += NESTED + (4 + message.probeReply.newest.length) * NUMBER;
   } else if (message.snapshotPull) {
     size += text(message.snapshotPull.snapshot) + bytes(message.snapshotPull.cursor);
   } else if (message.scrub) {
@@ -87,7 +92,7 @@ export function sizeOfPeerMessage(message: PeerMessage): number {
   } else if (message.snapshotOffer) {
     size += text(message.snapshotOffer.snapshot) + 3 * NUMBER;
   } else {
-    size += 7 * NUMBER;
+    size += 9 * NUMBER;
   }
   return size;
 }

@@ -111,6 +111,12 @@ export interface Entry {
   readonly command: Command;
 }
 
+/** The user keys whose values a command may change. */
+export function touchedKeys(command: Command): readonly Uint8Array[] {
+  if ('key' in command) return [command.key];
+  return command.kind === 'expireKeys' ? command.due.map(({ key }) => key) : [];
+}
+
 /** Thrown for bytes that this version does not understand: the replica must stop, not skip. */
 export class UnknownEntryError extends Error {}
 

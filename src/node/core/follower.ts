@@ -193,6 +193,8 @@ export class Follower {
       sentAt,
       appliedIndex: machine.appliedIndex,
       diskFull: this.takesNoWrites,
+      clock: 0,
+      boot: 0,
     };
   }
 

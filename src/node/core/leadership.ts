@@ -305,6 +305,8 @@ export class Leadership {
         voters: progress.confirmed ? [] : meta.voters,
         previousVoters: progress.confirmed ? [] : meta.previousVoters,
         sentAt,
+        echo: 0,
+        echoBoot: 0,
       },
     });
     progress.lastSentAt = this.host.now;

@@ -48,6 +48,8 @@ export class ReplicaLog {
   lastIndex: number;
   durableIndex: number;
   commitIndex: number;
+  /** How often entries were removed from its end. */
+  truncations = 0;
   /** Log time of the last entry. */
   lastTimestamp: number;
   /** Log time just below the entries in memory. */
@@ -165,6 +167,7 @@ export class ReplicaLog {
     assert(index >= this.firstInMemory - 1, 'the uncommitted suffix is in memory');
     this.emit({ type: 'truncate', partition: this.partition, index });
     const removed = this.items.splice(index + 1 - this.firstInMemory);
+    this.truncations++;
     this.lastIndex = index;
     this.durableIndex = Math.min(this.durableIndex, index);
     while (this.epochs.length > 1 && this.epochs[this.epochs.length - 1]!.index > index) this.epochs.pop();
@@ -230,6 +233,7 @@ export class ReplicaLog {
       this.durableIndex = Math.max(this.durableIndex, index);
     } else {
       this.items = [];
+      this.truncations++;
       this.floorWeight = 0;
       this.epochs = [{ index, epoch }];
       this.lastIndex = index;

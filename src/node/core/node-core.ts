@@ -28,6 +28,7 @@ import type { NodeCoreEvents, NodeCoreOptions, RestoreInput } from './api.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { type CoreEvent, type Effects, noEffects, type StoreEffect, type WalReadEffect } from './effects.ts';
 import type { Host, PeerBody, RequestHandle } from './host.ts';
+import { userKey } from './layout.ts';
 import { OpenRequests } from './open-requests.ts';
 import { ReplicaSet } from './replica-set.ts';
 import { saysTheSame } from './report.ts';
@@ -229,6 +230,9 @@ export class NodeCore implements NodeCoreEvents, Host {
       return this.fail(handle, new RingkeepError('INVALID_ARGUMENT', `there is no partition ${partition}`));
     }
     const replica = this.replicas.byPartition.get(partition);
+    if (replica?.usable === true && request.get?.level === 'READ_QUORUM') {
+      return replica.quorumReads.read(handle, userKey(request.keyspace, request.key));
+    }
     if (replica === undefined || replica.leadership === null) {
       return this.fail(handle, notLeader(partition, topology.record(partition), this.draining));
     }

@@ -209,7 +209,16 @@ describe('a replica among others', () => {
     b.core.seal(seal);
     b.settle();
     const { lastIndex: prevIndex, lastEpoch: prevEpoch } = b.replica.log;
-    const append = { ...sets, prevIndex, prevEpoch, entries: [], commitIndex: 0, sentAt: 1 };
+    const append = {
+      ...sets,
+      prevIndex,
+      prevEpoch,
+      entries: [],
+      commitIndex: 0,
+      sentAt: 1,
+      echo: 0,
+      echoBoot: 0,
+    };
     const [from, to] = [c.replicaName.id, b.replicaName.id];
     b.core.peerMessages('c', [{ partition: 0, from, to, epoch: 2, body: 'append', append }]);
     b.disk = true;
@@ -279,6 +288,7 @@ describe('a replica among others', () => {
       voters: [],
       previousVoters: [],
       sentAt: 0,
+      ...{ echo: 0, echoBoot: 0 },
     };
     const ends = { from: a.replicaName.id, to: b.replicaName.id };
     b.core.peerMessages('a', [{ partition: 0, ...ends, epoch: 1, body: 'append', append }]);

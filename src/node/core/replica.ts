@@ -18,6 +18,8 @@ import { storeRange } from './layout.ts';
 import { Leadership } from './leadership.ts';
 import type { ReplicaLog } from './log.ts';
 import { Machine, type MachineHooks } from './machine.ts';
+import { PendingKeys } from './pending-keys.ts';
+import { QuorumReads } from './quorum-reads.ts';
 import { buildReport } from './report.ts';
 import { Scrubber } from './scrub.ts';
 import type { SessionLimits } from './sessions.ts';
@@ -34,6 +36,7 @@ export class Replica {
   leadership: Leadership | null = null;
   /** The newest record seen of this partition. */
   record: PartitionRecord | null = null;
+  readonly quorumReads: QuorumReads;
   private readonly follower: Follower;
   /** The WAL record that holds `meta`. */
   private metaLsn = 0;
@@ -60,6 +63,7 @@ export class Replica {
     this.sessionLimits = Replica.sessionLimits(host);
     this.machine = makeMachine(this.hooks());
     this.follower = new Follower(this);
+    this.quorumReads = new QuorumReads(this, new PendingKeys(log));
   }
 
   /** The bounds of deduplication, shared by all replicas of a cluster. */
@@ -260,6 +264,10 @@ export class Replica {
         return this.receiver?.chunk(message.snapshotChunk!);
       case 'scrub':
         return this.onScrub(from, epoch, message.scrub!);
+      case 'probe':
+        return this.quorumReads.onProbe({ id: from, node }, message.probe!);
+      case 'probeReply':
+        return this.quorumReads.onReply(from, message.probeReply!);
       default:
     }
     if (leadership === null || leadership.epoch !== epoch) return;
@@ -356,6 +364,17 @@ export class Replica {
     this.markDamaged(`${what} cannot be read: ${error.message}`);
   }
 
+  /**
+   * Somebody knows an entry to be committed. If ours at that index has the same epoch, it is that entry, and all before it are
+   * the same, too. A leader counts for itself.
+   */
+  learnCommitted(index: number, epoch: number): void {
+    const { log } = this;
+    if (this.leadership !== null || index <= log.commitIndex || log.epochAt(index) !== epoch) return;
+    log.commitIndex = index;
+    this.host.touch(this.partition);
+  }
+
   /** Stops counting: answers and confirms nothing until it has been replaced. */
   markDamaged(reason: string): void {
     if (!this.usable || this.retired) return;
@@ -363,6 +382,7 @@ export class Replica {
     this.endInstall('damaged');
     this.scrubber?.close();
     this.pendingSeal = null;
+    this.quorumReads.end();
     this.setMeta({ ...this.meta, damaged: true });
     this.host.event({ level: 'error', event: 'replica_damaged', partition: this.partition, reason });
   }
@@ -370,6 +390,7 @@ export class Replica {
   /** Ends for good: the node drops this replica. */
   retire(reason: string): void {
     this.retired = true;
+    this.quorumReads.end();
     this.stepDown(reason);
     this.endInstall(reason);
     this.scrubber?.close();
@@ -397,6 +418,7 @@ export class Replica {
   tick(): void {
     if (this.usable) this.machine.flush();
     this.leadership?.tick();
+    this.quorumReads.tick();
     this.receiver?.tick();
     this.scrubber?.tick();
   }
@@ -412,6 +434,8 @@ export class Replica {
     this.tryLead();
     this.decide();
     this.leadership?.reads.serve();
+    this.quorumReads.serve();
+    this.quorumReads.flush();
     this.leadership?.flush();
     this.follower.flush();
   }

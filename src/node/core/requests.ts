@@ -3,13 +3,13 @@
  * lead. Nothing is applied before every check has passed, so a refusal here is always `not_applied`.
  */
 
-import type { DiskError } from '../../common/disk.ts';
 import { type ErrorCode, RingkeepError } from '../../common/errors.ts';
 import { partitionOf } from '../../common/hash.ts';
 import { KEY_BYTES_MAX, KEY_BYTES_MIN, KEYSPACE_BYTES_MAX, TTL_MS_MAX } from '../../common/limits.ts';
 import { CODEC_COUNTER, isInt64, parseCounter } from '../../common/text.ts';
 import type { PartitionRecord } from '../../common/topology.ts';
-import type { Request, Row, Value } from '../../common/wire/messages.ts';
+import type { Request, Row } from '../../common/wire/messages.ts';
+import { answerGet, damagedRead, failedRead, shown } from './answers.ts';
 import { type Ack, type Command, type Condition, NO_CONDITION, type RequestId } from './entry.ts';
 import type { RequestHandle } from './host.ts';
 import {
@@ -49,8 +49,13 @@ export function checkRequest(request: Request, valueBytesMax: number): RingkeepE
   if (Buffer.byteLength(keyspace) > KEYSPACE_BYTES_MAX) {
     return invalid('INVALID_ARGUMENT', `a keyspace name has at most ${KEYSPACE_BYTES_MAX} bytes`);
   }
-  if (operation === 'get') return null;
+  if (operation === 'get') return checkGet(request);
   return checkWrite(request, valueBytesMax);
+}
+
+function checkGet({ get }: Request): RingkeepError | null {
+  if (!get) return invalid('INVALID_ARGUMENT', 'a get without its operation');
+  return null;
 }
 
 function checkScan(request: Request): RingkeepError | null {
@@ -202,7 +207,7 @@ export function execute(
   const { replica, host } = leadership;
   if (request.operation === 'get') {
     const key = userKey(request.keyspace, request.key);
-    return leadership.reads.read(handle, () => answerGet(leadership, handle, key));
+    return leadership.reads.read(handle, () => answerGet(replica, handle, key));
   }
   if (request.operation === 'scan')
     return leadership.reads.read(handle, () => scan(leadership, handle, request));
@@ -215,43 +220,6 @@ export function execute(
   const id: RequestId = { client, sequence, lowWater, sessionTime };
   const { writes } = leadership;
   writes.propose(handle, id, ACKS[request.ack], commandOf(request, writes.clock));
-}
-
-/** The bytes and codec that a reader is shown. */
-function shown(stored: StoredValue): { value: Uint8Array; codec: number } {
-  if (stored.kind === 'value') return { value: stored.value, codec: stored.codec };
-  const count = Buffer.from(stored.value).readBigInt64LE(0);
-  return { value: Buffer.from(String(count)), codec: CODEC_COUNTER };
-}
-
-function damagedRead(partition: number): RingkeepError {
-  return new RingkeepError('DAMAGED', 'a stored value failed its checksum', 'not_applied', { partition });
-}
-
-/** Only EIO says that bytes are bad; anything else is this node's trouble of the moment. */
-function failedRead(partition: number, error: DiskError | null): RingkeepError {
-  if (error?.code === 'EIO') return damagedRead(partition);
-  const message = 'the store cannot be read now';
-  return new RingkeepError('UNAVAILABLE', message, 'not_applied', { partition, retryAfterMs: 20 });
-}
-
-function foundValue(stored: StoredValue, partition: number): Value {
-  const { version, epoch, expiresAt } = stored;
-  return { found: true, ...shown(stored), version, epoch, partition, expiresAt };
-}
-
-function answerGet(leadership: Leadership, handle: RequestHandle, key: Uint8Array): void {
-  const { replica, host } = leadership;
-  const { partition } = replica;
-  const wanted = (): boolean => host.isOpen(handle);
-  replica.machine.read(key, wanted, (error, stored) => {
-    if (error !== null) return host.fail(handle, failedRead(partition, error));
-    const value =
-      stored === null
-        ? { found: false, value: new Uint8Array(0), codec: 0, version: 0, epoch: 0, partition, expiresAt: 0 }
-        : foundValue(stored, partition);
-    host.reply(handle, { result: 'value', value });
-  });
 }
 
 /** One page in key order. The view is opened behind every decided write, so the page is as linearizable as a get. */

@@ -278,6 +278,7 @@ export class WritePath {
       duplicate,
       counter: result.kind === 'applied' && result.counter !== null ? narrow(result.counter) : 0,
       conditionFailed: result.kind === 'condition',
+      index: result.index,
     });
   }
 
@@ -299,7 +300,8 @@ export class WritePath {
         const { partition } = replica;
         const { logTime } = replica.machine.mark;
         const receipt = { partition, epoch, version: index, durability: 'leader' as const, logTime };
-        host.succeed(waiter.handle, { ...receipt, duplicate: false, counter: 0, conditionFailed: false });
+        const rest = { duplicate: false, counter: 0, conditionFailed: false, index };
+        host.succeed(waiter.handle, { ...receipt, ...rest });
       }
       if (rest.length > 0) this.waiters.set(index, rest);
       else this.waiters.delete(index);
