@@ -29,6 +29,7 @@ export const ERROR_CODES = {
   SESSION_EXPIRED:
     'The deduplication session of this client is gone; a retry cannot be told from a new write.',
   SESSION_TIME: 'The leader tells its log time before it opens a session; clients resend at once.',
+  WRITE_LOST: 'A write that this session has seen, acknowledged at `leader`, was lost in a failover.',
   CONDITION_UNSUPPORTED: 'This acknowledgement level is offered for blind put and delete only.',
   COUNTER_OVERFLOW: 'The counter would leave the signed 64-bit range.',
   NOT_A_COUNTER: 'The key holds a value that is not a counter.',

@@ -25,6 +25,8 @@ export const EXPIRY_KEYS_MAX = 128;
 export const EXPIRY_BYTES_MAX = 64 * 1024;
 /** A leader looks for what is due that often, ms, while there is little of it. */
 export const EXPIRY_INTERVAL_MS = 100;
+/** Writes per partition that a session may have been told of at `leader` in different epochs without having seen them since. */
+export const SESSION_MARKS_MAX = 8;
 /** Quorum reads of one partition that share a round of questions, at most: their keys, and the bytes of these. */
 export const PROBE_KEYS_MAX = 1_024;
 export const PROBE_BYTES_MAX = 256 * 1024;

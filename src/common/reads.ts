@@ -5,7 +5,7 @@ import type { GetOperation } from './wire/messages.ts';
 export const LINEARIZABLE_GET: GetOperation = {
   level: 'READ_LINEARIZABLE',
   sessionIndex: 0,
-  sessionEpoch: 0,
+  early: [],
   maxStalenessMs: 0,
 };
 

@@ -8,7 +8,14 @@ import { toLatin1 } from '../../src/common/bytes.ts';
 import type { ErrorCode } from '../../src/common/errors.ts';
 import { partitionOf } from '../../src/common/hash.ts';
 import type { HistoryOutput } from '../../src/common/history.ts';
-import type { Condition, Receipt, Reply, Request, Value } from '../../src/common/wire/messages.ts';
+import type {
+  Condition,
+  GetOperation,
+  Receipt,
+  Reply,
+  Request,
+  Value,
+} from '../../src/common/wire/messages.ts';
 import { decodeEntry } from '../../src/node/core/entry.ts';
 import { userKey } from '../../src/node/core/layout.ts';
 import { type GhostPartition, type KeyState, requestName } from './ghost.ts';
@@ -26,10 +33,12 @@ export interface Wish {
   readonly ttlMs: number;
   /** Of gets. */
   readonly level: ReadLevel;
+  /** Of stale reads; 0: any. */
+  readonly maxStalenessMs: number;
 }
 
 /** How a client reads. */
-export type ReadLevel = 'linearizable' | 'quorum';
+export type ReadLevel = 'linearizable' | 'quorum' | 'session' | 'stale';
 
 /** One operation of a client, from call to return. Times are virtual ms. */
 export interface Operation extends Wish {
@@ -42,11 +51,16 @@ export interface Operation extends Wish {
   readonly call: number;
   /** Position in the log that every operation finished before the call had reached. */
   readonly floor: number;
+  /** Of session reads: what their session had seen at the call; else null. */
+  readonly seen: GetOperation | null;
   /** Null while it is open. */
   end: number | null;
   /** What the client was told; null while it is open. */
   result: HistoryOutput | null;
 }
+
+/** The slowest clock of a node, to the time of the world. */
+const SLOWEST_CLOCK = 0.95;
 
 /** Codec tag of everything that simulated clients put. */
 export const CODEC_BYTES = 1;
@@ -74,6 +88,8 @@ export class ClientChecks {
   private readonly invariants: Invariants;
   /** Per key: the highest position of a finished operation. */
   private readonly floors = new Map<string, number>();
+  /** ... and when it rose. */
+  private readonly raised = new Map<string, { readonly at: number; readonly position: number }[]>();
 
   constructor(world: World, ghosts: readonly GhostPartition[], invariants: Invariants) {
     this.world = world;
@@ -137,13 +153,26 @@ export class ClientChecks {
     }
   }
 
-  /** Ends a linearizable read: it must be at or above everything finished at its start. */
+  /** Ends a read: it must be at or above everything finished at its start, or what its session had seen by then. */
   read(operation: Operation, value: Value): void {
     const content = value.found ? contentOf(value) : null;
     const shown = content === null ? {} : { version: value.version, value: content };
     this.end(operation, { result: 'ok', found: value.found, ...shown });
     this.counts.reads += 1;
-    this.shown(operation, value.found ? value.version : 0, content === null ? null : String(content));
+    const version = value.found ? value.version : 0;
+    const text = content === null ? null : String(content);
+    const { level, seen } = operation;
+    if (level === 'stale') return this.checkAge(operation, value.stalenessMs, version, text);
+    if (level !== 'session') return this.shown(operation, version, text);
+    const marks = seen!.early.map(({ index }) => index);
+    this.positionOf({ ...operation, floor: Math.max(seen!.sessionIndex, ...marks) }, version, text);
+    for (const { index, epoch } of seen!.early) {
+      const entry = this.ghost(operation.partition).at(index)?.entry;
+      this.world.check(
+        entry?.epoch === epoch,
+        () => `${describe(operation)} does not tell that ${index} is lost`,
+      );
+    }
   }
 
   /** The version that was last shown of a key to anybody; 0: none. */
@@ -153,6 +182,11 @@ export class ClientChecks {
 
   /** An operation was shown a version of its key, 0 for absent: at or above everything finished at its start. */
   private shown(operation: Operation, version: number, content: string | null): void {
+    this.raise(operation.key, this.positionOf(operation, version, content));
+  }
+
+  /** Returns the earliest position at or after the floor at which that was what the key held. */
+  private positionOf(operation: Operation, version: number, content: string | null): number {
     const ghost = this.ghost(operation.partition);
     const key = toLatin1(userKey('', Buffer.from(operation.key)));
     const states = [INITIAL, ...ghost.history(key)];
@@ -163,7 +197,7 @@ export class ClientChecks {
       () =>
         `invariant 10: ${describe(operation)} returns absent, floor ${operation.floor}, history ${list(states)}`,
     );
-    this.raise(operation.key, position);
+    return position;
   }
 
   /** Returns the writes that were acknowledged at `leader` and are not committed; call once everything is. */
@@ -208,6 +242,16 @@ export class ClientChecks {
       );
     }
     if (receipt.durability === 'all') this.checkAll(receipt, epoch, what);
+  }
+
+  /** A stale read shows all that was acknowledged longer before its call than the bound that it tells. */
+  private checkAge(operation: Operation, stalenessMs: number, version: number, content: string | null): void {
+    const { key, call, maxStalenessMs } = operation;
+    const told = () => `${describe(operation)} is told ${stalenessMs} ms, may be ${maxStalenessMs}`;
+    this.world.check(maxStalenessMs === 0 || stalenessMs <= maxStalenessMs, told);
+    const since = call - stalenessMs / SLOWEST_CLOCK;
+    const floor = this.raised.get(key)?.findLast(({ at }) => at < since)?.position ?? 0;
+    this.positionOf({ ...operation, floor }, version, content);
   }
 
   private checkLeaderAck(node: string, receipt: Receipt, sequence: number, what: string): void {
@@ -260,7 +304,11 @@ export class ClientChecks {
   }
 
   private raise(key: string, position: number): void {
-    if (position > (this.floors.get(key) ?? 0)) this.floors.set(key, position);
+    if (position <= (this.floors.get(key) ?? 0)) return;
+    this.floors.set(key, position);
+    const raised = this.raised.get(key) ?? [];
+    this.raised.set(key, raised);
+    raised.push({ at: this.world.now, position });
   }
 
   private ghost(partition: number): GhostPartition {

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { HistoryOutput } from '../../src/common/history.ts';
 import type { Operation } from './client-checks.ts';
 import { describeKey, judge } from './history.ts';
+import { DEFAULT_READ } from './sim-client.ts';
 
 function operation(
   kind: Operation['kind'],
@@ -20,7 +21,8 @@ function operation(
     ack: 'quorum',
     condition: null,
     ttlMs: 0,
-    level: 'linearizable',
+    ...DEFAULT_READ,
+    seen: null,
     request: 'r',
     call,
     floor: 0,

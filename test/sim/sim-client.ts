@@ -13,12 +13,13 @@ import {
   retryClass,
 } from '../../src/client/retry-policy.ts';
 import { PartitionSequences, type SessionPin } from '../../src/client/sequences.ts';
+import { Session } from '../../src/client/session.ts';
 import { toLatin1 } from '../../src/common/bytes.ts';
 import type { ErrorCode, Outcome } from '../../src/common/errors.ts';
 import { fromFailure } from '../../src/common/failure.ts';
 import { partitionOf } from '../../src/common/hash.ts';
 import { LINEARIZABLE_GET, QUORUM_GET } from '../../src/common/reads.ts';
-import type { Condition, Failure, Reply, Request } from '../../src/common/wire/messages.ts';
+import type { Condition, Failure, GetOperation, Reply, Request } from '../../src/common/wire/messages.ts';
 import { Routing } from '../../src/router/routing.ts';
 import { type ClientChecks, CODEC_BYTES, type Operation, type Wish } from './client-checks.ts';
 import { requestName } from './ghost.ts';
@@ -65,6 +66,17 @@ function nextWrite(world: World): 'delete' | 'touch' | 'put' {
   return level < 0.2 ? 'delete' : level < 0.3 ? 'touch' : 'put';
 }
 
+/** How a wish that is no read reads. */
+export const DEFAULT_READ = { level: 'linearizable', maxStalenessMs: 0 } as const;
+
+function nextRead(world: World): Pick<Wish, 'level' | 'maxStalenessMs'> {
+  const level = world.random.next();
+  if (level < 0.4) return DEFAULT_READ;
+  if (level < 0.7) return { level: 'quorum', maxStalenessMs: 0 };
+  if (level < 0.9) return { level: 'session', maxStalenessMs: 0 };
+  return { level: 'stale', maxStalenessMs: world.chance(0.5) ? Math.ceil(world.between(1, 500)) : 0 };
+}
+
 /** Draws what a client does next. */
 export function nextOperation(world: World, workload: Workload, checks: ClientChecks): Wish {
   const counter = world.chance(0.25);
@@ -84,7 +96,7 @@ export function nextOperation(world: World, workload: Workload, checks: ClientCh
     ack,
     condition: conditional ? nextCondition(world, checks.versionOf(key), kind) : null,
     ttlMs,
-    level: read && world.chance(0.4) ? 'quorum' : 'linearizable',
+    ...(read ? nextRead(world) : DEFAULT_READ),
   };
 }
 
@@ -120,6 +132,12 @@ interface Running extends SessionPin {
   done: (applied: boolean) => void;
 }
 
+function getOf({ level, seen, maxStalenessMs }: Operation): GetOperation {
+  if (level === 'session') return seen!;
+  if (level === 'stale') return { ...LINEARIZABLE_GET, level: 'READ_STALE', maxStalenessMs };
+  return level === 'quorum' ? QUORUM_GET : LINEARIZABLE_GET;
+}
+
 /** Acknowledgement levels as they are on the wire. */
 export const ACKS = { leader: 'ACK_LEADER', quorum: 'ACK_QUORUM', all: 'ACK_ALL' } as const;
 
@@ -130,6 +148,7 @@ export class SimClient implements WorkloadClient {
   private readonly routing = new Routing();
   private readonly links = new Map<string, Link>();
   private readonly sequences = new Map<number, PartitionSequences>();
+  private readonly session = new Session();
   private readonly budget = new RetryBudget(RETRY_DEFAULTS);
   private nextRequest = 1;
   private values = 0;
@@ -160,7 +179,8 @@ export class SimClient implements WorkloadClient {
     this.values += 1;
     const input = kind === 'put' ? `${this.id}.${this.values}` : kind === 'increment' ? '1' : '';
     const request = sequences === null ? '' : requestName(toLatin1(this.clientId), sequence);
-    const operation = checks.call({ ...wish, client: this.id, partition, input, request });
+    const seen = wish.level === 'session' ? this.session.get(partition) : null;
+    const operation = checks.call({ ...wish, client: this.id, partition, input, request, seen });
     this.open += 1;
     this.budget.earn();
     const running: Running = {
@@ -239,7 +259,7 @@ export class SimClient implements WorkloadClient {
     if (kind === 'increment') return { ...base, increment: { delta: Number(input), ttlMs } };
     if (kind === 'touch') return { ...base, touch: { ttlMs } };
     if (kind === 'delete') return { ...base, delete: {} };
-    return { ...base, get: running.operation.level === 'quorum' ? QUORUM_GET : LINEARIZABLE_GET };
+    return { ...base, get: getOf(running.operation) };
   }
 
   private answered(running: Running, sessionTime: number, reply: Reply | null): void {
@@ -253,8 +273,12 @@ export class SimClient implements WorkloadClient {
     } else if (running.operation.end === null) {
       if (reply.receipt != null) {
         sequences?.observe(reply.receipt.logTime);
+        this.session.wrote(reply.receipt);
         this.around.checks.acknowledged(running.operation, reply.receipt);
-      } else if (reply.value != null) this.around.checks.read(running.operation, reply.value);
+      } else if (reply.value != null) {
+        this.session.read(reply.value, running.operation.seen ?? undefined);
+        this.around.checks.read(running.operation, reply.value);
+      }
       this.finish(running, true);
     }
   }
@@ -270,6 +294,7 @@ export class SimClient implements WorkloadClient {
         return;
       }
     }
+    if (error.code === 'WRITE_LOST') this.session.lost(running.operation.partition);
     if (error.code === 'SESSION_EXPIRED') running.sequences?.forget(sessionTime);
     if (error.outcome === 'applied') {
       this.fail(running, 'applied', error.code);
@@ -320,7 +345,7 @@ export class SimClient implements WorkloadClient {
   /** The node to ask: the leader if one is known, else any; of quorum reads any. */
   private route({ partition, level }: Operation): SimNode | null {
     const { nodes, world } = this.around;
-    if (level === 'quorum') return world.pick(nodes);
+    if (level !== 'linearizable') return world.pick(nodes);
     const route = this.routing.ready ? this.routing.leader(partition) : null;
     const known = nodes.find((node) => node.id === route?.node);
     return known !== undefined && world.chance(0.95) ? known : world.pick(nodes);

@@ -13,7 +13,7 @@ import { partitionOf } from '../../src/common/hash.ts';
 import { VALUE_BYTES_CEILING } from '../../src/common/limits.ts';
 import type { ClientChecks, Operation, Wish } from './client-checks.ts';
 import { requestName } from './ghost.ts';
-import { ACKS, nextOperation, type Workload, type WorkloadClient } from './sim-client.ts';
+import { ACKS, DEFAULT_READ, nextOperation, type Workload, type WorkloadClient } from './sim-client.ts';
 import { guarded, simClock } from './sim-clock.ts';
 import type { SimSessions } from './sim-sessions.ts';
 import type { World } from './world.ts';
@@ -75,13 +75,14 @@ export class SimRoutedClient implements WorkloadClient {
   /** It has no connections to nodes. */
   nodeStopped(): void {}
 
-  run(wish: Wish, done: (applied: boolean) => void): void {
+  run(asked: Wish, done: (applied: boolean) => void): void {
+    const wish = { ...asked, ...DEFAULT_READ };
     const { world, checks, workload } = this.around;
     const { kind, key, ack, condition, ttlMs } = wish;
     const partition = partitionOf(Buffer.from(key), workload.partitions);
     this.values += 1;
     const input = kind === 'put' ? `${this.id}.${this.values}` : kind === 'increment' ? '1' : '';
-    const operation = checks.call({ ...wish, client: this.id, partition, input, request: '' });
+    const operation = checks.call({ ...wish, client: this.id, partition, input, request: '', seen: null });
     const call = new Call({
       kind,
       shape: kind === 'get' ? 'entry' : 'receipt',

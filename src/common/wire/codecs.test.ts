@@ -78,7 +78,7 @@ const request: fc.Arbitrary<Request> = fc.oneof(
         'READ_STALE' as const,
       ),
       sessionIndex: uint64,
-      sessionEpoch: uint64,
+      early: fc.array(fc.record({ index: uint64, epoch: uint64 }), { maxLength: 3 }),
       maxStalenessMs: uint32,
     }),
   }),

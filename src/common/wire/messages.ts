@@ -74,10 +74,14 @@ export interface ScanOperation {
 }
 
 export type ReadLevelName = 'READ_LINEARIZABLE' | 'READ_QUORUM' | 'READ_SESSION' | 'READ_STALE';
+export interface SessionMark {
+  index: number;
+  epoch: number;
+}
 export interface GetOperation {
   level: ReadLevelName;
   sessionIndex: number;
-  sessionEpoch: number;
+  early: SessionMark[];
   maxStalenessMs: number;
 }
 

@@ -5,7 +5,7 @@
  * INVARIANT: a decoded message has at most MESSAGE_ITEMS_MAX requests, cancels and credits together, so that 16 MiB of
  * empty ones do not become gigabytes of objects.
  */
-import { MESSAGE_ITEMS_MAX } from '../limits.ts';
+import { MESSAGE_ITEMS_MAX, SESSION_MARKS_MAX } from '../limits.ts';
 import type {
   AckName,
   ClientMessage,
@@ -20,6 +20,7 @@ import type {
   ReadLevelName,
   Request,
   ScanOperation,
+  SessionMark,
   TouchOperation,
   UnaryRequest,
   Welcome,
@@ -74,10 +75,15 @@ function writeRequest(writer: ProtoWriter, request: Request): void {
     writer.end(condition);
   }
   if (request.get) {
-    const get = writer.begin(12, 48);
+    const get = writer.begin(12, 48 + 32 * request.get.early.length);
     writer.uint(1, LEVELS.indexOf(request.get.level));
     writer.uint(2, request.get.sessionIndex);
-    writer.uint(3, request.get.sessionEpoch);
+    for (const { index, epoch } of request.get.early) {
+      const early = writer.begin(3, 24);
+      writer.uint(1, index);
+      writer.uint(2, epoch);
+      writer.end(early);
+    }
     writer.uint(4, request.get.maxStalenessMs);
     writer.end(get);
   }
@@ -162,11 +168,23 @@ function readTouch(reader: ProtoReader): TouchOperation {
   return touch;
 }
 
+function readMark(reader: ProtoReader): SessionMark {
+  const mark: SessionMark = { index: 0, epoch: 0 };
+  const outer = reader.enter();
+  for (let field = reader.next(); field !== 0; field = reader.next()) {
+    if (field === 1) mark.index = reader.uint();
+    else if (field === 2) mark.epoch = reader.uint();
+    else reader.skip();
+  }
+  reader.leave(outer);
+  return mark;
+}
+
 function readGet(reader: ProtoReader): GetOperation {
   const get: GetOperation = {
     level: 'READ_LINEARIZABLE',
     sessionIndex: 0,
-    sessionEpoch: 0,
+    early: [],
     maxStalenessMs: 0,
   };
   const outer = reader.enter();
@@ -177,8 +195,10 @@ function readGet(reader: ProtoReader): GetOperation {
       if (level === undefined) throw broken('an unknown read level');
       get.level = level;
     } else if (field === 2) get.sessionIndex = reader.uint();
-    else if (field === 3) get.sessionEpoch = reader.uint();
-    else if (field === 4) get.maxStalenessMs = reader.uint();
+    else if (field === 3) {
+      if (get.early.length === SESSION_MARKS_MAX) throw tooMany(SESSION_MARKS_MAX);
+      get.early.push(readMark(reader));
+    } else if (field === 4) get.maxStalenessMs = reader.uint();
     else reader.skip();
   }
   reader.leave(outer);

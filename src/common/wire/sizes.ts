@@ -23,6 +23,7 @@ function bytes(value: Uint8Array): number {
 export function sizeOfRequest(request: Request): number {
   let size =
     160 + text(request.keyspace) + bytes(request.key) + bytes(request.clientId) + text(request.traceParent);
+  if (request.get) size += request.get.early.length * (NESTED + 2 * NUMBER);
   if (request.condition) size += NESTED + 2 * NUMBER;
   if (request.put) size += bytes(request.put.value) + 2 * NUMBER;
   if (request.scan) size += bytes(request.scan.cursor) + 3 * NUMBER;

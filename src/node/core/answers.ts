@@ -27,14 +27,14 @@ export function failedRead(partition: number, error: DiskError | null): Ringkeep
   return new RingkeepError('UNAVAILABLE', message, 'not_applied', { partition, retryAfterMs: 20 });
 }
 
-/** Answers a get from the replica's state of now. `stalenessMs`: what a stale read is told; else 0. */
-export function answerGet(replica: Replica, handle: RequestHandle, key: Uint8Array, stalenessMs = 0): void {
+/** Answers a get from the replica's state of now. `age`: that of the state, ms, which a stale read is told. */
+export function answerGet(replica: Replica, handle: RequestHandle, key: Uint8Array, age = NO_AGE): void {
   const { partition, host, machine } = replica;
   // What is read is at least that new, and not newer than what was decided when it had been read.
   const wanted = (): boolean => host.isOpen(handle);
   machine.read(key, wanted, (error, stored) => {
     if (error !== null) return host.fail(handle, failedRead(partition, error));
-    const about = { partition, seenIndex: machine.decidedIndex, stalenessMs };
+    const about = { partition, seenIndex: machine.decidedIndex, stalenessMs: age() };
     const value: Value =
       stored === null
         ? { found: false, value: NO_BYTES, codec: 0, version: 0, epoch: 0, expiresAt: 0, ...about }
@@ -42,6 +42,8 @@ export function answerGet(replica: Replica, handle: RequestHandle, key: Uint8Arr
     host.reply(handle, { result: 'value', value });
   });
 }
+
+const NO_AGE = (): number => 0;
 
 function timesOf({ version, epoch, expiresAt }: StoredValue) {
   return { version, epoch, expiresAt };

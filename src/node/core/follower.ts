@@ -75,6 +75,9 @@ export class Follower {
     const taken = this.tryTake(append);
     this.verifiedIndex = Math.max(this.verifiedIndex, prev + taken);
     log.commitIndex = Math.max(log.commitIndex, Math.min(append.commitIndex, this.verifiedIndex));
+    if (append.echo > 0 && append.echoBoot === replica.host.options.boot) {
+      replica.freshness.told(append.commitIndex, append.echo / 1_000);
+    }
     this.ackPending = true;
     replica.host.touch(replica.partition);
   }
@@ -193,8 +196,8 @@ export class Follower {
       sentAt,
       appliedIndex: machine.appliedIndex,
       diskFull: this.takesNoWrites,
-      clock: 0,
-      boot: 0,
+      clock: Math.floor(this.replica.host.now * 1_000),
+      boot: this.replica.host.options.boot,
     };
   }
 

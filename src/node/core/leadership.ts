@@ -25,6 +25,8 @@ const LEVEL_HEARD_MS = 2_000;
 /** The controller is told the indexes this often when nothing else happens. */
 const REPORT_MS = 1_000;
 
+const NO_ECHO = { echo: 0, echoBoot: 0 };
+
 /** Leads one partition in one epoch; ends with `end`. */
 export class Leadership {
   readonly replica: Replica;
@@ -198,6 +200,7 @@ export class Leadership {
     progress.contactAt = Math.max(progress.contactAt, reply.sentAt / 1_000);
     if (reply.promiseEpoch === this.epoch) progress.confirmed = true;
     progress.appliedIndex = reply.appliedIndex;
+    progress.clock.answered(this.host.now, reply.clock, reply.boot);
     progress.full = reply.diskFull;
     if (!reply.success) return this.mismatched(progress, reply);
     const news = progress.acknowledge(reply.matchIndex);
@@ -305,8 +308,7 @@ export class Leadership {
         voters: progress.confirmed ? [] : meta.voters,
         previousVoters: progress.confirmed ? [] : meta.previousVoters,
         sentAt,
-        echo: 0,
-        echoBoot: 0,
+        ...(this.serving ? progress.clock.echoFor(this.quorumContactAt()) : NO_ECHO),
       },
     });
     progress.lastSentAt = this.host.now;

@@ -230,8 +230,11 @@ export class NodeCore implements NodeCoreEvents, Host {
       return this.fail(handle, new RingkeepError('INVALID_ARGUMENT', `there is no partition ${partition}`));
     }
     const replica = this.replicas.byPartition.get(partition);
-    if (replica?.usable === true && request.get?.level === 'READ_QUORUM') {
-      return replica.quorumReads.read(handle, userKey(request.keyspace, request.key));
+    const { get } = request;
+    if (replica?.usable === true && get && get.level !== 'READ_LINEARIZABLE') {
+      const key = userKey(request.keyspace, request.key);
+      if (get.level === 'READ_QUORUM') return replica.quorumReads.read(handle, key);
+      return replica.localReads.read(handle, key, get);
     }
     if (replica === undefined || replica.leadership === null) {
       return this.fail(handle, notLeader(partition, topology.record(partition), this.draining));

@@ -4,6 +4,7 @@
  * INVARIANT: match only grows within an epoch; next > match.
  */
 import type { Replica } from '../../common/topology.ts';
+import { FollowerClock } from './freshness.ts';
 
 /** probe: one append at a time until one matches; replicate: pipelined; reading: entries come from the WAL;
  *  snapshot: the receiver pulls a snapshot. */
@@ -30,6 +31,7 @@ export class Progress {
   /** It takes no clients' writes now: its disk is full, or it is behind with applying. */
   full = false;
   appliedIndex = 0;
+  readonly clock = new FollowerClock();
   snapshot = '';
   private inFlight: { index: number; bytes: number }[] = [];
   inFlightBytes = 0;

@@ -13,9 +13,11 @@ import type { PeerMessage, ReplicaReport, Scrub, Seal, SealReply } from '../../c
 import type { ReplicaMeta } from '../wal/types.ts';
 import { type Entry, encodeEntry, UnknownEntryError } from './entry.ts';
 import { Follower } from './follower.ts';
+import { Freshness } from './freshness.ts';
 import type { Host } from './host.ts';
 import { storeRange } from './layout.ts';
 import { Leadership } from './leadership.ts';
+import { LocalReads } from './local-reads.ts';
 import type { ReplicaLog } from './log.ts';
 import { Machine, type MachineHooks } from './machine.ts';
 import { PendingKeys } from './pending-keys.ts';
@@ -37,6 +39,8 @@ export class Replica {
   /** The newest record seen of this partition. */
   record: PartitionRecord | null = null;
   readonly quorumReads: QuorumReads;
+  readonly localReads: LocalReads;
+  readonly freshness = new Freshness();
   private readonly follower: Follower;
   /** The WAL record that holds `meta`. */
   private metaLsn = 0;
@@ -64,6 +68,7 @@ export class Replica {
     this.machine = makeMachine(this.hooks());
     this.follower = new Follower(this);
     this.quorumReads = new QuorumReads(this, new PendingKeys(log));
+    this.localReads = new LocalReads(this, this.freshness);
   }
 
   /** The bounds of deduplication, shared by all replicas of a cluster. */
@@ -382,15 +387,20 @@ export class Replica {
     this.endInstall('damaged');
     this.scrubber?.close();
     this.pendingSeal = null;
-    this.quorumReads.end();
+    this.endReads();
     this.setMeta({ ...this.meta, damaged: true });
     this.host.event({ level: 'error', event: 'replica_damaged', partition: this.partition, reason });
+  }
+
+  private endReads(): void {
+    this.quorumReads.end();
+    this.localReads.close();
   }
 
   /** Ends for good: the node drops this replica. */
   retire(reason: string): void {
     this.retired = true;
-    this.quorumReads.end();
+    this.endReads();
     this.stepDown(reason);
     this.endInstall(reason);
     this.scrubber?.close();
@@ -419,6 +429,7 @@ export class Replica {
     if (this.usable) this.machine.flush();
     this.leadership?.tick();
     this.quorumReads.tick();
+    this.localReads.tick();
     this.receiver?.tick();
     this.scrubber?.tick();
   }
@@ -434,6 +445,7 @@ export class Replica {
     this.tryLead();
     this.decide();
     this.leadership?.reads.serve();
+    this.localReads.serve();
     this.quorumReads.serve();
     this.quorumReads.flush();
     this.leadership?.flush();

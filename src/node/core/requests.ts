@@ -55,7 +55,10 @@ export function checkRequest(request: Request, valueBytesMax: number): RingkeepE
 
 function checkGet({ get }: Request): RingkeepError | null {
   if (!get) return invalid('INVALID_ARGUMENT', 'a get without its operation');
-  return null;
+  const { sessionIndex, early, maxStalenessMs } = get;
+  const numbers = [sessionIndex, maxStalenessMs, ...early.flatMap(({ index, epoch }) => [index, epoch])];
+  if (numbers.every((number) => Number.isSafeInteger(number) && number >= 0)) return null;
+  return invalid('INVALID_ARGUMENT', 'bad numbers in a get');
 }
 
 function checkScan(request: Request): RingkeepError | null {

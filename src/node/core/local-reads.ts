@@ -1,0 +1,117 @@
+/**
+ * Reads that any voter answers from its own state: at `session`, when it has decided what the session has seen; at `stale`, with a
+ * bound of the state's age. They ask nobody, and tell the truth of a past.
+ * INVARIANT: a session that has seen an entry is never shown a state without it: an entry of another epoch in its place means that
+ * a write which was acknowledged at `leader` is lost, and that is an error.
+ */
+import { type ErrorCode, RingkeepError } from '../../common/errors.ts';
+import type { GetOperation } from '../../common/wire/messages.ts';
+import { answerGet } from './answers.ts';
+import type { Freshness } from './freshness.ts';
+import type { Host, RequestHandle } from './host.ts';
+import type { Replica } from './replica.ts';
+
+/** A follower that cannot answer within this sends the client elsewhere, ms; the leader goes on to the deadline. */
+const WAIT_MS = 250;
+
+interface LocalRead {
+  readonly handle: RequestHandle;
+  readonly key: Uint8Array;
+  readonly get: GetOperation;
+  readonly until: number;
+}
+
+type Verdict = 'ready' | 'wait' | 'lost';
+
+/** The session and stale reads of one replica. */
+export class LocalReads {
+  private readonly replica: Replica;
+  private readonly host: Host;
+  private readonly freshness: Freshness;
+  private waiting: LocalRead[] = [];
+
+  constructor(replica: Replica, freshness: Freshness) {
+    this.replica = replica;
+    this.host = replica.host;
+    this.freshness = freshness;
+  }
+
+  /** Takes a get of a client at `READ_SESSION` or `READ_STALE`. */
+  read(handle: RequestHandle, key: Uint8Array, get: GetOperation): void {
+    const read: LocalRead = { handle, key, get, until: this.host.now + WAIT_MS };
+    if (this.end(read)) return;
+    // At the leader a fresh confirmation is as fast as waiting for one, and says that nothing is missing.
+    const { leadership } = this.replica;
+    if (leadership?.serving === true && get.level === 'READ_STALE') {
+      return leadership.reads.read(handle, () => answerGet(this.replica, handle, key));
+    }
+    this.waiting.push(read);
+  }
+
+  /** Answers what can be answered now. */
+  serve(): void {
+    if (this.waiting.length > 0) this.waiting = this.waiting.filter((read) => !this.end(read));
+  }
+
+  /** Ends what has waited for too long. */
+  tick(): void {
+    const { now } = this.host;
+    const mayWait = this.replica.leadership !== null;
+    this.waiting = this.waiting.filter((read) => {
+      if (!this.host.isOpen(read.handle)) return false;
+      if (read.handle.deadline <= now) this.fail(read, 'DEADLINE_EXCEEDED', 'not fresh enough in time');
+      else if (!mayWait && read.until <= now) this.fail(read, 'UNAVAILABLE', 'this replica is behind');
+      else return true;
+      return false;
+    });
+  }
+
+  /** Answers a read or ends it with an error. Returns false if it has to wait. */
+  private end(read: LocalRead): boolean {
+    const verdict = read.get.level === 'READ_SESSION' ? this.judgeSession(read.get) : this.judgeAge(read.get);
+    if (verdict === 'wait') return false;
+    if (verdict === 'lost') this.fail(read, 'WRITE_LOST', 'a write that this session has seen is lost');
+    else if (read.get.level === 'READ_SESSION') answerGet(this.replica, read.handle, read.key);
+    else answerGet(this.replica, read.handle, read.key, this.age);
+    return true;
+  }
+
+  private judgeSession({ sessionIndex, early }: GetOperation): Verdict {
+    const { log, machine, leadership } = this.replica;
+    let verdict: Verdict = sessionIndex <= machine.decidedIndex ? 'ready' : 'wait';
+    for (const { index, epoch } of early) {
+      const isDecided = index <= machine.decidedIndex;
+      // An established leader's log has all that can still become committed.
+      const isSettled = isDecided || leadership?.serving === true;
+      if (isSettled && log.epochAt(index) !== epoch) return 'lost';
+      if (!isDecided) verdict = 'wait';
+    }
+    return verdict;
+  }
+
+  private judgeAge({ maxStalenessMs }: GetOperation): Verdict {
+    const age = this.age();
+    if (age === Number.POSITIVE_INFINITY) return 'wait';
+    return maxStalenessMs === 0 || age <= maxStalenessMs ? 'ready' : 'wait';
+  }
+
+  /** Age of the decided state, ms. */
+  private readonly age = (): number => {
+    const { machine, leadership, log } = this.replica;
+    if (leadership?.serving === true) this.freshness.told(log.commitIndex, leadership.quorumContactAt());
+    return Math.ceil(this.freshness.ageMs(machine.decidedIndex, this.host.now));
+  };
+
+  private fail({ handle }: LocalRead, code: ErrorCode, message: string): void {
+    const { partition, record } = this.replica;
+    const leader = record?.leader?.node;
+    const details = { partition, retryAfterMs: 0, ...(leader === undefined ? {} : { leader }) };
+    this.host.fail(handle, new RingkeepError(code, message, 'not_applied', details));
+  }
+
+  /** This replica answers nothing any more. */
+  close(): void {
+    for (const read of this.waiting) this.fail(read, 'UNAVAILABLE', 'this replica is gone');
+    this.waiting = [];
+  }
+}
