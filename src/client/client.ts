@@ -31,6 +31,7 @@ import {
 } from './options.ts';
 import { RoutedRoutes } from './routed.ts';
 import { type ScanOptions, scanPages } from './scan.ts';
+import { Session } from './session.ts';
 import type { UpdateResult } from './update.ts';
 
 const CLIENT_ID_BYTES = 16;
@@ -51,6 +52,8 @@ export class RingkeepClient {
   readonly #options: ResolvedOptions;
   readonly #reporter: ClientReporter;
   readonly #default: Keyspace;
+  /** What all calls that name no session have seen. */
+  readonly defaultSession = new Session();
 
   /** @internal Use `connect`. */
   constructor(options: ResolvedOptions, transport: Transport) {
@@ -153,6 +156,21 @@ export class RingkeepClient {
     return this.#keyspace<T>(name, options);
   }
 
+  /**
+   * Returns a session of its own, that has seen nothing yet, or what the `token` of another one says, perhaps of another
+   * process. With `session` among the options of its calls, reads at `session` show all that it has written and read.
+   *
+   * @throws RingkeepError INVALID_ARGUMENT for what is no token
+   * @example
+   * const session = db.session(request.cookies.session);
+   * await db.put('cart:1', cart, { session });
+   * const seen = await db.get('cart:1', { read: 'session', session });
+   * response.cookie('session', session.token);
+   */
+  session(token?: string): Session {
+    return token === undefined ? new Session() : Session.from(token);
+  }
+
   #keyspace<T>(name: string, options: KeyspaceOptions): Keyspace<T> {
     return new Keyspace<T>({
       engine: this.#engine,
@@ -160,6 +178,7 @@ export class RingkeepClient {
       codec: checkCodec(options.codec, this.#options.codec),
       ack: checkAck(options.ack, this.#options.ack),
       requestTimeoutMs: this.#options.requestTimeoutMs,
+      session: this.defaultSession,
     });
   }
 

@@ -4,6 +4,7 @@
  * all routers are gone (G10).
  */
 import { RingkeepError } from '../common/errors.ts';
+import { goesToLeader, lessLoaded } from '../common/replica-choice.ts';
 import type { Topology } from '../common/topology.ts';
 import type { Subscription } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
@@ -45,11 +46,27 @@ export class DirectRoutes implements Routes {
 
   route(operation: Operation, now: number): Link | null {
     if (!this.ready(now) || operation.partition < 0) return null;
+    if (operation.isAnywhere && !goesToLeader(operation.attempt + 1)) {
+      const link = this.#voterLink(operation, now);
+      if (link !== null || operation.hedgeOf !== null) return link;
+    }
     const target = this.#view.leaderOf(operation.partition);
     if (target === null) return null;
     const node = this.#nodeLink(target);
     if (node.link === null) this.#connect(node, now);
     return node.link !== null && node.link.state === 'open' ? node.link : null;
+  }
+
+  /** A connected voter; the others are being connected. A hedge goes elsewhere than the attempt beside it. */
+  #voterLink(operation: Operation, now: number): Link | null {
+    const links: Link[] = [];
+    for (const target of this.#view.votersOf(operation.partition)) {
+      const node = this.#nodeLink(target);
+      if (node.link === null) this.#connect(node, now);
+      const { link } = node;
+      if (link?.state === 'open' && link !== operation.hedgeOf?.link) links.push(link);
+    }
+    return lessLoaded(links, (link) => link.unanswered, this.#host.random) ?? null;
   }
 
   reroute(operation: Operation, error: RingkeepError): boolean {

@@ -17,6 +17,7 @@ import type { Reply } from '../common/wire/messages.ts';
 import { cancelledError, deadlineError, judge, restate, sessionLostError } from './attempts.ts';
 import { ClusterFacts } from './cluster-facts.ts';
 import type { ClientReporter } from './events.ts';
+import { Hedging } from './hedging.ts';
 import type { HistoryRecorder } from './history.ts';
 import { Link, type LinkOwner, type LinkSink, type Transport } from './link.ts';
 import { collectRows, Operation, type OperationSpec, resultOf } from './operation.ts';
@@ -66,6 +67,7 @@ export class Engine implements RoutesHost, LinkSink {
   readonly #routes: Routes;
   readonly #budget: RetryBudget;
   readonly #windows: SequenceWindows;
+  readonly #hedging = new Hedging();
   readonly #open = new Set<Operation>();
   readonly #parked = new Set<Operation>();
   readonly #links = new Set<Link>();
@@ -123,6 +125,7 @@ export class Engine implements RoutesHost, LinkSink {
     this.#open.add(operation);
     this.#bytes += operation.bytes;
     this.#budget.earn();
+    if (operation.isAnywhere) this.#hedging.earn();
     if (signal !== null) this.#listen(operation, signal);
     this.#startSweep();
     this.#dispatch(operation, this.now());
@@ -235,17 +238,23 @@ export class Engine implements RoutesHost, LinkSink {
     const whole = operation.spec.ack === 'ACK_ALL' || operation.spec.kind === 'scan';
     const attemptMs = attemptTimeMs(this.#options.retry, remainingMs, whole);
     operation.attemptDeadline = now + attemptMs;
+    operation.sentAt = now;
     return Math.max(1, Math.floor(attemptMs - Math.min(ANSWER_MARGIN_MS, attemptMs / 10)));
   }
 
-  answered(operation: Operation, reply: Reply): void {
-    if (reply.rows) collectRows(operation, reply);
+  answered(asked: Operation, reply: Reply): void {
+    if (reply.rows) collectRows(asked, reply);
     if (!reply.end) return;
     if (reply.failure) {
-      this.failed(operation, fromFailure(reply.failure));
+      this.failed(asked, fromFailure(reply.failure));
       return;
     }
-    if (reply.receipt) operation.sequences?.observe(reply.receipt.logTime);
+    const operation = asked.hedgeOf ?? asked;
+    if (operation !== asked) {
+      this.#withdraw(operation);
+      this.#forgetHedge(asked);
+    }
+    this.#note(operation, asked, reply);
     let result: unknown;
     try {
       result = resultOf(operation, reply);
@@ -259,7 +268,22 @@ export class Engine implements RoutesHost, LinkSink {
     operation.resolve(result);
   }
 
+  /** Takes from an answer what later operations go by. `asked` is the attempt that was answered. */
+  #note(
+    { sequences, spec: { session }, sentAt }: Operation,
+    asked: Operation,
+    { receipt, value }: Reply,
+  ): void {
+    if (receipt) {
+      sequences?.observe(receipt.logTime);
+      session?.wrote(receipt);
+    }
+    if (value) session?.read(value, asked.get);
+    if (asked.isAnywhere) this.#hedging.answered(this.now() - sentAt);
+  }
+
   failed(operation: Operation, error: RingkeepError): void {
+    if (operation.hedgeOf !== null) return this.#forgetHedge(operation);
     const now = this.now();
     operation.rows = null;
     const redirect = error.code === 'NOT_LEADER' && this.#routes.reroute(operation, error);
@@ -289,7 +313,8 @@ export class Engine implements RoutesHost, LinkSink {
   }
 
   returned(operation: Operation): void {
-    this.#dispatch(operation, this.now());
+    if (operation.hedgeOf !== null) this.#forgetHedge(operation);
+    else this.#dispatch(operation, this.now());
   }
 
   // ------------------------------------------------------------ moving along
@@ -303,6 +328,7 @@ export class Engine implements RoutesHost, LinkSink {
     }
     this.#parked.delete(operation);
     if (operation.partition < 0 && !this.#locate(operation)) return;
+    if (this.#isUncertain(operation)) return;
     if (operation.isWrite) {
       if (!this.#windows.admit(operation)) return;
       if (!operation.sequences!.pin(operation)) {
@@ -311,6 +337,15 @@ export class Engine implements RoutesHost, LinkSink {
       }
     }
     link.enqueue(operation);
+  }
+
+  /** Ends a session read whose session has been told of more early writes than it can ask for. */
+  #isUncertain(operation: Operation): boolean {
+    const { level, session } = operation.spec;
+    if (level !== 'READ_SESSION' || session?.hasForgotten(operation.partition) !== true) return false;
+    const text = 'writes that were acknowledged at leader before several failovers may be lost';
+    this.#fail(operation, restate(operation, 'WRITE_LOST', text, null));
+    return true;
   }
 
   /** Computes the partition; returns false if the operation names one that does not exist. */
@@ -338,12 +373,36 @@ export class Engine implements RoutesHost, LinkSink {
 
   #fail(operation: Operation, error: RingkeepError): void {
     this.#end(operation);
+    if (error.code === 'WRITE_LOST') operation.spec.session?.lost(operation.partition);
     this.#options.recorder?.failed(operation, error);
     operation.reject(error);
   }
 
+  /** Asks a second voter for what the first one has not answered for a while. The first answer of both counts. */
+  #hedge(operation: Operation, now: number): void {
+    const hedge = new Operation(operation.spec);
+    hedge.partition = operation.partition;
+    hedge.hedgeOf = operation;
+    const link = this.#routes.route(hedge, now);
+    if (link === null || !this.#hedging.take()) return;
+    operation.hedge = hedge;
+    link.enqueue(hedge);
+  }
+
+  /** It was answered, or is lost: its link knows it no more. */
+  #forgetHedge(hedge: Operation): void {
+    hedge.hedgeOf!.hedge = null;
+    hedge.state = 'ended';
+    hedge.link = null;
+  }
+
   #end(operation: Operation): void {
     assert(operation.state !== 'ended', 'an operation ends once');
+    const { hedge } = operation;
+    if (hedge !== null) {
+      this.#withdraw(hedge);
+      this.#forgetHedge(hedge);
+    }
     operation.state = 'ended';
     operation.link = null;
     this.#open.delete(operation);
@@ -385,6 +444,7 @@ export class Engine implements RoutesHost, LinkSink {
       else if (operation.state === 'sent' && now >= operation.attemptDeadline)
         this.#abandonAttempt(operation);
       else if (operation.state === 'parked' && now >= operation.wakeAt) this.#dispatch(operation, now);
+      else if (this.#isSlow(operation, now)) this.#hedge(operation, now);
     }
     this.#routes.pump();
     if (this.#ready.size > 0) {
@@ -392,6 +452,11 @@ export class Engine implements RoutesHost, LinkSink {
       this.#ready.expire(now, this.#routes.trouble());
     }
     if (this.#open.size === 0 && this.#ready.size === 0) this.#stopSweep();
+  }
+
+  /** A voter has been asked, and takes longer than usual; nobody else has been asked yet. */
+  #isSlow({ state, isAnywhere, hedge, sentAt }: Operation, now: number): boolean {
+    return isAnywhere && state === 'sent' && hedge === null && now - sentAt >= this.#hedging.afterMs;
   }
 
   #expire(operation: Operation): void {

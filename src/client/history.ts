@@ -9,7 +9,7 @@
 import type { RingkeepError } from '../common/errors.ts';
 import type { HistoryCondition, HistoryEvent, HistoryOutput } from '../common/history.ts';
 import { keyText } from '../common/text.ts';
-import type { Condition, PutOperation, Reply } from '../common/wire/messages.ts';
+import type { Condition, PutOperation, ReadLevelName, Reply } from '../common/wire/messages.ts';
 import { decodeValue } from './codec.ts';
 import type { Operation } from './operation.ts';
 
@@ -31,6 +31,18 @@ function readable({ codec, value }: PutOperation): unknown {
 export function historyCondition({ kind, version }: Condition): HistoryCondition {
   if (kind === 'CONDITION_VERSION') return { ifVersion: version };
   return kind === 'CONDITION_ABSENT' ? { ifAbsent: true } : { ifExists: true };
+}
+
+const LEVELS = {
+  READ_LINEARIZABLE: undefined,
+  READ_QUORUM: 'quorum',
+  READ_SESSION: 'session',
+  READ_STALE: 'stale',
+} as const;
+
+function levelOf(name: ReadLevelName): Pick<HistoryEvent, 'level'> {
+  const level = LEVELS[name];
+  return level === undefined ? {} : { level };
 }
 
 /** Turns ended operations into history events. Page reads are not recorded. */
@@ -69,7 +81,7 @@ export class HistoryRecorder {
   }
 
   #add(operation: Operation, output: HistoryOutput): void {
-    const { kind, keyspace, key, put, delta, ack, condition } = operation.spec;
+    const { kind, keyspace, key, put, delta, ack, condition, level } = operation.spec;
     const ttlMs = put?.ttlMs ?? operation.spec.ttlMs;
     if (kind === 'scan') return;
     const input =
@@ -82,7 +94,7 @@ export class HistoryRecorder {
       ...input,
       ...(condition === null ? {} : { condition: historyCondition(condition) }),
       ...(ttlMs === 0 ? {} : { ttlMs }),
-      ...(kind === 'get' ? {} : { ack: ACKS[ack] }),
+      ...(kind === 'get' ? levelOf(level) : { ack: ACKS[ack] }),
       call: operation.calledAt,
       return: this.clock(),
       output,

@@ -7,7 +7,14 @@ import { isInt64 } from '../common/text.ts';
 import type { Condition, PutOperation } from '../common/wire/messages.ts';
 import { CODEC_TAGS, type CodecName, encodeValue } from './codec.ts';
 import type { Engine } from './engine.ts';
-import type { CounterReceipt, Entry, OperationSpec, Receipt, Shape } from './operation.ts';
+import {
+  type CounterReceipt,
+  DEFAULT_READ,
+  type Entry,
+  type OperationSpec,
+  type Receipt,
+  type Shape,
+} from './operation.ts';
 import {
   type Ack,
   ackName,
@@ -16,6 +23,8 @@ import {
   checkAck,
   checkCondition,
   checkNames,
+  checkRead,
+  checkSession,
   checkTimeout,
   checkTtl,
   encodeKey,
@@ -29,6 +38,7 @@ import {
   type TouchOptions,
   type WriteOptions,
 } from './options.ts';
+import type { Session } from './session.ts';
 import { runUpdate, type UpdateResult } from './update.ts';
 
 /** A key as its caller writes it; text is UTF-8. */
@@ -47,6 +57,8 @@ export interface KeyspaceContext {
   readonly codec: CodecName;
   readonly ack: Ack;
   readonly requestTimeoutMs: number;
+  /** What takes note of every answer, unless a call names another one. */
+  readonly session: Session;
 }
 
 /** Operations of one `getMany` or `putMany` that are open at once. */
@@ -345,6 +357,8 @@ export class Keyspace<T = unknown> {
       delta: what.delta ?? 0,
       ttlMs: what.ttlMs ?? 0,
       scan: null,
+      ...DEFAULT_READ,
+      session: checkSession(options.session, this.#context.session),
       signal: checkSignal(options.signal),
     };
   }
@@ -358,7 +372,11 @@ export class Keyspace<T = unknown> {
   }
 
   #read(key: Key, shape: Shape, options: ReadOptions): OperationSpec {
-    if (options !== NO_OPTIONS) checkNames('get', options, READ_NAMES);
+    let read: Pick<OperationSpec, 'level' | 'maxStalenessMs'> = DEFAULT_READ;
+    if (options !== NO_OPTIONS) {
+      checkNames('get', options, READ_NAMES);
+      read = checkRead(options);
+    }
     return {
       kind: 'get',
       shape,
@@ -371,6 +389,8 @@ export class Keyspace<T = unknown> {
       delta: 0,
       ttlMs: 0,
       scan: null,
+      ...read,
+      session: checkSession(options.session, this.#context.session),
       signal: checkSignal(options.signal),
     };
   }

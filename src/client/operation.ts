@@ -10,7 +10,9 @@ import { LINEARIZABLE_GET } from '../common/reads.ts';
 import type {
   AckName,
   Condition,
+  GetOperation,
   PutOperation,
+  ReadLevelName,
   Reply,
   Request,
   ScanOperation,
@@ -18,6 +20,7 @@ import type {
 import { decodeValue } from './codec.ts';
 import type { Link } from './link.ts';
 import type { PartitionSequences, SessionPin } from './sequences.ts';
+import type { Session } from './session.ts';
 
 /** What a write returns that ended well. */
 export interface Receipt {
@@ -102,13 +105,28 @@ export interface OperationSpec {
   /** Of increments and touches; 0: none. */
   readonly ttlMs: number;
   readonly scan: ScanOperation | null;
+  /** Of gets. */
+  readonly level: ReadLevelName;
+  /** Of stale gets; 0: any. */
+  readonly maxStalenessMs: number;
+  /** What takes note of the answer, and what a session get goes by; null: nothing. */
+  readonly session: Session | null;
   readonly signal: AbortSignal | null;
 }
+
+/** What gets ask for unless they say so, and what other operations have there. */
+export const DEFAULT_READ = {
+  level: 'READ_LINEARIZABLE',
+  maxStalenessMs: 0,
+  session: null,
+} as const satisfies Partial<OperationSpec>;
 
 /** An operation in progress. */
 export class Operation implements SessionPin {
   readonly spec: OperationSpec;
   readonly isWrite: boolean;
+  /** Any voter may answer it. */
+  readonly isAnywhere: boolean;
   /** Bytes that it holds while it is open. */
   readonly bytes: number;
   partition = -1;
@@ -128,6 +146,12 @@ export class Operation implements SessionPin {
   link: Link | null = null;
   requestId = 0;
   attemptDeadline = 0;
+  sentAt = 0;
+  /** The get as it was sent. */
+  get: GetOperation | null = null;
+  /** The second attempt beside this one; and of such an attempt, the first one. */
+  hedge: Operation | null = null;
+  hedgeOf: Operation | null = null;
   /** Attempts sent under the current sequence. */
   attempt = 0;
   /** Failed attempts that count for the backoff. */
@@ -148,6 +172,7 @@ export class Operation implements SessionPin {
   constructor(spec: OperationSpec) {
     this.spec = spec;
     this.isWrite = spec.kind !== 'get' && spec.kind !== 'scan';
+    this.isAnywhere = spec.level !== 'READ_LINEARIZABLE';
     this.bytes = spec.key.length + (spec.put === null ? 0 : spec.put.value.length);
   }
 
@@ -189,7 +214,8 @@ export function buildRequest(operation: Operation, id: number, timeLeftMs: numbe
   };
   switch (spec.kind) {
     case 'get':
-      request.get = LINEARIZABLE_GET;
+      operation.get = getOf(operation);
+      request.get = operation.get;
       break;
     case 'put':
       request.put = spec.put;
@@ -208,6 +234,12 @@ export function buildRequest(operation: Operation, id: number, timeLeftMs: numbe
       break;
   }
   return request;
+}
+
+function getOf({ spec: { level, maxStalenessMs, session }, partition }: Operation): GetOperation {
+  if (level === 'READ_LINEARIZABLE') return LINEARIZABLE_GET;
+  if (level === 'READ_SESSION' && session !== null) return session.get(partition);
+  return { ...LINEARIZABLE_GET, level, maxStalenessMs };
 }
 
 /** Keeps the rows of one reply; their bytes are views of the message and are copied. */

@@ -14,10 +14,12 @@ import {
   TTL_MS_MAX,
 } from '../common/limits.ts';
 import { formatAddress, parseClusterUrl } from '../common/wire/address.ts';
-import type { AckName, Condition } from '../common/wire/messages.ts';
+import type { AckName, Condition, ReadLevelName } from '../common/wire/messages.ts';
 import { type CodecName, isCodecName } from './codec.ts';
 import type { ClientLogger } from './events.ts';
+import type { OperationSpec } from './operation.ts';
 import { RETRY_DEFAULTS, type RetryOptions } from './retry-policy.ts';
+import { Session } from './session.ts';
 
 /** When a write is acknowledged: on the leader's disk, on a quorum's (default), or on every voter's. */
 export type Ack = 'leader' | 'quorum' | 'all';
@@ -48,16 +50,29 @@ export interface ConnectOptions {
   readonly recorder?: (event: HistoryEvent) => void;
 }
 
-/** Options of a read. */
-export interface ReadOptions {
+/** How a read is answered. */
+export type ReadLevel = 'linearizable' | 'quorum' | 'session' | 'stale';
+
+/** Options of every operation. */
+export interface CallOptions {
   /** Time of this call with all its retries, in ms. */
   readonly timeoutMs?: number;
   /** Ends the wait with CANCELLED. */
   readonly signal?: AbortSignal;
+  /** The session that this call belongs to, from `db.session()`; default: one that all other calls of the client share. */
+  readonly session?: Session;
+}
+
+/** Options of a read. */
+export interface ReadOptions extends CallOptions {
+  /** How fresh the answer has to be (docs/CONSISTENCY.md); default: `linearizable`. */
+  readonly read?: ReadLevel;
+  /** Only with `read: 'stale'`: how old the state may be that is shown, ms. */
+  readonly maxStalenessMs?: number;
 }
 
 /** Options of a write. */
-export interface WriteOptions extends ReadOptions {
+export interface WriteOptions extends CallOptions {
   /** When this write is acknowledged. */
   readonly ack?: Ack;
 }
@@ -111,6 +126,16 @@ export interface ResolvedOptions {
 const OPERATIONS_MAX = 32_768;
 const OPERATION_BYTES_MAX = 64 * 1024 * 1024;
 
+const READS: Readonly<Record<ReadLevel, ReadLevelName>> = {
+  linearizable: 'READ_LINEARIZABLE',
+  quorum: 'READ_QUORUM',
+  session: 'READ_SESSION',
+  stale: 'READ_STALE',
+};
+
+/** Bound of bounds of staleness, ms: an uint32. */
+const STALENESS_MS_MAX = 2 ** 32 - 1;
+
 const ACKS: Readonly<Record<Ack, AckName>> = { leader: 'ACK_LEADER', quorum: 'ACK_QUORUM', all: 'ACK_ALL' };
 
 const CONNECT_NAMES: ReadonlySet<string> = new Set([
@@ -128,10 +153,12 @@ const CONNECT_NAMES: ReadonlySet<string> = new Set([
 ]);
 const RETRY_NAMES: ReadonlySet<string> = new Set(Object.keys(RETRY_DEFAULTS));
 
+const CALL_NAMES = ['timeoutMs', 'signal', 'session'];
+
 /** Names of the options of a read. */
-export const READ_NAMES: ReadonlySet<string> = new Set(['timeoutMs', 'signal']);
+export const READ_NAMES: ReadonlySet<string> = new Set([...CALL_NAMES, 'read', 'maxStalenessMs']);
 /** Names of the options of a write. */
-export const WRITE_NAMES: ReadonlySet<string> = new Set(['timeoutMs', 'signal', 'ack']);
+export const WRITE_NAMES: ReadonlySet<string> = new Set([...CALL_NAMES, 'ack']);
 /** Names of the options of a delete of one key. */
 export const CONDITIONAL_NAMES: ReadonlySet<string> = new Set([
   ...WRITE_NAMES,
@@ -187,6 +214,25 @@ export function checkAck(ack: Ack | undefined, fallback: Ack): Ack {
   if (typeof ack !== 'string' || !Object.hasOwn(ACKS, ack))
     throw invalid('ack must be leader, quorum or all');
   return ack;
+}
+
+/** Returns what a read asks for. */
+export function checkRead(options: ReadOptions): Pick<OperationSpec, 'level' | 'maxStalenessMs'> {
+  const { read = 'linearizable', maxStalenessMs } = options;
+  if (typeof read !== 'string' || !Object.hasOwn(READS, read))
+    throw invalid('read must be linearizable, quorum, session or stale');
+  const level = READS[read];
+  if (maxStalenessMs === undefined) return { level, maxStalenessMs: 0 };
+  if (read !== 'stale') throw invalid('maxStalenessMs goes with read: stale');
+  if (Number.isSafeInteger(maxStalenessMs) && maxStalenessMs >= 1 && maxStalenessMs <= STALENESS_MS_MAX)
+    return { level, maxStalenessMs };
+  throw invalid(`maxStalenessMs must be a whole number of ms, from 1 to ${STALENESS_MS_MAX}`);
+}
+
+/** Returns the session of a call, or the fallback if none is given. */
+export function checkSession(session: Session | undefined, fallback: Session): Session {
+  if (session === undefined || session instanceof Session) return session ?? fallback;
+  throw invalid('session must be what db.session() returned');
 }
 
 /** Returns a time to live in ms, 0 if there is none. */

@@ -5,7 +5,7 @@
 import { assert, RingkeepError } from '../common/errors.ts';
 import { KEYSPACE_BYTES_MAX, PARTITIONS_MAX } from '../common/limits.ts';
 import type { Engine } from './engine.ts';
-import type { ScanPage } from './operation.ts';
+import { DEFAULT_READ, type ScanPage } from './operation.ts';
 import { checkNames, checkTimeout } from './options.ts';
 
 /** What to read. */
@@ -75,6 +75,7 @@ export async function* scanPages(
       delta: 0,
       ttlMs: 0,
       scan: { partition, cursor, bytesMax, allKeyspaces: keyspace === undefined },
+      ...DEFAULT_READ,
       signal: options.signal ?? null,
     });
     assert(

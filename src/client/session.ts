@@ -3,7 +3,9 @@
  * own writes and never goes back: a replica answers when it has decided what the session has seen there.
  * INVARIANT: `index` and the marks only grow, until a loss was told; a mark goes only when a state that holds it was seen.
  */
-import { SESSION_MARKS_MAX } from '../common/limits.ts';
+import { pack, unpack } from 'msgpackr';
+import { RingkeepError } from '../common/errors.ts';
+import { PARTITIONS_MAX, SESSION_MARKS_MAX } from '../common/limits.ts';
 import type { GetOperation, Receipt, SessionMark, Value } from '../common/wire/messages.ts';
 
 /** Of one partition. */
@@ -16,9 +18,37 @@ interface Seen {
   overflowed: boolean;
 }
 
-/** The positions of one session. */
+const TOKEN_VERSION = 1;
+
+type TokenRow = [partition: number, index: number, early: [index: number, epoch: number][]];
+
+/** What a session has seen. Its token says the same to another process. */
 export class Session {
   private readonly seen = new Map<number, Seen>();
+
+  /**
+   * Returns the session that a token speaks of.
+   * @throws RingkeepError INVALID_ARGUMENT
+   */
+  static from(token: string): Session {
+    const session = new Session();
+    for (const [partition, index, early] of readToken(token)) {
+      session.seen.set(partition, {
+        index,
+        early: early.map(([at, epoch]) => ({ index: at, epoch })),
+        overflowed: false,
+      });
+    }
+    return session;
+  }
+
+  /** All that was seen, as text of letters, digits, `-` and `_`; some 10 characters for each partition that it has used. */
+  get token(): string {
+    const rows = [...this.seen].map(([partition, { index, early }]): TokenRow => {
+      return [partition, index, early.map((mark) => [mark.index, mark.epoch])];
+    });
+    return Buffer.from(pack([TOKEN_VERSION, rows])).toString('base64url');
+  }
 
   /** Takes note of a write's receipt. */
   wrote({ partition, index, epoch, durability }: Receipt): void {
@@ -36,13 +66,18 @@ export class Session {
   }
 
   /** Takes note of what a read has shown. `asked`: what it had to hold, if it was at `session`. */
-  read({ partition, seenIndex }: Value, asked?: GetOperation): void {
+  read({ partition, seenIndex }: Value, asked: GetOperation | null): void {
     const seen = this.of(partition);
     seen.index = Math.max(seen.index, seenIndex);
-    if (asked === undefined) return;
+    if (asked === null) return;
     const held = (mark: SessionMark) =>
       asked.early.some(({ epoch, index }) => epoch === mark.epoch && index >= mark.index);
     seen.early = seen.early.filter((mark) => !held(mark));
+  }
+
+  /** Whether writes were acknowledged to it early that it cannot ask for any more. */
+  hasForgotten(partition: number): boolean {
+    return this.of(partition).overflowed;
   }
 
   /** A write that was seen is lost, as the caller has been told: what is left is what is committed. */
@@ -67,4 +102,30 @@ export class Session {
     }
     return seen;
   }
+}
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isRow(row: unknown): row is TokenRow {
+  if (!Array.isArray(row) || row.length !== 3) return false;
+  const [partition, index, early] = row;
+  if (!isCount(partition) || partition >= PARTITIONS_MAX || !isCount(index)) return false;
+  if (!Array.isArray(early) || early.length > SESSION_MARKS_MAX) return false;
+  return early.every((mark) => Array.isArray(mark) && mark.length === 2 && mark.every(isCount));
+}
+
+function readToken(token: string): TokenRow[] {
+  let parts: unknown;
+  try {
+    parts = unpack(Buffer.from(token, 'base64url'));
+  } catch {
+    parts = null;
+  }
+  if (Array.isArray(parts) && parts[0] === TOKEN_VERSION && Array.isArray(parts[1])) {
+    const rows: unknown[] = parts[1];
+    if (rows.length <= PARTITIONS_MAX && rows.every(isRow)) return rows;
+  }
+  throw new RingkeepError('INVALID_ARGUMENT', 'this is not the token of a session');
 }

@@ -77,6 +77,16 @@ export class TopologyView {
       : { node, address: record.clientAddress };
   }
 
+  /** Returns where the voters of a partition are, those alive. */
+  votersOf(partition: number): Target[] {
+    const nodes = (this.#records.get(partition)?.voters ?? []).map(({ node }) => this.#nodes.get(node));
+    return nodes.flatMap((node) =>
+      node?.alive === true && node.clientAddress !== ''
+        ? [{ node: node.id, address: node.clientAddress }]
+        : [],
+    );
+  }
+
   /** Says which voters of a partition without a leader are missing for a quorum; empty when none are, or it is led. */
   missingQuorum(partition: number): string {
     const record = this.#records.get(partition);

@@ -10,6 +10,7 @@ import { type Clock, every, systemClock } from '../common/clock.ts';
 import { type ErrorCode, RingkeepError } from '../common/errors.ts';
 import * as limits from '../common/limits.ts';
 import type { Log } from '../common/log.ts';
+import { goesToLeader, lessLoaded } from '../common/replica-choice.ts';
 import type { NodeRecord, Topology } from '../common/topology.ts';
 import type {
   Connector,
@@ -24,7 +25,7 @@ import { ClientSession, type ClientSessionHost } from './client-session.ts';
 import { createForward, detach, type Forward, failureReply, forwardAgain, isWrite } from './forward.ts';
 import { NodeLink, type NodeLinkHost } from './node-link.ts';
 import { type Bound, RequestCounters } from './request-counters.ts';
-import { Routing } from './routing.ts';
+import { type Route, Routing } from './routing.ts';
 
 /** Requests and bytes that a router holds; the defaults are those of limits.ts. */
 export interface ProxyLimits {
@@ -245,7 +246,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
 
   /** Queues an unsent request for its leader's node, or holds it while there is none. `#settle` sends it. */
   #dispatch(forward: Forward): void {
-    const route = this.#routing.leader(forward.partition);
+    const route = this.#voter(forward) ?? this.#routing.leader(forward.partition);
     const link = route === null ? undefined : this.#links.get(route.node);
     if (route === null || link === undefined) {
       this.#hold(forward);
@@ -256,6 +257,21 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
       forward.epoch = route.epoch;
       link.enqueue(forward);
     }
+  }
+
+  /** Of a read that any voter may answer, one that is connected; else null. */
+  #voter({ request, partition, attempts }: Forward): Pick<Route, 'node' | 'epoch'> | null {
+    const isAnywhere = request.get && request.get.level !== 'READ_LINEARIZABLE';
+    if (!isAnywhere || attempts > 0 || goesToLeader(request.attempt)) return null;
+    const record = this.#routing.record(partition);
+    const links = (record?.voters ?? []).flatMap(({ node }) => this.#links.get(node) ?? []);
+    const ready = links.filter((link) => link.ready);
+    const link = lessLoaded(
+      ready,
+      ({ queued, sent }) => queued + sent,
+      () => this.#clock.random(),
+    );
+    return link === undefined ? null : { node: link.node, epoch: record!.epoch };
   }
 
   #hold(forward: Forward): void {

@@ -276,7 +276,7 @@ export class SimClient implements WorkloadClient {
         this.session.wrote(reply.receipt);
         this.around.checks.acknowledged(running.operation, reply.receipt);
       } else if (reply.value != null) {
-        this.session.read(reply.value, running.operation.seen ?? undefined);
+        this.session.read(reply.value, running.operation.seen);
         this.around.checks.read(running.operation, reply.value);
       }
       this.finish(running, true);

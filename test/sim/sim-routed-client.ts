@@ -8,12 +8,13 @@ import { ClientReporter } from '../../src/client/events.ts';
 import { Operation as Call } from '../../src/client/operation.ts';
 import { RETRY_DEFAULTS } from '../../src/client/retry-policy.ts';
 import { RoutedRoutes } from '../../src/client/routed.ts';
+import { Session } from '../../src/client/session.ts';
 import { toLatin1 } from '../../src/common/bytes.ts';
 import { partitionOf } from '../../src/common/hash.ts';
 import { VALUE_BYTES_CEILING } from '../../src/common/limits.ts';
 import type { ClientChecks, Operation, Wish } from './client-checks.ts';
 import { requestName } from './ghost.ts';
-import { ACKS, DEFAULT_READ, nextOperation, type Workload, type WorkloadClient } from './sim-client.ts';
+import { ACKS, nextOperation, type Workload, type WorkloadClient } from './sim-client.ts';
 import { guarded, simClock } from './sim-clock.ts';
 import type { SimSessions } from './sim-sessions.ts';
 import type { World } from './world.ts';
@@ -33,6 +34,13 @@ interface Running {
   readonly done: (applied: boolean) => void;
 }
 
+const LEVELS = {
+  linearizable: 'READ_LINEARIZABLE',
+  quorum: 'READ_QUORUM',
+  session: 'READ_SESSION',
+  stale: 'READ_STALE',
+} as const;
+
 const CONNECT_MS = 500;
 const BYTES_CODEC = 1;
 
@@ -43,6 +51,7 @@ export class SimRoutedClient implements WorkloadClient {
   private readonly clientId: Uint8Array;
   private readonly engine: Engine;
   private readonly running = new Map<Call, Running>();
+  private readonly session = new Session();
   private values = 0;
   private stopped = false;
 
@@ -75,14 +84,14 @@ export class SimRoutedClient implements WorkloadClient {
   /** It has no connections to nodes. */
   nodeStopped(): void {}
 
-  run(asked: Wish, done: (applied: boolean) => void): void {
-    const wish = { ...asked, ...DEFAULT_READ };
+  run(wish: Wish, done: (applied: boolean) => void): void {
     const { world, checks, workload } = this.around;
     const { kind, key, ack, condition, ttlMs } = wish;
     const partition = partitionOf(Buffer.from(key), workload.partitions);
     this.values += 1;
     const input = kind === 'put' ? `${this.id}.${this.values}` : kind === 'increment' ? '1' : '';
-    const operation = checks.call({ ...wish, client: this.id, partition, input, request: '', seen: null });
+    const seen = wish.level === 'session' ? this.session.get(partition) : null;
+    const operation = checks.call({ ...wish, client: this.id, partition, input, request: '', seen });
     const call = new Call({
       kind,
       shape: kind === 'get' ? 'entry' : 'receipt',
@@ -95,6 +104,9 @@ export class SimRoutedClient implements WorkloadClient {
       delta: kind === 'increment' ? 1 : 0,
       ttlMs: kind === 'put' ? 0 : ttlMs,
       scan: null,
+      level: LEVELS[wish.level],
+      maxStalenessMs: wish.maxStalenessMs,
+      session: this.session,
       signal: null,
     });
     call.resolve = () => {};

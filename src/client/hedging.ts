@@ -1,0 +1,44 @@
+/**
+ * When a read that any voter may answer is asked a second time, elsewhere ("The tail at scale", Dean and Barroso, 2013): after
+ * several times what answers usually take, and for a small part of the reads only, so that hedges cannot double the load of a
+ * cluster that is slow as a whole. Pure.
+ * INVARIANT: over n reads, at most `HEDGE_BURST + n * HEDGE_RATIO` hedges.
+ */
+
+/** Hedges that may be due at once: what is in flight to a node when it stops. */
+const HEDGE_BURST = 512;
+const HEDGE_RATIO = 0.1;
+/** So many times the usual time of an answer; never sooner or later than the bounds, ms. */
+const FACTOR = 4;
+const AFTER_MS_MIN = 10;
+const AFTER_MS_MAX = 200;
+/** Weight of one answer in the usual time. */
+const WEIGHT = 1 / 64;
+
+/** The hedges of one client. */
+export class Hedging {
+  private tokens = HEDGE_BURST;
+  private usualMs = AFTER_MS_MIN / FACTOR;
+
+  /** A read was started. */
+  earn(): void {
+    this.tokens = Math.min(HEDGE_BURST, this.tokens + HEDGE_RATIO);
+  }
+
+  /** A first attempt was answered, or overtaken by its hedge, after `ms`. */
+  answered(ms: number): void {
+    this.usualMs += (Math.min(ms, AFTER_MS_MAX) - this.usualMs) * WEIGHT;
+  }
+
+  /** How long an attempt may be unanswered before it is hedged, ms. */
+  get afterMs(): number {
+    return Math.min(AFTER_MS_MAX, Math.max(AFTER_MS_MIN, this.usualMs * FACTOR));
+  }
+
+  /** Takes one hedge of the budget; false if it is spent. */
+  take(): boolean {
+    if (this.tokens < 1) return false;
+    this.tokens -= 1;
+    return true;
+  }
+}
