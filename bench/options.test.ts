@@ -101,7 +101,7 @@ describe('readSettings', () => {
       [['--sweep', '1,2', '--target', '5'], /leave target out/],
       [['--kill', 'leader'], /NODE@SECONDS/],
       [['--prometheus', 'http://x'], /NAME=URL/],
-      [['--read', 'stale'], /Allowed choices are linearizable/],
+      [['--read', 'dirty'], /Allowed choices are linearizable, quorum, session, stale/],
       [['--operationcount', '1', '--processes', '2'], /less than one per process/],
       [['-P', join(folder, 'absent')], /ENOENT/],
     ];

@@ -5,11 +5,11 @@
 import { readFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type ClusterOptions, collect, count, withCluster } from '#src/cli/common-options.ts';
-import type { Ack } from '#src/client/index.ts';
+import type { Ack, ReadLevel } from '#src/client/index.ts';
 import { RingkeepError } from '#src/common/errors.ts';
 import { PARTITIONS_MAX, REPLICATION_FACTOR_MAX } from '#src/common/limits.ts';
 import { ARRIVALS, type ArrivalKind } from './load/arrivals.ts';
-import { READ_LEVELS, type ReadLevel } from './load/target.ts';
+import { READ_LEVELS } from './load/target.ts';
 import type { SweepPlan } from './report/knee.ts';
 import type { KillPlan } from './servers/failover.ts';
 import type { Server } from './servers/sampler.ts';

@@ -3,10 +3,9 @@
  */
 
 import type { WantedShape } from '#src/cli/up/layout.ts';
-import type { Ack } from '#src/client/index.ts';
+import type { Ack, ReadLevel } from '#src/client/index.ts';
 import { RingkeepError } from '#src/common/errors.ts';
 import type { ArrivalKind } from './load/arrivals.ts';
-import type { ReadLevel } from './load/target.ts';
 import type { SweepPlan } from './report/knee.ts';
 import type { KillPlan } from './servers/failover.ts';
 import type { Server } from './servers/sampler.ts';

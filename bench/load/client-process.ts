@@ -166,6 +166,7 @@ class ClientProcess {
       sequence: this.#sequence,
       partitions: this.#partitions,
       valueBytes: valueBytesMax(this.#job.workload),
+      read: this.#job.read,
     };
     const note = (slot: Slot, now: number) => gaps?.success(slot.partition, now);
     return {

@@ -1,13 +1,12 @@
 /**
  * What the command and its client processes say to each other. Times are of the machine's monotonic clock, in ms.
  */
-import type { Ack } from '#src/client/index.ts';
+import type { Ack, ReadLevel } from '#src/client/index.ts';
 import type { Workload } from '../workload/workload.ts';
 import type { ArrivalKind } from './arrivals.ts';
 import type { Gap } from './gaps.ts';
 import type { LoopTotals } from './loop.ts';
 import type { Interval } from './recorder.ts';
-import type { ReadLevel } from './target.ts';
 
 /** What a client process is, for all of its runs. */
 export interface Job {

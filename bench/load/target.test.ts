@@ -21,7 +21,13 @@ async function operate(
     put: async (name: string, value: Uint8Array) => void stored.set(name, value),
   } as unknown as Keyspace<Uint8Array>;
   const client = {} as RingkeepClient;
-  const shape = { table: 't', partitions: 4, valueBytes: 100, tellPartition: false };
+  const shape = {
+    table: 't',
+    partitions: 4,
+    valueBytes: 100,
+    read: 'linearizable',
+    tellPartition: false,
+  } as const;
   const issue = createTarget({ client, space, sequence, ...shape });
   return new Promise((resolve) => {
     issue({

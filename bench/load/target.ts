@@ -2,7 +2,7 @@
  * What an operation does to a cluster: one call of the client, or two for READ-MODIFY-WRITE. A scan reads in the order of one
  * partition, since keys are hashed to partitions: it starts at the partition and place of its key and ends with it.
  */
-import type { Keyspace, RingkeepClient } from '#src/client/index.ts';
+import type { Keyspace, ReadLevel, RingkeepClient } from '#src/client/index.ts';
 import { type Outcome, RingkeepError } from '#src/common/errors.ts';
 import { partitionOf } from '#src/common/hash.ts';
 import type { Sequence } from '../workload/workload.ts';
@@ -10,9 +10,7 @@ import type { Slot } from './loop.ts';
 import type { Failure } from './recorder.ts';
 
 /** Read levels that a cluster offers. */
-export const READ_LEVELS = ['linearizable'] as const;
-
-export type ReadLevel = (typeof READ_LEVELS)[number];
+export const READ_LEVELS: readonly ReadLevel[] = ['linearizable', 'quorum', 'session', 'stale'];
 
 /** Where operations go. */
 export interface TargetOptions {
@@ -23,6 +21,7 @@ export interface TargetOptions {
   readonly partitions: number;
   /** Bytes of a value, about. */
   readonly valueBytes: number;
+  readonly read: ReadLevel;
   /** Whether slots are told their partition. */
   readonly tellPartition: boolean;
 }
@@ -63,8 +62,11 @@ export class WrongValue extends Error implements Failure {
 }
 
 /** Reads a key; with `dataintegrity`, rejects with WrongValue for nothing and for anything but its value. */
-async function readChecked({ space, sequence }: TargetOptions, key: string): Promise<Uint8Array | undefined> {
-  const value = await space.get(key);
+async function readChecked(
+  { space, sequence, read }: TargetOptions,
+  key: string,
+): Promise<Uint8Array | undefined> {
+  const value = await space.get(key, { read });
   if (!sequence.isValueOf(key, value)) throw new WrongValue(key);
   return value;
 }
@@ -73,7 +75,9 @@ async function readChecked({ space, sequence }: TargetOptions, key: string): Pro
 export function createTarget(options: TargetOptions): (slot: Slot) => void {
   const { space, sequence, partitions, tellPartition } = options;
   const { records, dataIntegrity } = sequence;
-  const read = (key: string) => (dataIntegrity ? readChecked(options, key) : space.get(key));
+  // Without options, the client takes its shortest way.
+  const level = options.read === 'linearizable' ? undefined : { read: options.read };
+  const read = (key: string) => (dataIntegrity ? readChecked(options, key) : space.get(key, level));
   const start = (slot: Slot, key: string): void => {
     const { kind, record, scanLength } = slot.planned;
     switch (kind) {

@@ -3,7 +3,15 @@
  * INVARIANT: bytes read from stdin are stored as they are, and `get` prints bytes as they are stored, with nothing added.
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { Ack, ConditionalOptions, Keyspace, Receipt, RingkeepClient } from '../client/index.ts';
+import type {
+  Ack,
+  ConditionalOptions,
+  Keyspace,
+  ReadLevel,
+  ReadOptions,
+  Receipt,
+  RingkeepClient,
+} from '../client/index.ts';
 import { TTL_MS_MAX, VALUE_BYTES_CEILING } from '../common/limits.ts';
 import { isInt64, toJson } from '../common/text.ts';
 import { type ClusterOptions, withClient, withCluster, withKeyspace } from './common-options.ts';
@@ -12,6 +20,12 @@ import { type EncodedValue, encodeInput, type InputCodec, parseCodec } from './v
 
 interface KeyFlags extends ClusterOptions {
   readonly keyspace: string;
+}
+
+interface GetFlags extends KeyFlags {
+  readonly read: ReadLevel;
+  readonly maxStaleness?: number;
+  readonly session?: string;
 }
 
 interface WriteFlags extends KeyFlags {
@@ -110,13 +124,14 @@ function writeOptions({ ack, ifAbsent, ifExists, ifVersion }: WriteFlags): Condi
 
 /** Shows what became of a write and returns the exit status: 1 if its condition did not hold. */
 async function showReceipt(
+  client: RingkeepClient,
   key: string,
   receipt: Receipt,
   verb: 'wrote' | 'deleted' | 'changed',
   json: boolean,
 ): Promise<number> {
   const { applied, version, durability } = receipt;
-  if (json) await printJson({ key, ...receipt });
+  if (json) await printJson({ key, ...receipt, session: client.defaultSession.token });
   else if (applied) await print(`${verb} ${key} (version ${version}, on ${durable(durability)})`);
   else
     note(
@@ -135,21 +150,31 @@ async function put(key: string, value: EncodedValue, flags: PutFlags): Promise<n
     const living = flags.ttl === undefined ? {} : { ttlMs: flags.ttl };
     const options = { ...writeOptions(flags), ...living };
     const receipt = await operations.putEncoded(key, value.bytes, value.codec, options);
-    return showReceipt(key, receipt, 'wrote', flags.json);
+    return showReceipt(client, key, receipt, 'wrote', flags.json);
   });
 }
 
-async function get(key: string, flags: KeyFlags): Promise<number> {
+function readOptions(client: RingkeepClient, { read, maxStaleness, session }: GetFlags): ReadOptions {
+  return {
+    read,
+    ...(maxStaleness === undefined ? {} : { maxStalenessMs: maxStaleness }),
+    ...(session === undefined ? {} : { session: client.session(session) }),
+  };
+}
+
+async function get(key: string, flags: GetFlags): Promise<number> {
   return withClient(flags, async (client) => {
-    const entry = await operationsOn(client, flags.keyspace).getEntry(key);
+    const operations = operationsOn(client, flags.keyspace);
+    const entry = await operations.getEntry(key, readOptions(client, flags));
     if (entry === undefined) {
       if (flags.json) await printJson({ key, found: false });
       else note(`${key} is absent`);
       return EXIT.FAILED;
     }
-    const { value, version, epoch, partition, expiresAt } = entry;
+    const { value, version, epoch, partition, expiresAt, stalenessMs } = entry;
     const expiry = expiresAt === null ? '' : `,"expiresAt":${expiresAt}`;
-    const where = `"version":${version},"epoch":${epoch},"partition":${partition}${expiry}`;
+    const age = stalenessMs === null ? '' : `,"stalenessMs":${stalenessMs}`;
+    const where = `"version":${version},"epoch":${epoch},"partition":${partition}${expiry}${age}`;
     if (flags.json)
       await print(`{"key":${JSON.stringify(key)},"found":true,"value":${toJson(value)},${where}}`);
     else if (value instanceof Uint8Array) await write(value);
@@ -167,7 +192,7 @@ function addLivingCommands(program: Command, done: (status: number) => void): vo
       const receipt = await (ttlMs === null
         ? operations.persist(key, options)
         : operations.expire(key, ttlMs, options));
-      return showReceipt(key, receipt, 'changed', flags.json);
+      return showReceipt(client, key, receipt, 'changed', flags.json);
     });
     done(status);
   };
@@ -216,8 +241,22 @@ export function addKeyCommands(program: Command, done: (status: number) => void)
   const getCommand = program.command('get').description('print the value of a key; status 1 if it is absent');
   withKeyspace(withCluster(getCommand))
     .argument('<key>')
-    .addHelpText('after', '\nExamples:\n  ringkeep get user:1\n  ringkeep get photo:1 > photo.jpg\n')
-    .action(async (key: string, flags: KeyFlags) => done(await get(key, flags)));
+    .addOption(
+      new Option('--read <level>', 'how fresh the answer is')
+        .choices(['linearizable', 'quorum', 'session', 'stale'])
+        .default('linearizable'),
+    )
+    .addOption(
+      new Option('--max-staleness <time>', 'with --read stale: how old it may be').argParser(parseTtl),
+    )
+    .addOption(
+      new Option('--session <token>', 'with --read session: what it has seen, as `put --json` tells it'),
+    )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ringkeep get user:1\n  ringkeep get photo:1 > photo.jpg\n  ringkeep get user:1 --read stale --max-staleness 500ms\n',
+    )
+    .action(async (key: string, flags: GetFlags) => done(await get(key, flags)));
 
   const incrementCommand = program.command('incr').description('add to a counter and print it');
   withKeyspace(withCluster(incrementCommand))
@@ -233,7 +272,8 @@ export function addKeyCommands(program: Command, done: (status: number) => void)
       await withClient(flags, async (client) => {
         const operations = operationsOn(client, flags.keyspace);
         const { exact, ...receipt } = await operations.increment(key, flags.by, { ack: flags.ack });
-        if (flags.json) await print(toJson({ key, ...receipt, value: exact }));
+        if (flags.json)
+          await print(toJson({ key, ...receipt, value: exact, session: client.defaultSession.token }));
         else await print(String(exact));
       });
       done(EXIT.OK);
@@ -248,7 +288,7 @@ export function addKeyCommands(program: Command, done: (status: number) => void)
     .action(async (key: string, flags: WriteFlags) => {
       const status = await withClient(flags, async (client) => {
         const receipt = await operationsOn(client, flags.keyspace).delete(key, writeOptions(flags));
-        return showReceipt(key, receipt, 'deleted', flags.json);
+        return showReceipt(client, key, receipt, 'deleted', flags.json);
       });
       done(status);
     });

@@ -35,15 +35,18 @@ export { type Key, Keyspace, type PutResult } from './keyspace.ts';
 export type { CounterReceipt, Entry, Receipt, ScanPage, ScanRow } from './operation.ts';
 export type {
   Ack,
+  CallOptions,
   ConditionalOptions,
   ConnectOptions,
   IncrementOptions,
   KeyspaceOptions,
   PutOptions,
+  ReadLevel,
   ReadOptions,
   TouchOptions,
   WriteOptions,
 } from './options.ts';
 export type { RetryOptions } from './retry-policy.ts';
 export type { ScanOptions } from './scan.ts';
+export { Session } from './session.ts';
 export type { UpdateResult } from './update.ts';

@@ -49,6 +49,8 @@ export interface Entry<T = unknown> {
   readonly partition: number;
   /** When it goes, in ms since 1970 by the clock of the partition's leader; null: it stays. */
   readonly expiresAt: number | null;
+  /** Of reads at `stale`: the value has every write that was acknowledged longer before the call than this, ms; else null. */
+  readonly stalenessMs: number | null;
 }
 
 /** What an increment returns: its receipt and the counter after it. */
@@ -267,13 +269,14 @@ export function resultOf(operation: Operation, reply: Reply): unknown {
     case 'entry': {
       if (!reply.value) break;
       if (!reply.value.found) return undefined;
-      const { version, epoch, partition, expiresAt } = reply.value;
+      const { version, epoch, partition, expiresAt, stalenessMs } = reply.value;
       const entry: Entry = {
         value: decodeValue(reply.value.codec, reply.value.value),
         version,
         epoch,
         partition,
         expiresAt: expiresAt === 0 ? null : expiresAt,
+        stalenessMs: operation.spec.level === 'READ_STALE' ? stalenessMs : null,
       };
       return entry;
     }
