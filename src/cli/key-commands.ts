@@ -183,6 +183,28 @@ async function get(key: string, flags: GetFlags): Promise<number> {
   });
 }
 
+function addGetCommand(program: Command, done: (status: number) => void): void {
+  const getCommand = program.command('get').description('print the value of a key; status 1 if it is absent');
+  withKeyspace(withCluster(getCommand))
+    .argument('<key>')
+    .addOption(
+      new Option('--read <level>', 'how fresh the answer is')
+        .choices(['linearizable', 'quorum', 'session', 'stale'])
+        .default('linearizable'),
+    )
+    .addOption(
+      new Option('--max-staleness <time>', 'with --read stale: how old it may be').argParser(parseTtl),
+    )
+    .addOption(
+      new Option('--session <token>', 'with --read session: what it has seen, as `put --json` tells it'),
+    )
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ringkeep get user:1\n  ringkeep get photo:1 > photo.jpg\n  ringkeep get user:1 --read stale --max-staleness 500ms\n',
+    )
+    .action(async (key: string, flags: GetFlags) => done(await get(key, flags)));
+}
+
 function addLivingCommands(program: Command, done: (status: number) => void): void {
   const touch = async (key: string, flags: WriteFlags, ttlMs: number | null): Promise<void> => {
     const status = await withClient(flags, async (client) => {
@@ -238,26 +260,7 @@ export function addKeyCommands(program: Command, done: (status: number) => void)
       done(await put(key, encodeInput(input, flags.codec ?? 'auto'), flags));
     });
 
-  const getCommand = program.command('get').description('print the value of a key; status 1 if it is absent');
-  withKeyspace(withCluster(getCommand))
-    .argument('<key>')
-    .addOption(
-      new Option('--read <level>', 'how fresh the answer is')
-        .choices(['linearizable', 'quorum', 'session', 'stale'])
-        .default('linearizable'),
-    )
-    .addOption(
-      new Option('--max-staleness <time>', 'with --read stale: how old it may be').argParser(parseTtl),
-    )
-    .addOption(
-      new Option('--session <token>', 'with --read session: what it has seen, as `put --json` tells it'),
-    )
-    .addHelpText(
-      'after',
-      '\nExamples:\n  ringkeep get user:1\n  ringkeep get photo:1 > photo.jpg\n  ringkeep get user:1 --read stale --max-staleness 500ms\n',
-    )
-    .action(async (key: string, flags: GetFlags) => done(await get(key, flags)));
-
+  addGetCommand(program, done);
   const incrementCommand = program.command('incr').description('add to a counter and print it');
   withKeyspace(withCluster(incrementCommand))
     .argument('<key>')
