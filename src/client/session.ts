@@ -20,7 +20,12 @@ interface Seen {
 
 const TOKEN_VERSION = 1;
 
-type TokenRow = [partition: number, index: number, early: [index: number, epoch: number][]];
+type TokenRow = [
+  partition: number,
+  index: number,
+  early: [index: number, epoch: number][],
+  overflowed: boolean,
+];
 
 /** What a session has seen. Its token says the same to another process. */
 export class Session {
@@ -32,11 +37,11 @@ export class Session {
    */
   static from(token: string): Session {
     const session = new Session();
-    for (const [partition, index, early] of readToken(token)) {
+    for (const [partition, index, early, overflowed] of readToken(token)) {
       session.seen.set(partition, {
         index,
         early: early.map(([at, epoch]) => ({ index: at, epoch })),
-        overflowed: false,
+        overflowed,
       });
     }
     return session;
@@ -44,8 +49,8 @@ export class Session {
 
   /** All that was seen, as text of letters, digits, `-` and `_`; some 10 characters for each partition that it has used. */
   get token(): string {
-    const rows = [...this.seen].map(([partition, { index, early }]): TokenRow => {
-      return [partition, index, early.map((mark) => [mark.index, mark.epoch])];
+    const rows = [...this.seen].map(([partition, { index, early, overflowed }]): TokenRow => {
+      return [partition, index, early.map((mark) => [mark.index, mark.epoch]), overflowed];
     });
     return Buffer.from(pack([TOKEN_VERSION, rows])).toString('base64url');
   }
@@ -109,8 +114,9 @@ function isCount(value: unknown): value is number {
 }
 
 function isRow(row: unknown): row is TokenRow {
-  if (!Array.isArray(row) || row.length !== 3) return false;
-  const [partition, index, early] = row;
+  if (!Array.isArray(row) || row.length !== 4) return false;
+  const [partition, index, early, overflowed] = row;
+  if (typeof overflowed !== 'boolean') return false;
   if (!isCount(partition) || partition >= PARTITIONS_MAX || !isCount(index)) return false;
   if (!Array.isArray(early) || early.length > SESSION_MARKS_MAX) return false;
   return early.every((mark) => Array.isArray(mark) && mark.length === 2 && mark.every(isCount));
