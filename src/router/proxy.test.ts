@@ -10,6 +10,7 @@ import {
   type ScriptedNodeServer,
 } from '../../test/support/router.ts';
 import { receiptReply, until } from '../../test/support/wire.ts';
+import { QUORUM_GET } from '../common/reads.ts';
 import type { Request } from '../common/wire/messages.ts';
 import { FORWARDS_MAX } from './forward.ts';
 
@@ -99,6 +100,52 @@ describe('routing', () => {
       answered += 1;
     }
     await until(() => client.replies.size === 5, 'all replies');
+  });
+});
+
+describe('a read that any voter may answer', () => {
+  const later = (id: number, changes: Partial<Request> = {}) =>
+    get(id, 0, { get: QUORUM_GET, attempt: 1, ...changes });
+
+  it('goes to all voters, also without a leader; every second attempt goes to the leader', async () => {
+    const { n1, n2, client } = await start(answer);
+    for (let id = 1; id <= 20; id += 1) client.session.send(later(id));
+    await until(() => client.replies.size === 20, 'all replies');
+    expect(Math.min(n1.requests().length, n2.requests().length)).toBeGreaterThan(2);
+    const before = n2.requests().length;
+    for (let id = 21; id <= 30; id += 1) client.session.send(later(id, { attempt: 2 }));
+    await until(() => client.replies.size === 30, 'all replies');
+    expect(n2.requests().length).toBe(before);
+    router.apply([null, null, null, null], 2);
+    client.session.send(later(31));
+    expect((await replyTo(client, 31)).result).toBe('value');
+  });
+
+  it('is kept from a voter that does not answer', async () => {
+    const { n1, n2, client } = await start(answer, {}, () => undefined);
+    let sent = 0;
+    while (n2.requests().length === 0) {
+      sent += 1;
+      client.session.send(later(sent));
+      await until(() => client.replies.size + n2.requests().length === sent, 'the request is somewhere');
+    }
+    for (let id = sent + 1; id <= sent + 20; id += 1) {
+      client.session.send(later(id));
+      await replyTo(client, id);
+    }
+    expect(n2.requests()).toHaveLength(1);
+    expect(n1.requests()).toHaveLength(sent + 19);
+  });
+
+  it('goes to the leader when the voter says that it is none', async () => {
+    const { n1, n2, client } = await start(answer, {}, (request) =>
+      refusal(request, { leader: 'n1', epoch: 1 }),
+    );
+    for (let id = 1; id <= 20; id += 1) client.session.send(later(id));
+    await until(() => client.replies.size === 20, 'all replies');
+    expect([...client.replies.values()].map(({ result }) => result)).toEqual(Array(20).fill('value'));
+    expect(n2.requests().length).toBeGreaterThan(0);
+    expect(n1.requests()).toHaveLength(20);
   });
 });
 
