@@ -1,9 +1,10 @@
 /**
  * Load on a real cluster with its own book of what it was told, to be held against what the cluster shows. Lanes write
  * counted values, one write at a time per lane, to keys of their own in one partition each; shared keys are written by
- * several lanes at once. Readers read all of them all the time, linearizably.
+ * several lanes at once. Readers read all of them all the time, at every level in turn.
  * What is checked, continuously and by `verify`:
- *  - a read shows no version below one that was acknowledged, or read, before it began (own and shared keys);
+ *  - a read at linearizable or quorum shows no version below one that was acknowledged, or read, before it began;
+ *  - one at session none below what its client has read; one at stale none below what was acknowledged before its bound;
  *  - an own key shows its lane's last acknowledged value or one of a later, unknown write;
  *  - no value of a write that was reported not_applied is ever seen, nor one that nobody wrote;
  *  - equal versions are equal values.
@@ -13,7 +14,14 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { checkHistory } from '../../src/check/check.ts';
-import { type Ack, connect, type Entry, type Receipt, type RingkeepClient } from '../../src/client/index.ts';
+import {
+  type Ack,
+  connect,
+  type Entry,
+  type ReadLevel,
+  type Receipt,
+  type RingkeepClient,
+} from '../../src/client/index.ts';
 import { RingkeepError } from '../../src/common/errors.ts';
 import { partitionOf } from '../../src/common/hash.ts';
 import type { HistoryEvent } from '../../src/common/history.ts';
@@ -48,6 +56,8 @@ interface KeyBook {
   readonly shared: boolean;
   /** Highest version known to be in effect: acknowledged at quorum or above, or read. */
   floor: number;
+  /** When that rose, by performance.now(), the last ones. */
+  readonly rises: { readonly at: number; readonly floor: number }[];
   /** Value by version, where known. */
   readonly values: Map<number, string>;
   /** Count of the last acknowledged write; own keys. */
@@ -67,6 +77,9 @@ type Known = Pick<KeyBook, 'floor' | 'acknowledged'>;
 export type Failures = Map<string, number>;
 
 const VALUES_KEPT = 64;
+const RISES_KEPT = 1_000;
+
+const READ_LEVELS: readonly ReadLevel[] = ['linearizable', 'quorum', 'quorum', 'session', 'stale'];
 
 /** Runs the load from `start` to `stop`, and keeps the book. */
 export class Load {
@@ -187,6 +200,7 @@ export class Load {
       key,
       shared,
       floor: 0,
+      rises: [],
       values: new Map(),
       acknowledged: 0,
       leaderFloor: 0,
@@ -231,7 +245,7 @@ export class Load {
       if (known !== undefined && known !== value)
         this.#breach(book, `version ${version} is acknowledged for ${value} and was ${known}`);
       this.#remember(book, version, value);
-      book.floor = Math.max(book.floor, version);
+      raise(book, version);
       if (!book.shared) book.acknowledged = Math.max(book.acknowledged, count);
     }
     // An own key has one write at a time: one below what was known before it began has gone back in time.
@@ -243,13 +257,21 @@ export class Load {
 
   async #readLane(client: RingkeepClient): Promise<void> {
     const books = [...this.#books.values()];
-    while (this.#running) {
+    /** What this client has been shown, by key. */
+    const seen = new Map<KeyBook, number>();
+    for (let turn = 0; this.#running; turn += 1) {
       const book = books[Math.floor(Math.random() * books.length)]!;
+      const read = READ_LEVELS[turn % READ_LEVELS.length]!;
       const known = knownOf(book);
+      const shown = seen.get(book) ?? 0;
+      const calledAt = performance.now();
       try {
-        const entry = await client.getEntry<string>(book.key);
+        const entry = await client.getEntry<string>(book.key, { read });
         this.reads += 1;
-        this.#checkRead(book, entry, known);
+        if (read === 'session') this.#checkRead(book, entry, { floor: shown, acknowledged: 0 });
+        else if (read !== 'stale') this.#checkRead(book, entry, known);
+        else this.#checkRead(book, entry, { floor: floorBefore(book, calledAt, entry), acknowledged: 0 });
+        seen.set(book, Math.max(shown, entry?.version ?? 0));
       } catch (error) {
         if (!(error instanceof RingkeepError)) throw error;
         note(this.readFailures, error);
@@ -274,7 +296,7 @@ export class Load {
     if (!book.shared && countOf(value) < acknowledged)
       this.#breach(book, `${value} is read; write ${acknowledged} was acknowledged after it`);
     this.#remember(book, version, value);
-    book.floor = Math.max(book.floor, version);
+    raise(book, version);
     book.leaderFloor = Math.max(book.leaderFloor, version);
   }
 
@@ -286,6 +308,19 @@ export class Load {
   #breach(book: KeyBook, text: string): void {
     this.breaches.push(`${book.key}: ${text}`);
   }
+}
+
+function raise(book: KeyBook, version: number): void {
+  if (version <= book.floor) return;
+  book.floor = version;
+  book.rises.push({ at: performance.now(), floor: version });
+  if (book.rises.length > RISES_KEPT) book.rises.shift();
+}
+
+/** What was known longer before a stale read's call than the bound that it was told. Of nothing, no bound is told. */
+function floorBefore({ rises }: KeyBook, calledAt: number, entry: Entry<string> | undefined): number {
+  const since = calledAt - (entry?.stalenessMs ?? Number.POSITIVE_INFINITY);
+  return rises.findLast(({ at }) => at < since)?.floor ?? 0;
 }
 
 function note(failures: Failures, error: RingkeepError): void {
