@@ -239,6 +239,7 @@ export class Engine implements RoutesHost, LinkSink {
     const attemptMs = attemptTimeMs(this.#options.retry, remainingMs, whole);
     operation.attemptDeadline = now + attemptMs;
     operation.sentAt = now;
+    operation.isHedged = false;
     return Math.max(1, Math.floor(attemptMs - Math.min(ANSWER_MARGIN_MS, attemptMs / 10)));
   }
 
@@ -373,7 +374,8 @@ export class Engine implements RoutesHost, LinkSink {
 
   #fail(operation: Operation, error: RingkeepError): void {
     this.#end(operation);
-    if (error.code === 'WRITE_LOST') operation.spec.session?.lost(operation.partition);
+    if (error.code === 'WRITE_LOST')
+      operation.spec.session?.lost(operation.partition, error.epoch ?? 0, operation.get);
     this.#options.recorder?.failed(operation, error);
     operation.reject(error);
   }
@@ -386,7 +388,15 @@ export class Engine implements RoutesHost, LinkSink {
     const link = this.#routes.route(hedge, now);
     if (link === null || !this.#hedging.take()) return;
     operation.hedge = hedge;
+    operation.isHedged = true;
     link.enqueue(hedge);
+  }
+
+  /** Its answer is not wanted any more. */
+  #dropHedge({ hedge }: Operation): void {
+    if (hedge === null) return;
+    this.#withdraw(hedge);
+    this.#forgetHedge(hedge);
   }
 
   /** It was answered, or is lost: its link knows it no more. */
@@ -398,11 +408,7 @@ export class Engine implements RoutesHost, LinkSink {
 
   #end(operation: Operation): void {
     assert(operation.state !== 'ended', 'an operation ends once');
-    const { hedge } = operation;
-    if (hedge !== null) {
-      this.#withdraw(hedge);
-      this.#forgetHedge(hedge);
-    }
+    this.#dropHedge(operation);
     operation.state = 'ended';
     operation.link = null;
     this.#open.delete(operation);
@@ -455,8 +461,8 @@ export class Engine implements RoutesHost, LinkSink {
   }
 
   /** A voter has been asked, and takes longer than usual; nobody else has been asked yet. */
-  #isSlow({ state, isAnywhere, hedge, sentAt }: Operation, now: number): boolean {
-    return isAnywhere && state === 'sent' && hedge === null && now - sentAt >= this.#hedging.afterMs;
+  #isSlow({ state, isAnywhere, isHedged, sentAt }: Operation, now: number): boolean {
+    return isAnywhere && state === 'sent' && !isHedged && now - sentAt >= this.#hedging.afterMs;
   }
 
   #expire(operation: Operation): void {
@@ -475,6 +481,7 @@ export class Engine implements RoutesHost, LinkSink {
   /** Gives an unanswered attempt up and sends another one with the same request id. */
   #abandonAttempt(operation: Operation): void {
     this.#withdraw(operation);
+    this.#dropHedge(operation);
     const outcome = operation.isWrite ? 'unknown' : 'not_applied';
     this.failed(operation, new RingkeepError('DEADLINE_EXCEEDED', 'no answer to this attempt', outcome));
   }

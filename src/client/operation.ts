@@ -153,6 +153,8 @@ export class Operation implements SessionPin {
   get: GetOperation | null = null;
   /** The second attempt beside this one; and of such an attempt, the first one. */
   hedge: Operation | null = null;
+  /** This attempt has had its second one. */
+  isHedged = false;
   hedgeOf: Operation | null = null;
   /** Attempts sent under the current sequence. */
   attempt = 0;

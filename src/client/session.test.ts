@@ -47,8 +47,15 @@ describe('a session', () => {
     session.wrote(receipt(1, 21, 5, 'leader'));
     session.read(value(1, 22), asked);
     expect(session.get(1).early).toEqual([{ index: 21, epoch: 5 }]);
-    session.lost(1);
-    expect(session.get(1)).toMatchObject({ sessionIndex: 22, early: [] });
+    session.wrote(receipt(1, 30, 6, 'leader'));
+    const again = session.get(1);
+    session.wrote(receipt(1, 31, 6, 'leader'));
+    session.lost(1, 5, again);
+    expect(session.get(1)).toMatchObject({ sessionIndex: 22, early: [{ index: 31, epoch: 6 }] });
+    session.lost(1, 6, again);
+    expect(session.get(1).early).toEqual([{ index: 31, epoch: 6 }]);
+    session.wrote(receipt(1, 32, 6, 'quorum'));
+    expect(session.get(1)).toMatchObject({ sessionIndex: 32, early: [] });
   });
 
   it('says when it was told of more than it can ask for', () => {
@@ -59,7 +66,7 @@ describe('a session', () => {
     session.wrote(receipt(1, 99, 99, 'leader'));
     expect(session.hasForgotten(1)).toBe(true);
     expect(Session.from(session.token).hasForgotten(1)).toBe(true);
-    session.lost(1);
+    session.lost(1, 0, null);
     expect(session.hasForgotten(1)).toBe(false);
   });
 

@@ -56,11 +56,14 @@ export class Session {
   }
 
   /** Takes note of a write's receipt. */
-  wrote({ partition, index, epoch, durability }: Receipt): void {
+  wrote({ partition, index, epoch, durability, conditionFailed }: Receipt): void {
     if (index === 0) return;
     const seen = this.of(partition);
-    if (durability === 'leader') this.mark(seen, { index, epoch });
-    else seen.index = Math.max(seen.index, index);
+    if (durability === 'leader') return this.mark(seen, { index, epoch });
+    seen.index = Math.max(seen.index, index);
+    // An entry that is committed has all before it of its epoch committed. A refusal's epoch is not that of its entry.
+    if (!conditionFailed)
+      seen.early = seen.early.filter((mark) => mark.epoch !== epoch || mark.index > index);
   }
 
   private mark(seen: Seen, mark: SessionMark): void {
@@ -74,7 +77,7 @@ export class Session {
   read({ partition, seenIndex }: Value, asked: GetOperation | null): void {
     const seen = this.of(partition);
     seen.index = Math.max(seen.index, seenIndex);
-    if (asked === null) return;
+    if (asked === null || seen.early.length === 0) return;
     const held = (mark: SessionMark) =>
       asked.early.some(({ epoch, index }) => epoch === mark.epoch && index >= mark.index);
     seen.early = seen.early.filter((mark) => !held(mark));
@@ -85,11 +88,17 @@ export class Session {
     return this.of(partition).overflowed;
   }
 
-  /** A write that was seen is lost, as the caller has been told: what is left is what is committed. */
-  lost(partition: number): void {
+  /**
+   * The caller has been told that a write of `epoch` among those that were `asked` for is lost: it is not asked for again. Without
+   * `asked`, that some of too many may be: then none of them is.
+   */
+  lost(partition: number, epoch: number, asked: GetOperation | null): void {
     const seen = this.of(partition);
-    seen.early = [];
-    seen.overflowed = false;
+    const told = asked?.early.find((mark) => mark.epoch === epoch)?.index ?? 0;
+    if (asked === null) {
+      seen.early = [];
+      seen.overflowed = false;
+    } else seen.early = seen.early.filter((mark) => mark.epoch !== epoch || mark.index > told);
   }
 
   /** Returns the get that asks for a state with all that was seen. */

@@ -294,7 +294,8 @@ export class SimClient implements WorkloadClient {
         return;
       }
     }
-    if (error.code === 'WRITE_LOST') this.session.lost(running.operation.partition);
+    if (error.code === 'WRITE_LOST')
+      this.session.lost(running.operation.partition, error.epoch ?? 0, running.operation.seen);
     if (error.code === 'SESSION_EXPIRED') running.sequences?.forget(sessionTime);
     if (error.outcome === 'applied') {
       this.fail(running, 'applied', error.code);

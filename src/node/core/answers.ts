@@ -27,14 +27,14 @@ export function failedRead(partition: number, error: DiskError | null): Ringkeep
   return new RingkeepError('UNAVAILABLE', message, 'not_applied', { partition, retryAfterMs: 20 });
 }
 
-/** Answers a get from the replica's state of now. `age`: that of the state, ms, which a stale read is told. */
-export function answerGet(replica: Replica, handle: RequestHandle, key: Uint8Array, age = NO_AGE): void {
+/** Answers a get from the replica's state of now. `stalenessMs`: the age of that, which a stale read is told. */
+export function answerGet(replica: Replica, handle: RequestHandle, key: Uint8Array, stalenessMs = 0): void {
   const { partition, host, machine } = replica;
-  // What is read is at least that new, and not newer than what was decided when it had been read.
   const wanted = (): boolean => host.isOpen(handle);
   machine.read(key, wanted, (error, stored) => {
     if (error !== null) return host.fail(handle, failedRead(partition, error));
-    const about = { partition, seenIndex: machine.decidedIndex, stalenessMs: age() };
+    // What was read is as new as when it was asked for, perhaps newer, and not newer than what is decided by now.
+    const about = { partition, seenIndex: machine.decidedIndex, stalenessMs };
     const value: Value =
       stored === null
         ? { found: false, value: NO_BYTES, codec: 0, version: 0, epoch: 0, expiresAt: 0, ...about }
@@ -42,8 +42,6 @@ export function answerGet(replica: Replica, handle: RequestHandle, key: Uint8Arr
     host.reply(handle, { result: 'value', value });
   });
 }
-
-const NO_AGE = (): number => 0;
 
 function timesOf({ version, epoch, expiresAt }: StoredValue) {
   return { version, epoch, expiresAt };

@@ -35,6 +35,8 @@ export class Freshness {
   }
 }
 
+/** Clocks that wait for a quorum to be asked; while it is lost, the newer ones do not matter. */
+const HEARD_MAX = 64;
 /** Clocks that come closer to each other than this are not kept apart, ms. */
 const GRAIN_MS = 5;
 
@@ -52,6 +54,7 @@ export class FollowerClock {
       this.heard.length = 0;
     }
     const last = this.heard.at(-1);
+    if (this.heard.length >= HEARD_MAX) return;
     if (last === undefined || now - last.at >= GRAIN_MS) this.heard.push({ at: now, clock });
   }
 

@@ -46,6 +46,7 @@ export class Leadership {
   private readonly startedAt: number;
   private nextExpiryAt = 0;
   private nextReportAt = 0;
+  private contact = { countedAt: Number.NEGATIVE_INFINITY, at: Number.NEGATIVE_INFINITY };
   /** An entry of this epoch is committed: reads are served. */
   serving = false;
   /** Replica id to bring level, once a planned change was asked for: no writes are taken any more. */
@@ -96,6 +97,13 @@ export class Leadership {
     for (const progress of this.progress.values()) if (progress.votes) times.push(progress.contactAt);
     times.sort((a, b) => b - a);
     return times[this.quorum - 1] ?? Number.NEGATIVE_INFINITY;
+  }
+
+  /** The same, counted once per event: what has come since makes it newer only. */
+  private contactOfNow(): number {
+    if (this.contact.countedAt !== this.host.now)
+      this.contact = { countedAt: this.host.now, at: this.quorumContactAt() };
+    return this.contact.at;
   }
 
   /** False once a quorum has been silent for QUORUM_LOST_MS: requests are then refused before they are appended. */
@@ -308,7 +316,7 @@ export class Leadership {
         voters: progress.confirmed ? [] : meta.voters,
         previousVoters: progress.confirmed ? [] : meta.previousVoters,
         sentAt,
-        ...(this.serving ? progress.clock.echoFor(this.quorumContactAt()) : NO_ECHO),
+        ...(this.serving ? progress.clock.echoFor(this.contactOfNow()) : NO_ECHO),
       },
     });
     progress.lastSentAt = this.host.now;

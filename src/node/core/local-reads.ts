@@ -5,7 +5,7 @@
  * a write which was acknowledged at `leader` is lost, and that is an error.
  */
 import { type ErrorCode, RingkeepError } from '../../common/errors.ts';
-import type { GetOperation } from '../../common/wire/messages.ts';
+import type { GetOperation, SessionMark } from '../../common/wire/messages.ts';
 import { answerGet } from './answers.ts';
 import type { Freshness } from './freshness.ts';
 import type { Host, RequestHandle } from './host.ts';
@@ -68,44 +68,59 @@ export class LocalReads {
 
   /** Answers a read or ends it with an error. Returns false if it has to wait. */
   private end(read: LocalRead): boolean {
-    const verdict = read.get.level === 'READ_SESSION' ? this.judgeSession(read.get) : this.judgeAge(read.get);
-    if (verdict === 'wait') return false;
-    if (verdict === 'lost') this.fail(read, 'WRITE_LOST', 'a write that this session has seen is lost');
-    else if (read.get.level === 'READ_SESSION') answerGet(this.replica, read.handle, read.key);
-    else answerGet(this.replica, read.handle, read.key, this.age);
+    return read.get.level === 'READ_SESSION' ? this.endSession(read) : this.endStale(read);
+  }
+
+  private endSession(read: LocalRead): boolean {
+    const { sessionIndex, early } = read.get;
+    const { machine } = this.replica;
+    let waits = sessionIndex > machine.decidedIndex;
+    for (const mark of early) {
+      const verdict = this.judge(mark);
+      if (verdict === 'lost') {
+        this.fail(read, 'WRITE_LOST', 'a write that this session has seen is lost', mark.epoch);
+        return true;
+      }
+      if (verdict === 'wait') waits = true;
+    }
+    if (!waits) answerGet(this.replica, read.handle, read.key);
+    return !waits;
+  }
+
+  private judge({ index, epoch }: SessionMark): Verdict {
+    const { log, machine, leadership } = this.replica;
+    const found = log.epochAt(index);
+    if (index > machine.decidedIndex) {
+      // The log of an established leader has all of lower epochs that can still become committed.
+      const isSettled = leadership?.serving === true && epoch <= leadership.epoch;
+      return isSettled && found !== epoch ? 'lost' : 'wait';
+    }
+    if (found === epoch) return 'ready';
+    // Below what a follower's log knows, another one may know; nobody does better than the leader.
+    return found === undefined && leadership === null ? 'wait' : 'lost';
+  }
+
+  private endStale(read: LocalRead): boolean {
+    const { maxStalenessMs } = read.get;
+    const age = this.age();
+    if (age === Number.POSITIVE_INFINITY || (maxStalenessMs > 0 && age > maxStalenessMs)) return false;
+    // Told as of now: what is read later is as fresh at least, but not known to be fresher.
+    answerGet(this.replica, read.handle, read.key, age);
     return true;
   }
 
-  private judgeSession({ sessionIndex, early }: GetOperation): Verdict {
-    const { log, machine, leadership } = this.replica;
-    let verdict: Verdict = sessionIndex <= machine.decidedIndex ? 'ready' : 'wait';
-    for (const { index, epoch } of early) {
-      const isDecided = index <= machine.decidedIndex;
-      // An established leader's log has all that can still become committed.
-      const isSettled = isDecided || leadership?.serving === true;
-      if (isSettled && log.epochAt(index) !== epoch) return 'lost';
-      if (!isDecided) verdict = 'wait';
-    }
-    return verdict;
-  }
-
-  private judgeAge({ maxStalenessMs }: GetOperation): Verdict {
-    const age = this.age();
-    if (age === Number.POSITIVE_INFINITY) return 'wait';
-    return maxStalenessMs === 0 || age <= maxStalenessMs ? 'ready' : 'wait';
-  }
-
   /** Age of the decided state, ms. */
-  private readonly age = (): number => {
+  private age(): number {
     const { machine, leadership, log } = this.replica;
     if (leadership?.serving === true) this.freshness.told(log.commitIndex, leadership.quorumContactAt());
     return Math.ceil(this.freshness.ageMs(machine.decidedIndex, this.host.now));
-  };
+  }
 
-  private fail({ handle }: LocalRead, code: ErrorCode, message: string): void {
+  /** `epoch`: of the write that is lost. */
+  private fail({ handle }: LocalRead, code: ErrorCode, message: string, epoch = 0): void {
     const { partition, record } = this.replica;
     const leader = record?.leader?.node;
-    const details = { partition, retryAfterMs: 0, ...(leader === undefined ? {} : { leader }) };
+    const details = { partition, epoch, ...(leader === undefined ? {} : { leader }) };
     this.host.fail(handle, new RingkeepError(code, message, 'not_applied', details));
   }
 

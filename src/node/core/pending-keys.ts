@@ -7,8 +7,8 @@ import { toLatin1 } from '../../common/bytes.ts';
 import { type Command, touchedKeys } from './entry.ts';
 import { entryOf, type ReplicaLog } from './log.ts';
 
-/** Decided entries whose keys may be remembered before all is forgotten. */
-const REMEMBERED_MAX = 4_096;
+/** So many keys may be remembered before those that are decided are looked for and forgotten. */
+const REMEMBERED_MIN = 4_096;
 
 /** The keys of one log's undecided entries. */
 export class PendingKeys {
@@ -17,6 +17,7 @@ export class PendingKeys {
   private readonly newest = new Map<string, number>();
   private upTo = 0;
   private truncations = 0;
+  private rememberedMax = REMEMBERED_MIN;
 
   constructor(log: ReplicaLog) {
     this.log = log;
@@ -31,14 +32,17 @@ export class PendingKeys {
 
   private keepUp(decidedIndex: number): void {
     const { log } = this;
-    const isPast = this.upTo <= decidedIndex || this.newest.size > REMEMBERED_MAX;
-    if (this.truncations !== log.truncations || isPast) {
+    const isPast = this.upTo <= decidedIndex;
+    const isFull = this.newest.size > this.rememberedMax;
+    if (this.truncations !== log.truncations || isPast || isFull) {
       this.newest.clear();
       this.upTo = decidedIndex;
       this.truncations = log.truncations;
     }
     for (let index = this.upTo + 1; index <= log.lastIndex; index++) this.note(index);
     this.upTo = Math.max(this.upTo, log.lastIndex);
+    // Twice as many before the next time: then that is as much work as noting them was.
+    if (isFull || isPast) this.rememberedMax = Math.max(REMEMBERED_MIN, 2 * this.newest.size);
   }
 
   private note(index: number): void {

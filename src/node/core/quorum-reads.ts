@@ -23,12 +23,18 @@ import type { Replica } from './replica.ts';
 const ROUNDS_MAX = 4;
 /** Who has not answered a round is asked again after this, ms. */
 const ROUND_RETRY_MS = 200;
-/** So long may what was found not be decided here before the voters are asked again, ms. */
+/** So long may what was found not be decided here before the voters are asked again, ms; and so often. */
 const RINSE_MS = 200;
+const RINSES_MAX = 2;
+/** Numbers of rounds of one run of the process: late answers to another run's questions must not count. */
+const ROUNDS_PER_BOOT = 2 ** 32;
 
 interface QuorumRead {
   readonly handle: RequestHandle;
   readonly key: Uint8Array;
+  /** What has to be decided: of several rounds the least, since all of them began after the read. */
+  newest: number;
+  rinses: number;
 }
 
 interface Round {
@@ -46,7 +52,6 @@ interface Round {
 /** A read that waits for an entry to be decided here. */
 interface Rinsed {
   readonly read: QuorumRead;
-  readonly newest: number;
   readonly since: number;
 }
 
@@ -58,18 +63,22 @@ export class QuorumReads {
   private waiting: QuorumRead[] = [];
   private readonly rounds = new Map<number, Round>();
   private rinsed: Rinsed[] = [];
-  private nextRound = 1;
+  private nextRound: number;
+  /** Rounds of others whose keys are being looked up, by who asked. */
+  private readonly lookups = new Map<string, Set<number>>();
 
   constructor(replica: Replica, pending: PendingKeys) {
     this.replica = replica;
     this.host = replica.host;
     this.pending = pending;
+    this.nextRound = replica.host.options.boot * ROUNDS_PER_BOOT + 1;
   }
 
   /** Takes a get of a client. */
   read(handle: RequestHandle, key: Uint8Array): void {
-    if (!this.canAsk) return this.fail({ handle, key }, 'the voters are being changed');
-    this.waiting.push({ handle, key });
+    const read = { handle, key, newest: Number.POSITIVE_INFINITY, rinses: 0 };
+    if (!this.canAsk) return this.fail(read, 'the voters are being changed');
+    this.waiting.push(read);
     this.host.touch(this.replica.partition);
   }
 
@@ -89,8 +98,8 @@ export class QuorumReads {
 
   /** Whether the last promise made here is for this configuration, with this replica in it. */
   private carries(configuration: number, voters: readonly string[]): boolean {
-    const { meta } = this.replica;
-    if (meta.configuration !== configuration || meta.voters.length !== voters.length) return false;
+    const { meta, usable } = this.replica;
+    if (!usable || meta.configuration !== configuration || meta.voters.length !== voters.length) return false;
     return voters.includes(meta.replica) && meta.voters.every(({ id }) => voters.includes(id));
   }
 
@@ -151,13 +160,20 @@ export class QuorumReads {
       host.send(partition, meta.promiseEpoch, meta.replica, from, { body: 'probeReply', probeReply });
     };
     if (!this.carries(configuration, voters)) return reply(false, []);
+    const lookups = this.lookups.get(from.id) ?? new Set();
+    // Who gets no answer asks again: no more work for one who is slow than there is already.
+    if (lookups.has(round) || lookups.size >= ROUNDS_MAX) return;
+    this.lookups.set(from.id, lookups.add(round));
     const newest = keys.map((key) => this.pending.newestOf(key, machine.decidedIndex));
     let open = 1;
     let failed = false;
     const closed = (): void => {
       open--;
-      // While the keys were looked up, another promise may have been made. Who gets no answer asks again.
-      if (open === 0 && !failed) reply(this.carries(configuration, voters), newest);
+      if (open > 0) return;
+      lookups.delete(round);
+      if (lookups.size === 0) this.lookups.delete(from.id);
+      // While the keys were looked up, another promise may have been made.
+      if (!failed) reply(this.carries(configuration, voters), newest);
     };
     for (const [at, key] of keys.entries()) {
       if (newest[at]! > 0) continue;
@@ -176,8 +192,9 @@ export class QuorumReads {
     closed();
   }
 
-  /** A voter has answered. */
-  onReply(from: string, reply: ProbeReply): void {
+  /** A voter has answered, with the epoch that it has promised. */
+  onReply(from: string, epoch: number, reply: ProbeReply): void {
+    this.replica.learnCommitted(epoch, reply.commitIndex, reply.commitEpoch);
     const round = this.rounds.get(reply.round);
     if (round === undefined || !round.voters.includes(from)) return;
     if (!reply.granted) {
@@ -191,7 +208,6 @@ export class QuorumReads {
       round.newest[at] = Math.max(round.newest[at]!, reply.newest[at] ?? Number.POSITIVE_INFINITY);
     }
     round.granted.add(from);
-    this.replica.learnCommitted(reply.commitIndex, reply.commitEpoch);
     this.settle(round);
   }
 
@@ -205,7 +221,8 @@ export class QuorumReads {
     const { decidedIndex } = this.replica.machine;
     for (const [at, read] of round.reads.entries()) {
       const own = this.pending.newestOf(read.key, decidedIndex);
-      this.rinsed.push({ read, newest: Math.max(own, round.newest[at]!), since: this.host.now });
+      read.newest = Math.min(read.newest, Math.max(own, round.newest[at]!));
+      this.rinsed.push({ read, since: this.host.now });
     }
     this.host.touch(this.replica.partition);
   }
@@ -215,10 +232,10 @@ export class QuorumReads {
     if (this.rinsed.length === 0) return;
     const { decidedIndex } = this.replica.machine;
     const before = this.rinsed;
-    this.rinsed = before.filter(({ newest }) => newest > decidedIndex);
+    this.rinsed = before.filter(({ read }) => read.newest > decidedIndex);
     if (this.rinsed.length === before.length) return;
-    for (const { newest, read } of before) {
-      if (newest <= decidedIndex) answerGet(this.replica, read.handle, read.key);
+    for (const { read } of before) {
+      if (read.newest <= decidedIndex) answerGet(this.replica, read.handle, read.key);
     }
   }
 
@@ -226,19 +243,29 @@ export class QuorumReads {
   tick(): void {
     const { now } = this.host;
     for (const round of this.rounds.values()) {
-      if (round.reads.every(({ handle }) => !this.isWanted(handle))) this.rounds.delete(round.round);
+      // Each of them is told that its time is over.
+      if (round.reads.filter(({ handle }) => this.isWanted(handle)).length === 0)
+        this.rounds.delete(round.round);
       else if (now - round.askedAt >= ROUND_RETRY_MS) {
         round.askedAt = now;
+        round.refused.clear();
         this.ask(round);
       }
     }
     const late = this.rinsed.filter(({ since }) => now - since >= RINSE_MS);
     if (late.length > 0) {
       this.rinsed = this.rinsed.filter(({ since }) => now - since < RINSE_MS);
-      this.waiting.push(...late.map(({ read }) => read));
+      for (const { read } of late) this.rinse(read);
       this.host.touch(this.replica.partition);
     }
     this.waiting = this.waiting.filter(({ handle }) => this.isWanted(handle));
+  }
+
+  /** Asks again: what was waited for may have been truncated. In the end the leader knows best. */
+  private rinse(read: QuorumRead): void {
+    read.rinses++;
+    if (read.rinses > RINSES_MAX) this.fail(read, 'this voter does not hear what is decided');
+    else this.waiting.push(read);
   }
 
   /** Whether somebody still waits for the answer; tells who has waited for too long. */
@@ -252,7 +279,9 @@ export class QuorumReads {
   }
 
   private fail({ handle }: QuorumRead, message: string): void {
-    const details = { partition: this.replica.partition, retryAfterMs: 20 };
+    const { partition, record } = this.replica;
+    const leader = record?.leader?.node;
+    const details = { partition, retryAfterMs: 5, ...(leader === undefined ? {} : { leader }) };
     this.host.fail(handle, new RingkeepError('UNAVAILABLE', message, 'not_applied', details));
   }
 

@@ -272,7 +272,7 @@ export class Replica {
       case 'probe':
         return this.quorumReads.onProbe({ id: from, node }, message.probe!);
       case 'probeReply':
-        return this.quorumReads.onReply(from, message.probeReply!);
+        return this.quorumReads.onReply(from, epoch, message.probeReply!);
       default:
     }
     if (leadership === null || leadership.epoch !== epoch) return;
@@ -370,12 +370,14 @@ export class Replica {
   }
 
   /**
-   * Somebody knows an entry to be committed. If ours at that index has the same epoch, it is that entry, and all before it are
-   * the same, too. A leader counts for itself.
+   * A voter that has promised `promise` knows an entry to be committed. If ours at that index has the same epoch, it is that
+   * entry, and all before it are the same, too. Not from above the own promise: a leader below it may lack the entry, and still
+   * send. A leader counts for itself.
    */
-  learnCommitted(index: number, epoch: number): void {
-    const { log } = this;
-    if (this.leadership !== null || index <= log.commitIndex || log.epochAt(index) !== epoch) return;
+  learnCommitted(promise: number, index: number, epoch: number): void {
+    const { log, meta } = this;
+    if (this.leadership !== null || promise > meta.promiseEpoch || index <= log.commitIndex) return;
+    if (log.epochAt(index) !== epoch) return;
     log.commitIndex = index;
     this.host.touch(this.partition);
   }
