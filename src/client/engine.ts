@@ -240,6 +240,8 @@ export class Engine implements RoutesHost, LinkSink {
     operation.attemptDeadline = now + attemptMs;
     operation.sentAt = now;
     operation.isHedged = false;
+    // That of an attempt before: this one may get its own.
+    this.#dropHedge(operation);
     return Math.max(1, Math.floor(attemptMs - Math.min(ANSWER_MARGIN_MS, attemptMs / 10)));
   }
 
