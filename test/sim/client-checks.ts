@@ -86,6 +86,8 @@ export class ClientChecks {
   private readonly world: World;
   private readonly ghosts: readonly GhostPartition[];
   private readonly invariants: Invariants;
+  /** What sessions were told to be lost. */
+  private readonly losses = new Set<string>();
   /** Per key: the highest position of a finished operation. */
   private readonly floors = new Map<string, number>();
   /** ... and when it rose. */
@@ -153,6 +155,18 @@ export class ClientChecks {
     }
   }
 
+  /** A session is told that what it was acknowledged early in an epoch is lost: that must be true. */
+  lossTold(operation: Operation, epoch: number, asked: GetOperation | null): void {
+    this.losses.add(lossOf(operation, epoch));
+    const mark = asked?.early.find((early) => early.epoch === epoch);
+    if (mark === undefined) return;
+    const entry = this.ghost(operation.partition).at(mark.index)?.entry;
+    this.world.check(
+      entry?.epoch !== epoch,
+      () => `${describe(operation)} is told that ${mark.index} of epoch ${epoch} is lost, which is committed`,
+    );
+  }
+
   /** Ends a read: it must be at or above everything finished at its start, or what its session had seen by then. */
   read(operation: Operation, value: Value): void {
     const content = value.found ? contentOf(value) : null;
@@ -167,6 +181,7 @@ export class ClientChecks {
     const marks = seen!.early.map(({ index }) => index);
     this.positionOf({ ...operation, floor: Math.max(seen!.sessionIndex, ...marks) }, version, text);
     for (const { index, epoch } of seen!.early) {
+      if (this.losses.has(lossOf(operation, epoch))) continue;
       const entry = this.ghost(operation.partition).at(index)?.entry;
       this.world.check(
         entry?.epoch === epoch,
@@ -316,6 +331,10 @@ export class ClientChecks {
     this.world.check(ghost !== undefined, () => `partition ${partition} does not exist`);
     return ghost;
   }
+}
+
+function lossOf({ client, partition }: Operation, epoch: number): string {
+  return `${client} p${partition} e${epoch}`;
 }
 
 /** What a client reads: a counter comes as digits. */

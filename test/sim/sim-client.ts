@@ -294,8 +294,7 @@ export class SimClient implements WorkloadClient {
         return;
       }
     }
-    if (error.code === 'WRITE_LOST')
-      this.session.lost(running.operation.partition, error.epoch ?? 0, running.operation.seen);
+    if (error.code === 'WRITE_LOST') this.lost(running.operation, error.epoch ?? 0);
     if (error.code === 'SESSION_EXPIRED') running.sequences?.forget(sessionTime);
     if (error.outcome === 'applied') {
       this.fail(running, 'applied', error.code);
@@ -305,6 +304,11 @@ export class SimClient implements WorkloadClient {
       this.routing.hint(running.operation.partition, error.leader, error.epoch);
     }
     this.retry(running, error.code, error.retryAfterMs ?? 0);
+  }
+
+  private lost(operation: Operation, epoch: number): void {
+    this.session.lost(operation.partition, epoch, operation.seen);
+    this.around.checks.lossTold(operation, epoch, operation.seen);
   }
 
   private retry(running: Running, code: Parameters<typeof retryClass>[0], retryAfterMs: number): void {

@@ -112,6 +112,7 @@ export class SimRoutedClient implements WorkloadClient {
     call.resolve = () => {};
     call.reject = (error) => {
       this.name(call, operation);
+      if (error.code === 'WRITE_LOST') checks.lossTold(operation, error.epoch ?? 0, call.get);
       checks.failed(operation, error.outcome, error.code);
       this.finish(call, error.outcome === 'applied');
     };
