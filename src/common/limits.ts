@@ -27,6 +27,8 @@ export const EXPIRY_BYTES_MAX = 64 * 1024;
 export const EXPIRY_INTERVAL_MS = 100;
 /** Writes per partition that a session may have been told of at `leader` in different epochs without having seen them since. */
 export const SESSION_MARKS_MAX = 8;
+/** Changes of leaders that a partition remembers: a session that was told of a write at `leader` before them is told of a loss. */
+export const EPOCH_STARTS_MAX = 1_024;
 /** Quorum reads of one partition that share a round of questions, at most: their keys, and the bytes of these. */
 export const PROBE_KEYS_MAX = 1_024;
 export const PROBE_BYTES_MAX = 256 * 1024;

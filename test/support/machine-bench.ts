@@ -11,6 +11,7 @@ import {
   NO_CONDITION,
   type RequestId,
 } from '../../src/node/core/entry.ts';
+import { EpochStarts } from '../../src/node/core/epoch-starts.ts';
 import { userKey } from '../../src/node/core/layout.ts';
 import { ReplicaLog } from '../../src/node/core/log.ts';
 import { Machine } from '../../src/node/core/machine.ts';
@@ -35,8 +36,13 @@ export class MachineBench {
     const start = { baseIndex: 0, baseEpoch: 0, lastIndex: 0, commitIndex: 0, logTime: 0 };
     this.log = new ReplicaLog(1, () => ++this.lsn, start, []);
     const limits = { windowMs: 10_000, sequencesMax: 100, sessionsMax: 10 };
-    const mark = { index: 0, epoch: 0, logTime: 0 };
-    this.machine = new Machine(1, 1, new Sessions(limits), mark, 0, {
+    const state = {
+      mark: { index: 0, epoch: 0, logTime: 0 },
+      sessions: new Sessions(limits),
+      epochs: new EpochStarts(),
+      checkpointIndex: 0,
+    };
+    this.machine = new Machine(1, 1, state, {
       store: (effect) => this.queue.push(effect),
       read: (read) => this.queue.push(read),
       decided: (_entry, result) => this.results.push(result),

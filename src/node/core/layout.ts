@@ -9,6 +9,7 @@
  *           4 sessions  row key empty: the deduplication table as of an index
  *           5 expiries  row key = u64 BE expires at, user key; no bytes. One for every value that expires, and for some that
  *                       were overwritten since: they go when their time has come
+ *           6 epochs    row key empty: where each of the last epochs begins (epoch-starts.ts)
  *   A generation is one copy of a partition; a snapshot is installed under the next one and switched to atomically.
  *
  *   value   u8 format (1) | u8 kind (1 value, 2 counter) | u8 codec | u8 0 | u32 CRC32C
@@ -24,6 +25,7 @@ export const TABLE_RESULTS = 2;
 export const TABLE_META = 3;
 export const TABLE_SESSIONS = 4;
 export const TABLE_EXPIRIES = 5;
+export const TABLE_EPOCHS = 6;
 const PREFIX_BYTES = 9;
 const VALUE_HEADER_BYTES = 32;
 const VALUE_FORMAT = 1;
@@ -171,7 +173,7 @@ export function decodeValue(row: Uint8Array, bytes: Uint8Array): StoredValue {
 
 const ZERO_CRC = Buffer.alloc(4);
 
-/** Puts a checksum before opaque bytes (results, meta and sessions rows): u32 CRC32C over row key and bytes. */
+/** Puts a checksum before opaque bytes (rows of all tables but that of values): u32 CRC32C over row key and bytes. */
 export function sealRow(row: Uint8Array, bytes: Uint8Array): Buffer {
   const buffer = Buffer.allocUnsafe(4 + bytes.byteLength);
   buffer.set(bytes, 4);

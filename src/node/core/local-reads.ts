@@ -89,15 +89,11 @@ export class LocalReads {
 
   private judge({ index, epoch }: SessionMark): Verdict {
     const { log, machine, leadership } = this.replica;
-    const found = log.epochAt(index);
-    if (index > machine.decidedIndex) {
-      // The log of an established leader has all of lower epochs that can still become committed.
-      const isSettled = leadership?.serving === true && epoch <= leadership.epoch;
-      return isSettled && found !== epoch ? 'lost' : 'wait';
-    }
-    if (found === epoch) return 'ready';
-    // Below what a follower's log knows, another one may know; nobody does better than the leader.
-    return found === undefined && leadership === null ? 'wait' : 'lost';
+    // What is decided tells for good; where not even the state knows so old an epoch, nobody can say that the write survived.
+    if (index <= machine.decidedIndex) return machine.epochs.epochAt(index) === epoch ? 'ready' : 'lost';
+    // The log of an established leader has all of lower epochs that can still become committed.
+    const isSettled = leadership?.serving === true && epoch <= leadership.epoch;
+    return isSettled && log.epochAt(index) !== epoch ? 'lost' : 'wait';
   }
 
   private endStale(read: LocalRead): boolean {

@@ -7,11 +7,12 @@
  */
 import { NO_BYTES, toLatin1 } from '../../common/bytes.ts';
 import { DiskError } from '../../common/disk.ts';
-import { assert, type ErrorCode } from '../../common/errors.ts';
-import { CODEC_COUNTER, isInt64, parseCounter } from '../../common/text.ts';
+import { assert } from '../../common/errors.ts';
 import type { StoreView, StoreWrite } from '../store.ts';
 import type { StoreEffect } from './effects.ts';
 import type { Command, DueKey, Entry, RequestId } from './entry.ts';
+import type { EpochStarts } from './epoch-starts.ts';
+import { execute, neededKeys, needsBytes } from './execute.ts';
 import { KnownValues } from './known-values.ts';
 import {
   type AppliedMark,
@@ -24,6 +25,7 @@ import {
   type StoredValue,
   sealRow,
   storeKey,
+  TABLE_EPOCHS,
   TABLE_EXPIRIES,
   TABLE_META,
   TABLE_RESULTS,
@@ -52,6 +54,15 @@ export interface MachineHooks {
   failed(error: DiskError): void;
 }
 
+/** What the machine of one copy begins with: all of it as of `mark`, which the store has applied. */
+export interface MachineState {
+  readonly mark: AppliedMark;
+  readonly sessions: Sessions;
+  readonly epochs: EpochStarts;
+  /** The deduplication table in the store is as of this index. */
+  readonly checkpointIndex: number;
+}
+
 /** A batch costs a turn of the store's thread and a mark of its own: fewer rows and bytes wait for the tick. */
 const BATCH_ROWS_MIN = 512;
 const BATCH_BYTES_MIN = 256 * 1024;
@@ -61,6 +72,7 @@ export class Machine {
   readonly partition: number;
   readonly generation: number;
   readonly sessions: Sessions;
+  readonly epochs: EpochStarts;
   private readonly hooks: MachineHooks;
   private readonly values: KnownValues;
   /** Results by row (latin1) that the store has not finished; null: released. */
@@ -85,21 +97,15 @@ export class Machine {
   /** The deduplication table in the store is as of this index. */
   checkpointIndex: number;
 
-  constructor(
-    partition: number,
-    generation: number,
-    sessions: Sessions,
-    mark: AppliedMark,
-    checkpointIndex: number,
-    hooks: MachineHooks,
-  ) {
+  constructor(partition: number, generation: number, state: MachineState, hooks: MachineHooks) {
     this.partition = partition;
     this.generation = generation;
-    this.sessions = sessions;
-    this.mark = mark;
-    this.appliedIndex = mark.index;
-    this.handedIndex = mark.index;
-    this.checkpointIndex = checkpointIndex;
+    this.sessions = state.sessions;
+    this.epochs = state.epochs;
+    this.mark = state.mark;
+    this.appliedIndex = state.mark.index;
+    this.handedIndex = state.mark.index;
+    this.checkpointIndex = state.checkpointIndex;
     this.hooks = hooks;
     this.values = new KnownValues({
       read: (key, done) => this.readUrgently(key, done),
@@ -143,6 +149,7 @@ export class Machine {
         this.waiting = true;
         return;
       }
+      if (entry.epoch !== this.mark.epoch) this.startEpoch(entry);
       this.mark = { index: entry.index, epoch: entry.epoch, logTime: entry.timestamp };
       const result = this.decide(entry);
       if (keys.length > 0) this.values.release(keys);
@@ -179,6 +186,12 @@ export class Machine {
       this.hooks.damaged(error.message);
       return 'damaged';
     }
+  }
+
+  private startEpoch({ index, epoch }: Entry): void {
+    this.epochs.add(index, epoch);
+    const key = storeKey(this.partition, this.generation, TABLE_EPOCHS, NO_BYTES);
+    this.dirtyRows.push({ key, value: sealRow(NO_BYTES, this.epochs.encode()) });
   }
 
   private decide(entry: Entry): WriteResult | null {
@@ -222,39 +235,14 @@ export class Machine {
 
   private perform(entry: Entry): WriteResult {
     const { command, index, epoch } = entry;
-    const applied: WriteResult = { kind: 'applied', index, epoch, counter: null };
-    if (command.kind === 'put') {
-      if (!this.holds(command)) return this.conditionFailed(command.key, index);
-      const { codec, expiresAt, value } = command;
-      const written: WrittenValue =
-        codec === CODEC_COUNTER ? counterOf(value) : { kind: 'value', codec, value };
-      this.writeValue(command.key, index, { ...written, version: index, epoch, expiresAt });
-      return applied;
-    }
-    if (command.kind === 'touch') {
-      const current = this.values.current(command.key);
-      if (current === null || !this.holds(command)) return this.conditionFailed(command.key, index);
-      this.writeValue(command.key, index, {
-        ...current,
-        version: index,
-        epoch,
-        expiresAt: command.expiresAt,
-      });
-      return applied;
-    }
-    if (command.kind === 'delete') {
-      if (!this.holds(command)) return this.conditionFailed(command.key, index);
-      this.writeValue(command.key, index, null);
-      return applied;
-    }
-    assert(command.kind === 'increment', 'an increment');
-    const current = this.values.current(command.key);
-    if (current !== null && current.kind !== 'counter') return this.refuse('NOT_A_COUNTER');
-    const sum = (current === null ? 0n : Buffer.from(current.value).readBigInt64LE(0)) + command.delta;
-    if (!isInt64(sum)) return this.refuse('COUNTER_OVERFLOW');
-    const expiresAt = current === null ? command.expiresAt : current.expiresAt;
-    this.writeValue(command.key, index, { ...counter(sum), version: index, epoch, expiresAt });
-    return { ...applied, counter: sum };
+    assert('key' in command, 'a request of a client works on a key');
+    const { key } = command;
+    const current = neededKeys(command).length > 0 ? this.values.current(key) : null;
+    const outcome = execute(command, index, epoch, current);
+    if (outcome.kind === 'refused') return outcome;
+    if (outcome.kind === 'condition') return { ...outcome, index };
+    this.writeValue(key, index, outcome.stored);
+    return { kind: 'applied', index, epoch, counter: outcome.counter };
   }
 
   /** Ends what still expires at the times that are named; a key that was written since has another one, or none. */
@@ -275,23 +263,6 @@ export class Machine {
     const earliest = this.earliestExpiry;
     this.earliestExpiry = Number.POSITIVE_INFINITY;
     return earliest;
-  }
-
-  private refuse(code: ErrorCode): WriteResult {
-    return { kind: 'refused', code };
-  }
-
-  private conditionFailed(key: Uint8Array, index: number): WriteResult {
-    return { kind: 'condition', index, version: this.values.current(key)?.version ?? 0 };
-  }
-
-  private holds(command: Extract<Command, { kind: 'put' | 'delete' | 'touch' }>): boolean {
-    const { condition } = command;
-    if (condition.kind === 'none') return true;
-    const current = this.values.current(command.key);
-    if (condition.kind === 'absent') return current === null;
-    if (condition.kind === 'exists') return current !== null;
-    return current !== null && current.version === condition.version;
   }
 
   private writeValue(key: Uint8Array, index: number, stored: StoredValue | null): void {
@@ -455,43 +426,5 @@ export class Machine {
       this.hooks.damaged(failure.message);
       return null;
     }
-  }
-}
-
-type WrittenValue = Pick<StoredValue, 'kind' | 'codec' | 'value'>;
-
-function counter(sum: bigint): WrittenValue {
-  const value = Buffer.alloc(8);
-  value.writeBigInt64LE(sum);
-  return { kind: 'counter', codec: 0, value };
-}
-
-/** What a put of a counter stores; its digits were checked before they came into the log. */
-function counterOf(digits: Uint8Array): WrittenValue {
-  const sum = parseCounter(digits);
-  assert(sum !== null, 'a counter that is put has digits');
-  return counter(sum);
-}
-
-/** Whether the decision needs the bytes of the value, too: it keeps them. */
-function needsBytes(command: Command): boolean {
-  return command.kind === 'touch';
-}
-
-const NO_KEYS: readonly Uint8Array[] = [];
-
-/** The user keys whose current values a command's decision depends on; none for a blind write. */
-export function neededKeys(command: Command): readonly Uint8Array[] {
-  switch (command.kind) {
-    case 'increment':
-    case 'touch':
-      return [command.key];
-    case 'put':
-    case 'delete':
-      return command.condition.kind === 'none' ? NO_KEYS : [command.key];
-    case 'expireKeys':
-      return command.due.map(({ key }) => key);
-    default:
-      return NO_KEYS;
   }
 }

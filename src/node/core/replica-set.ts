@@ -12,6 +12,8 @@ import type { ReplicaReport } from '../../common/wire/messages.ts';
 import type { RecoveredReplica, ReplicaMeta } from '../wal/types.ts';
 import type { RestoreInput } from './api.ts';
 import { decodeEntry, UnknownEntryError } from './entry.ts';
+import { EpochStarts } from './epoch-starts.ts';
+import { neededKeys } from './execute.ts';
 import type { Host } from './host.ts';
 import {
   type AppliedMark,
@@ -20,11 +22,12 @@ import {
   openRow,
   storeKey,
   storeRange,
+  TABLE_EPOCHS,
   TABLE_META,
   TABLE_SESSIONS,
 } from './layout.ts';
 import { ReplicaLog } from './log.ts';
-import { Machine, neededKeys } from './machine.ts';
+import { Machine, type MachineHooks, type MachineState } from './machine.ts';
 import { Replica } from './replica.ts';
 import { type SessionLimits, Sessions } from './sessions.ts';
 
@@ -53,37 +56,34 @@ export class ReplicaSet {
   restore(recovered: RecoveredReplica, input: RestoreInput): void {
     const { partition, meta } = recovered;
     let damage = recovered.damage;
-    let applied = BLANK;
-    let table: { sessions: Sessions; index: number } | null = null;
-    const limits = this.limits();
+    let state = this.blank();
     try {
-      applied = this.readApplied(partition, meta, input);
-      table = this.readSessions(partition, meta, input, limits);
+      state = this.readState(partition, meta, input);
     } catch (error) {
       if (!(error instanceof DamagedRowError)) throw error;
       damage ??= error.message;
     }
-    damage ??= this.foreignProblem(meta) ?? restoreProblem(recovered, applied, table?.index ?? 0);
+    const { mark, sessions, checkpointIndex } = state;
+    damage ??= this.foreignProblem(meta) ?? restoreProblem(recovered, mark, checkpointIndex);
     if (damage !== null) return this.restoreDamaged(recovered, damage);
-    const sessions = table?.sessions ?? new Sessions(limits);
     const start = {
       baseIndex: meta.baseIndex,
       baseEpoch: meta.baseEpoch,
       lastIndex: recovered.lastIndex,
-      commitIndex: applied.index,
-      commitEpoch: applied.epoch,
-      logTime: applied.logTime,
+      commitIndex: mark.index,
+      commitEpoch: mark.epoch,
+      logTime: mark.logTime,
     };
     const log = new ReplicaLog(partition, (record) => this.host.appendWal(record), start, recovered.epochs);
     try {
-      replaySessions(sessions, input.entries(partition, (table?.index ?? 0) + 1), applied.index);
-      log.load([...input.entries(partition, applied.index + 1)]);
+      replaySessions(sessions, input.entries(partition, checkpointIndex + 1), mark.index);
+      log.load([...input.entries(partition, mark.index + 1)]);
     } catch (error) {
       const damaged = error instanceof DiskError && error.code === 'EIO';
       if (!damaged && !(error instanceof UnknownEntryError)) throw error;
       return this.restoreDamaged(recovered, error.message);
     }
-    this.add(partition, meta, log, sessions, applied, table?.index ?? 0);
+    this.add(partition, meta, log, state);
     this.clearOthers(partition, meta.generation);
   }
 
@@ -99,19 +99,28 @@ export class ReplicaSet {
     return Replica.sessionLimits(this.host);
   }
 
-  private readApplied(partition: number, meta: ReplicaMeta, input: RestoreInput): AppliedMark {
-    const bytes = input.store.getSync(storeKey(partition, meta.generation, TABLE_META, NO_BYTES));
-    return bytes === undefined ? BLANK : decodeApplied(openRow(NO_BYTES, bytes));
+  /** The state before the first entry. */
+  private blank(): MachineState {
+    const sessions = new Sessions(this.limits());
+    return { mark: BLANK, sessions, epochs: new EpochStarts(), checkpointIndex: 0 };
   }
 
-  private readSessions(
-    partition: number,
-    meta: ReplicaMeta,
-    input: RestoreInput,
-    limits: SessionLimits,
-  ): { sessions: Sessions; index: number } | null {
-    const bytes = input.store.getSync(storeKey(partition, meta.generation, TABLE_SESSIONS, NO_BYTES));
-    return bytes === undefined ? null : Sessions.decode(openRow(NO_BYTES, bytes), limits);
+  /** What the store has applied of a copy. Throws `DamagedRowError`. */
+  private readState(partition: number, meta: ReplicaMeta, input: RestoreInput): MachineState {
+    const rowOf = (table: number): Buffer | null => {
+      const bytes = input.store.getSync(storeKey(partition, meta.generation, table, NO_BYTES));
+      return bytes === undefined ? null : openRow(NO_BYTES, bytes);
+    };
+    const mark = rowOf(TABLE_META);
+    const table = rowOf(TABLE_SESSIONS);
+    const epochs = rowOf(TABLE_EPOCHS);
+    const decoded = table === null ? null : Sessions.decode(table, this.limits());
+    return {
+      mark: mark === null ? BLANK : decodeApplied(mark),
+      sessions: decoded?.sessions ?? new Sessions(this.limits()),
+      epochs: epochs === null ? new EpochStarts() : EpochStarts.decode(epochs),
+      checkpointIndex: decoded?.index ?? 0,
+    };
   }
 
   private restoreDamaged(recovered: RecoveredReplica, reason: string): void {
@@ -119,7 +128,7 @@ export class ReplicaSet {
     const start = { baseIndex: lastIndex, baseEpoch: 0, lastIndex, commitIndex: lastIndex, logTime: 0 };
     const log = new ReplicaLog(partition, (record) => this.host.appendWal(record), start, []);
     const mark = { ...BLANK, index: lastIndex };
-    const replica = this.add(partition, meta, log, new Sessions(this.limits()), mark, lastIndex);
+    const replica = this.add(partition, meta, log, { ...this.blank(), mark, checkpointIndex: lastIndex });
     // The WAL has marked what it found damaged itself; that is told here like all other damage.
     if (replica.usable) replica.markDamaged(reason);
     else this.host.event({ level: 'error', event: 'replica_damaged', partition, reason });
@@ -149,21 +158,9 @@ export class ReplicaSet {
     }
   }
 
-  private add(
-    partition: number,
-    meta: ReplicaMeta,
-    log: ReplicaLog,
-    sessions: Sessions,
-    mark: AppliedMark,
-    checkpoint: number,
-  ): Replica {
-    const replica = new Replica(
-      this.host,
-      partition,
-      meta,
-      log,
-      (hooks) => new Machine(partition, meta.generation, sessions, mark, checkpoint, hooks),
-    );
+  private add(partition: number, meta: ReplicaMeta, log: ReplicaLog, state: MachineState): Replica {
+    const machine = (hooks: MachineHooks) => new Machine(partition, meta.generation, state, hooks);
+    const replica = new Replica(this.host, partition, meta, log, machine);
     this.byPartition.set(partition, replica);
     return replica;
   }
@@ -242,7 +239,7 @@ export class ReplicaSet {
     };
     const start = { baseIndex: 0, baseEpoch: 0, lastIndex: 0, commitIndex: 0, logTime: 0 };
     const log = new ReplicaLog(partition, (wal) => this.host.appendWal(wal), start, []);
-    const replica = this.add(partition, meta, log, new Sessions(this.limits()), BLANK, 0);
+    const replica = this.add(partition, meta, log, this.blank());
     replica.setMeta(meta);
     this.host.event({ level: 'info', event: 'replica_created', partition, replica: id });
     replica.onRecord(record);

@@ -306,7 +306,8 @@ export class Replica {
 
   /** Switches to an installed snapshot; a matching suffix of the log is kept. */
   switchTo(installed: InstalledSnapshot): void {
-    const { mark, generation, sessions } = installed;
+    const { generation, state } = installed;
+    const { mark, sessions } = state;
     if (mark.index <= this.log.commitIndex || this.leadership !== null) {
       return this.endInstall('the log has overtaken the snapshot');
     }
@@ -325,7 +326,7 @@ export class Replica {
     this.log.rebase(mark.index, mark.epoch, mark.logTime);
     this.scrubber?.close();
     this.machine.close();
-    this.machine = new Machine(this.partition, generation, sessions, mark, mark.index, this.hooks());
+    this.machine = new Machine(this.partition, generation, state, this.hooks());
     this.oldGeneration = { lsn: this.metaLsn, generation: old };
     this.follower.installed(receiver.leader, receiver.epoch, mark.index);
     this.host.event({

@@ -7,6 +7,7 @@
 import { bytesEqual, NO_BYTES } from '../../common/bytes.ts';
 import type { SnapshotChunk, SnapshotOffer } from '../../common/wire/messages.ts';
 import type { StoreWrite } from '../store.ts';
+import { EpochStarts } from './epoch-starts.ts';
 import type { Host } from './host.ts';
 import {
   type AppliedMark,
@@ -15,9 +16,11 @@ import {
   decodeApplied,
   openRow,
   storeRange,
+  TABLE_EPOCHS,
   TABLE_META,
   TABLE_SESSIONS,
 } from './layout.ts';
+import type { MachineState } from './machine.ts';
 import type { Replica } from './replica.ts';
 import { Sessions } from './sessions.ts';
 import { chunkChecksum } from './snapshot-sender.ts';
@@ -28,8 +31,7 @@ const GIVE_UP_MS = 15_000;
 /** A complete copy, ready to be switched to. */
 export interface InstalledSnapshot {
   readonly generation: number;
-  readonly mark: AppliedMark;
-  readonly sessions: Sessions;
+  readonly state: MachineState;
 }
 
 /** Pulls and installs one offered snapshot. */
@@ -47,6 +49,7 @@ export class SnapshotReceiver {
   private progressAt: number;
   private mark: AppliedMark | null = null;
   private sessions: Sessions | null = null;
+  private epochs = new EpochStarts();
 
   constructor(
     replica: Replica,
@@ -113,11 +116,12 @@ export class SnapshotReceiver {
     });
   }
 
-  /** Picks the applied mark and the deduplication table out of the rows that pass. */
+  /** Picks the applied mark, the deduplication table and the starts of epochs out of the rows that pass. */
   private look(relative: Uint8Array, value: Uint8Array): void {
     const table = relative[0];
     const row = relative.subarray(1);
     if (table === TABLE_META) this.mark = decodeApplied(openRow(row, value));
+    if (table === TABLE_EPOCHS) this.epochs = EpochStarts.decode(openRow(row, value));
     if (table !== TABLE_SESSIONS) return;
     const { sessions, index } = Sessions.decode(openRow(row, value), this.replica.sessionLimits);
     if (index !== this.offer.index) throw new DamagedRowError('a snapshot with another deduplication index');
@@ -125,7 +129,7 @@ export class SnapshotReceiver {
   }
 
   private finish(): void {
-    const { mark, sessions, offer } = this;
+    const { mark, sessions, epochs, offer } = this;
     if (mark === null || sessions === null || mark.index !== offer.index || mark.epoch !== offer.indexEpoch) {
       return this.replica.endInstall('the snapshot is incomplete');
     }
@@ -136,7 +140,8 @@ export class SnapshotReceiver {
         if (this.closed) return;
         this.closed = true;
         if (error !== null) return this.replica.endInstall(`store: ${error.message}`);
-        this.replica.switchTo({ generation: this.generation, mark, sessions });
+        const state = { mark, sessions, epochs, checkpointIndex: mark.index };
+        this.replica.switchTo({ generation: this.generation, state });
       },
     });
   }

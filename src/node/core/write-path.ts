@@ -14,10 +14,10 @@ import {
 } from '../../common/limits.ts';
 import { narrow } from '../../common/text.ts';
 import type { Ack, Command, Entry, RequestId } from './entry.ts';
+import { neededKeys } from './execute.ts';
 import type { RequestHandle } from './host.ts';
 import type { Leadership } from './leadership.ts';
 import { entryOf } from './log.ts';
-import { neededKeys } from './machine.ts';
 import type { WriteResult } from './result.ts';
 
 interface Waiter {
