@@ -32,6 +32,7 @@ describe('client', () => {
       epoch: 1,
       partition: receipt.partition,
       expiresAt: null,
+      stalenessMs: null,
     });
     await db.delete('user:1');
     expect(await db.get('user:1')).toBeUndefined();

@@ -3,7 +3,7 @@
  * routers are the production engine in the simulation; what the direct ones have in common with production is routes,
  * sequences and retry policy, and the rest of direct mode is run by its unit tests.
  */
-import { ISOLATION, type Mutant, RESTLESS, ROUTED, SPLITS } from './mutant.ts';
+import { ISOLATION, type Mutant, REPAIRS, RESTLESS, ROUTED, SPLITS } from './mutant.ts';
 
 export const CLIENT_MUTANTS: readonly Mutant[] = [
   {
@@ -384,12 +384,25 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a voter of another configuration counts for a quorum read',
-    seed: 1,
+    seed: 35,
     breaks: '10',
     file: 'src/node/core/quorum-reads.ts',
     from: '    if (!this.carries(configuration, voters)) return reply(false, []);\n',
     to: '',
     caught: /invariant 10/,
+    also: [
+      {
+        file: 'src/node/core/quorum-reads.ts',
+        from: 'reply(this.carries(configuration, voters), newest)',
+        to: 'reply(true, newest)',
+      },
+    ],
+    options: {
+      ...REPAIRS,
+      faultMs: 6_000,
+      shape: { nodes: 4, partitions: 1, clients: 3, datagrams: false },
+      faults: { move: 30, split: 20, isolate: 10, bridge: 10, wipe: 0, damage: 0, store: 0 },
+    },
   },
   {
     name: 'an entry of another epoch is taken for the committed one',
@@ -402,7 +415,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a session read does not wait for what the session has seen',
-    seed: 1,
+    seed: 2,
     breaks: '10',
     file: 'src/node/core/local-reads.ts',
     from: 'let waits = sessionIndex > machine.decidedIndex;',
@@ -410,35 +423,65 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     caught: /invariant 10/,
   },
   {
+    name: 'a snapshot does not say where epochs began',
+    seed: 4,
+    breaks: '10',
+    file: 'src/node/core/snapshot-receiver.ts',
+    from: 'if (table === TABLE_EPOCHS) ',
+    to: 'if (table === 0) ',
+    caught: /is told that .* is lost, which is committed/,
+  },
+  {
     name: 'a session is not told that its early write is lost',
-    seed: 1,
+    seed: 21,
     breaks: '10',
     file: 'src/node/core/local-reads.ts',
-    from: "return isSettled && found !== epoch ? 'lost' : 'wait';",
-    to: "return isSettled && found !== epoch ? 'ready' : 'wait';",
+    from: "machine.epochs.epochAt(index) === epoch ? 'ready' : 'lost';",
+    to: "'ready';",
     caught: /does not tell|invariant 10/,
   },
   {
     name: 'a leader echoes clocks that came after it had asked a quorum',
-    seed: 1,
+    seed: 15,
     breaks: '10',
     file: 'src/node/core/freshness.ts',
     from: 'first.at < contactAt',
     to: 'first.at < contactAt + 1e9',
     caught: /invariant 10/,
+    options: {
+      faultEveryMs: 200,
+      faultMs: 6_000,
+      shape: { nodes: 5, replicationFactor: 5, partitions: 1, clients: 4, datagrams: false },
+      faults: {
+        minority: 30,
+        halves: 20,
+        split: 10,
+        crash: 1,
+        pause: 1,
+        wipe: 0,
+        damage: 0,
+        store: 0,
+        move: 0,
+        drain: 0,
+      },
+    },
   },
   {
     name: 'a leader tells followers how fresh they are before it is established',
-    seed: 1,
+    seed: 293,
     breaks: '10',
     file: 'src/node/core/leadership.ts',
     from: '...(this.serving ? progress',
     to: '...(this.epoch > 0 ? progress',
     caught: /invariant 10/,
+    options: {
+      ...SPLITS,
+      faults: { store: 30, crash: 20, pause: 20, split: 5, wipe: 0, damage: 0, move: 0, drain: 0 },
+    },
   },
   {
     name: 'a follower is as fresh as it was told before it has decided as much',
-    seed: 1,
+    seed: 14,
     breaks: '10',
     file: 'src/node/core/freshness.ts',
     from: 'first.index <= decidedIndex',
@@ -447,7 +490,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower takes the clock of its former run for its own',
-    seed: 1,
+    seed: 154,
     breaks: '10',
     file: 'src/node/core/follower.ts',
     from: 'append.echo > 0 && append.echoBoot === replica.host.options.boot',

@@ -159,7 +159,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
     const start = { baseIndex: lastIndex, baseEpoch: 0, lastIndex, commitIndex: lastIndex, logTime: 0 };
     const log = new ReplicaLog(partition, (record) => this.host.appendWal(record), start, []);
     const mark = { ...BLANK, index: lastIndex };
-    const replica = this.add(partition, meta, log, new Sessions(this.limits()), mark, lastIndex);
+    const replica = this.add(partition, meta, log, { ...this.blank(), mark, checkpointIndex: lastIndex });
     // The WAL has marked what it found damaged itself; that is told here like all other damage.
     if (replica.usable) replica.markDamaged(reason);
     else `,
@@ -169,7 +169,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
     const start = { baseIndex: 0, baseEpoch: 0, lastIndex: 0, commitIndex: 0, logTime: 0 };
     this.host.appendWal({ type: 'drop', partition });
     const log = new ReplicaLog(partition, (record) => this.host.appendWal(record), start, []);
-    const replica = this.add(partition, meta, log, new Sessions(this.limits()), BLANK, 0);
+    const replica = this.add(partition, meta, log, this.blank());
     replica.setMeta(meta);
     `,
     caught: /invariant 9/,
