@@ -65,6 +65,8 @@ export function addCodecs(bench: Bench): void {
       counter: 0,
       conditionFailed: false,
       index: id,
+      items: [],
+      repeated: false,
     };
     return { id, end: true, result: 'receipt', receipt };
   });

@@ -2,9 +2,11 @@
  * The client that `connect` returns: the default keyspace, named keyspaces, events and the ways to end. It
  * wires the engine to one of the two ways to reach a cluster and holds no protocol of its own.
  */
+
 import { randomBytes } from 'node:crypto';
 import { RingkeepError } from '../common/errors.ts';
 import { VALUE_BYTES_CEILING } from '../common/limits.ts';
+import type { BatchOperation, BatchReceipt } from './batch.ts';
 import { DirectRoutes } from './direct.ts';
 import { Engine } from './engine.ts';
 import { type ClientEvents, ClientReporter } from './events.ts';
@@ -20,9 +22,11 @@ import {
   checkKeyspaceName,
   checkNames,
   checkTimeout,
+  type IdempotentOptions,
   type IncrementOptions,
   KEYSPACE_NAMES,
   type KeyspaceOptions,
+  type LivingOptions,
   type PutOptions,
   type ReadOptions,
   type ResolvedOptions,
@@ -104,7 +108,7 @@ export class RingkeepClient {
   update<T = unknown>(
     key: Key,
     compute: (current: T | undefined) => T | undefined | Promise<T | undefined>,
-    options?: IncrementOptions,
+    options?: LivingOptions,
   ): Promise<UpdateResult<T>> {
     return (this.#default as Keyspace<T>).update(key, compute, options);
   }
@@ -125,8 +129,13 @@ export class RingkeepClient {
   }
 
   /** Writes many entries of the default keyspace, with a result for each; see `Keyspace.putMany`. */
-  putMany(entries: Iterable<readonly [Key, unknown]>, options?: IncrementOptions): Promise<PutResult[]> {
+  putMany(entries: Iterable<readonly [Key, unknown]>, options?: LivingOptions): Promise<PutResult[]> {
     return this.#default.putMany(entries, options);
+  }
+
+  /** Writes several keys of the default keyspace at once; see `Keyspace.batch`. */
+  batch(operations: Iterable<BatchOperation>, options?: IdempotentOptions): Promise<BatchReceipt> {
+    return this.#default.batch(operations, options);
   }
 
   /** Adds to a counter of the default keyspace; see `Keyspace.increment`. */
@@ -162,10 +171,11 @@ export class RingkeepClient {
    *
    * @throws RingkeepError INVALID_ARGUMENT for what is no token
    * @example
-   * const session = db.session(request.cookies.session);
-   * await db.put('cart:1', cart, { session });
-   * const seen = await db.get('cart:1', { read: 'session', session });
-   * response.cookie('session', session.token);
+   * const session = db.session();
+   * await db.put('cart:1', ['tea'], { session });
+   * // Where the token is passed on to, what was written is seen.
+   * const elsewhere = db.session(session.token);
+   * const cart = await db.get('cart:1', { read: 'session', session: elsewhere });
    */
   session(token?: string): Session {
     return token === undefined ? new Session() : Session.from(token);

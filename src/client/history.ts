@@ -9,9 +9,16 @@
 import type { RingkeepError } from '../common/errors.ts';
 import type { HistoryCondition, HistoryEvent, HistoryOutput } from '../common/history.ts';
 import { keyText } from '../common/text.ts';
-import type { Condition, PutOperation, ReadLevelName, Reply } from '../common/wire/messages.ts';
+import type {
+  BatchItem,
+  Condition,
+  PutOperation,
+  ReadLevelName,
+  Receipt,
+  Reply,
+} from '../common/wire/messages.ts';
 import { decodeValue } from './codec.ts';
-import type { Operation } from './operation.ts';
+import type { Operation, OperationSpec } from './operation.ts';
 
 const ACKS = { ACK_LEADER: 'leader', ACK_QUORUM: 'quorum', ACK_ALL: 'all' } as const;
 
@@ -45,6 +52,28 @@ function levelOf(name: ReadLevelName): Pick<HistoryEvent, 'level'> {
   return level === undefined ? {} : { level };
 }
 
+/** What is recorded of an operation on one key. */
+interface OneKey extends Pick<OperationSpec, 'key' | 'condition' | 'put' | 'delta' | 'ttlMs'> {
+  readonly kind: HistoryEvent['op'];
+}
+
+/** Of a write that is known to have had none: another condition of its batch failed, or an earlier call has done it. */
+const NO_EFFECT: HistoryOutput = { result: 'not_applied' };
+
+function itemOutput(
+  { version, durability, conditionFailed, items }: Receipt,
+  kind: BatchItem['operation'],
+  at: number,
+): HistoryOutput {
+  const item = items[at];
+  if (!conditionFailed) {
+    const value = kind === 'increment' && item !== undefined ? { value: Number(item.counter) } : {};
+    return { result: 'ok', version, durability, ...value };
+  }
+  if (item?.conditionFailed !== true) return NO_EFFECT;
+  return { result: 'ok', applied: false, version: item.version, durability };
+}
+
 /** Turns ended operations into history events. Page reads are not recorded. */
 export class HistoryRecorder {
   readonly #client: string;
@@ -67,6 +96,10 @@ export class HistoryRecorder {
       if (!reply.value.found) return this.#add(operation, { result: 'ok', found: false });
       const value = shape === 'entry' ? (result as { value: unknown }).value : result;
       this.#add(operation, { result: 'ok', found: true, value, version: reply.value.version });
+    } else if (reply.receipt?.repeated) {
+      this.#add(operation, NO_EFFECT);
+    } else if (reply.receipt && operation.spec.batch !== null) {
+      this.#addBatch(operation, operation.spec.batch, (kind, at) => itemOutput(reply.receipt!, kind, at));
     } else if (reply.receipt) {
       const { version, durability, counter, conditionFailed } = reply.receipt;
       const value = shape === 'counter' ? { value: Number(counter) } : {};
@@ -77,13 +110,39 @@ export class HistoryRecorder {
 
   /** Records an operation that ended with an error. */
   failed(operation: Operation, error: RingkeepError): void {
-    this.#add(operation, { result: error.outcome, code: error.code });
+    const output: HistoryOutput = { result: error.outcome, code: error.code };
+    const { batch } = operation.spec;
+    if (batch === null) this.#add(operation, output);
+    else this.#addBatch(operation, batch, () => output);
+  }
+
+  /** A batch is a write of each of its keys, at once. Its checks are no writes, and are left out. */
+  #addBatch(
+    operation: Operation,
+    batch: readonly BatchItem[],
+    outputOf: (kind: BatchItem['operation'], at: number) => HistoryOutput,
+  ): void {
+    for (const [at, item] of batch.entries()) {
+      const { key, operation: kind, condition = null, put = null, increment } = item;
+      if (kind === 'check') continue;
+      const rest = { delta: increment?.delta ?? 0, ttlMs: increment?.ttlMs ?? 0 };
+      this.#write(operation, { kind, key, condition, put, ...rest }, outputOf(kind, at));
+    }
   }
 
   #add(operation: Operation, output: HistoryOutput): void {
-    const { kind, keyspace, key, put, delta, ack, condition, level } = operation.spec;
-    const ttlMs = put?.ttlMs ?? operation.spec.ttlMs;
-    if (kind === 'scan') return;
+    const { kind } = operation.spec;
+    if (kind !== 'scan' && kind !== 'batch') this.#write(operation, { ...operation.spec, kind }, output);
+  }
+
+  /** Records what an operation did with one key. */
+  #write(
+    operation: Operation,
+    { kind, key, put, delta, condition, ...rest }: OneKey,
+    output: HistoryOutput,
+  ): void {
+    const { keyspace, ack, level } = operation.spec;
+    const ttlMs = put?.ttlMs ?? rest.ttlMs;
     const input =
       put !== null ? { input: readable(put) } : kind === 'increment' ? { input: Number(delta) } : {};
     this.#record({

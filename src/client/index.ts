@@ -28,6 +28,7 @@ export function connect(target: string | ConnectOptions, options?: Partial<Conne
 
 export { ERROR_CODES, type ErrorCode, type Outcome, RingkeepError } from '../common/errors.ts';
 export type { HistoryCondition, HistoryEvent, HistoryOutput } from '../common/history.ts';
+export type { BatchItemResult, BatchOperation, BatchReceipt } from './batch.ts';
 export { RingkeepClient } from './client.ts';
 export { CODEC_TAGS, type CodecName, decodeValue, encodeValue } from './codec.ts';
 export type { ClientEvents, ClientLogger } from './events.ts';
@@ -38,8 +39,10 @@ export type {
   CallOptions,
   ConditionalOptions,
   ConnectOptions,
+  IdempotentOptions,
   IncrementOptions,
   KeyspaceOptions,
+  LivingOptions,
   PutOptions,
   ReadLevel,
   ReadOptions,

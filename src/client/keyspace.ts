@@ -5,12 +5,15 @@
 import { assert, RingkeepError } from '../common/errors.ts';
 import { isInt64 } from '../common/text.ts';
 import type { Condition, PutOperation } from '../common/wire/messages.ts';
+import { type BatchOperation, type BatchReceipt, batchItems, depends } from './batch.ts';
 import { CODEC_TAGS, type CodecName, encodeValue } from './codec.ts';
 import type { Engine } from './engine.ts';
+import { inTurn } from './many.ts';
 import {
   type CounterReceipt,
   DEFAULT_READ,
   type Entry,
+  NO_WRITE,
   type OperationSpec,
   type Receipt,
   type Shape,
@@ -22,14 +25,20 @@ import {
   type ConditionalOptions,
   checkAck,
   checkCondition,
+  checkIdempotencyKey,
   checkNames,
   checkRead,
   checkSession,
+  checkSignal,
   checkTimeout,
   checkTtl,
   encodeKey,
+  IDEMPOTENT_NAMES,
+  type IdempotentOptions,
+  INCREMENT_NAMES,
   type IncrementOptions,
   LIVING_NAMES,
+  type LivingOptions,
   PUT_NAMES,
   type PutOptions,
   READ_NAMES,
@@ -61,9 +70,6 @@ export interface KeyspaceContext {
   readonly session: Session;
 }
 
-/** Operations of one `getMany` or `putMany` that are open at once. */
-const MANY_OPEN_MAX = 1_024;
-
 /** Codec tags have one byte; 0 is no tag. */
 const CODEC_TAG_MAX = 255;
 
@@ -72,7 +78,7 @@ const NO_OPTIONS: WriteOptions = {};
 const OPTION_NAMES = {
   put: PUT_NAMES,
   delete: CONDITIONAL_NAMES,
-  increment: LIVING_NAMES,
+  increment: INCREMENT_NAMES,
   touch: TOUCH_NAMES,
 } as const;
 
@@ -211,7 +217,7 @@ export class Keyspace<T = unknown> {
   async update(
     key: Key,
     compute: (current: T | undefined) => T | undefined | Promise<T | undefined>,
-    options: IncrementOptions = NO_OPTIONS,
+    options: LivingOptions = NO_OPTIONS,
   ): Promise<UpdateResult<T>> {
     checkNames('update', options, LIVING_NAMES);
     checkTtl(options.ttlMs);
@@ -250,7 +256,7 @@ export class Keyspace<T = unknown> {
    */
   async putMany(
     entries: Iterable<readonly [Key, T]>,
-    options: IncrementOptions = NO_OPTIONS,
+    options: LivingOptions = NO_OPTIONS,
   ): Promise<PutResult[]> {
     const list = [...entries];
     const fixed = this.#fixedTime('putMany', options, LIVING_NAMES);
@@ -296,6 +302,32 @@ export class Keyspace<T = unknown> {
   }
 
   /**
+   * Writes several keys at once: all of it takes effect, under one version, or nothing. Each operation may have a condition, a
+   * `check` is nothing else; all of them are judged by what was there before the batch. If one does not hold, the receipt says
+   * `applied: false`, and `results` which, with the version that was there.
+   *
+   * All keys have the same hash tag (`{...}` in the key), so that they lie in one partition, and none stands twice; else
+   * CROSS_PARTITION or INVALID_ARGUMENT. At most 1,024 operations and 8 MiB of keys and values (BATCH_TOO_LARGE). Otherwise
+   * rejects as `put` and `increment`. With `ack: 'leader'` only if nothing depends on what is there.
+   *
+   * @example
+   * const { applied } = await db.batch([
+   *   { type: 'increment', key: 'stock:{tea}', delta: -2 },
+   *   { type: 'put', key: 'order:{tea}:7', value: { amount: 2 }, ifAbsent: true },
+   * ]);
+   */
+  batch(
+    operations: Iterable<BatchOperation<T>>,
+    options: IdempotentOptions = NO_OPTIONS,
+  ): Promise<BatchReceipt> {
+    try {
+      return this.#context.engine.submit(this.#batch(operations, options));
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  /**
    * Writes bytes under the tag of their codec, as a page read has delivered them.
    *
    * @internal For `ringkeep import`.
@@ -318,14 +350,47 @@ export class Keyspace<T = unknown> {
     return this.#encoded(key, encodeValue(codec, value), CODEC_TAGS[codec], options);
   }
 
-  #encoded(key: Key, value: Uint8Array, codec: number, options: PutOptions): OperationSpec {
-    const { valueBytesMax } = this.#context.engine.cluster;
-    if (value.length > valueBytesMax) {
-      throw new RingkeepError(
-        'VALUE_TOO_LARGE',
-        `the value has ${value.length} bytes; at most ${valueBytesMax}`,
-      );
+  #batch(operations: Iterable<BatchOperation<T>>, options: IdempotentOptions): OperationSpec {
+    checkNames('batch', options, IDEMPOTENT_NAMES);
+    if (operations === null || typeof operations !== 'object' || !(Symbol.iterator in operations)) {
+      throw new RingkeepError('INVALID_ARGUMENT', 'batch takes a list of operations');
     }
+    const { codec } = this.#context;
+    const encode = (value: T) => ({
+      value: this.#sized(encodeValue(codec, value)),
+      codec: CODEC_TAGS[codec],
+    });
+    const batch = batchItems(operations, encode);
+    const idempotencyKey = checkIdempotencyKey(options.idempotencyKey);
+    const ack = checkAck(options.ack, this.#context.ack);
+    if (idempotencyKey.length > 0 || batch.some(depends)) this.#refuseEarly(ack);
+    return {
+      kind: 'batch',
+      shape: 'batch',
+      keyspace: this.#context.name,
+      key: batch[0]!.key,
+      deadline: this.#deadline(options),
+      ...NO_WRITE,
+      ack: ackName(ack),
+      batch,
+      idempotencyKey,
+      scan: null,
+      ...DEFAULT_READ,
+      session: checkSession(options.session, this.#context.session),
+      signal: checkSignal(options.signal),
+    };
+  }
+
+  /** Returns the bytes of a value unless they are too many. */
+  #sized(value: Uint8Array): Uint8Array {
+    const { valueBytesMax } = this.#context.engine.cluster;
+    if (value.length <= valueBytesMax) return value;
+    const text = `the value has ${value.length} bytes; at most ${valueBytesMax}`;
+    throw new RingkeepError('VALUE_TOO_LARGE', text);
+  }
+
+  #encoded(key: Key, bytes: Uint8Array, codec: number, options: PutOptions): OperationSpec {
+    const value = this.#sized(bytes);
     const put = { value, codec, ttlMs: checkTtl(options.ttlMs) };
     return this.#write('put', 'receipt', key, options, { put });
   }
@@ -344,7 +409,10 @@ export class Keyspace<T = unknown> {
     }
     const { name } = this.#context;
     const ack = checkAck(options.ack, this.#context.ack);
-    if (condition !== null || kind === 'increment' || kind === 'touch') this.#refuseEarly(ack);
+    const idempotencyKey = checkIdempotencyKey(options.idempotencyKey);
+    const blind =
+      condition === null && kind !== 'increment' && kind !== 'touch' && idempotencyKey.length === 0;
+    if (!blind) this.#refuseEarly(ack);
     return {
       kind,
       shape,
@@ -356,6 +424,8 @@ export class Keyspace<T = unknown> {
       put: what.put ?? null,
       delta: what.delta ?? 0,
       ttlMs: what.ttlMs ?? 0,
+      batch: null,
+      idempotencyKey,
       scan: null,
       ...DEFAULT_READ,
       session: checkSession(options.session, this.#context.session),
@@ -383,11 +453,7 @@ export class Keyspace<T = unknown> {
       keyspace: this.#context.name,
       key: encodeKey(key),
       deadline: this.#deadline(options),
-      ack: 'ACK_QUORUM',
-      condition: null,
-      put: null,
-      delta: 0,
-      ttlMs: 0,
+      ...NO_WRITE,
       scan: null,
       ...read,
       session: checkSession(options.session, this.#context.session),
@@ -413,32 +479,4 @@ export class Keyspace<T = unknown> {
 function refused(error: unknown): Promise<never> {
   assert(error instanceof RingkeepError, `checking arguments threw ${String(error)}`);
   return Promise.reject(error);
-}
-
-function checkSignal(signal: AbortSignal | undefined): AbortSignal | null {
-  if (signal === undefined) return null;
-  if (signal instanceof AbortSignal) return signal;
-  throw new RingkeepError('INVALID_ARGUMENT', 'signal must be an AbortSignal');
-}
-
-/**
- * Runs `count` jobs, at most MANY_OPEN_MAX at once. Rejects with the first error and then starts no further
- * job.
- */
-async function inTurn(count: number, job: (index: number) => Promise<void>): Promise<void> {
-  let next = 0;
-  let failed = false;
-  const worker = async (): Promise<void> => {
-    while (next < count && !failed) {
-      const index = next;
-      next += 1;
-      try {
-        await job(index);
-      } catch (error) {
-        failed = true;
-        throw error;
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(count, MANY_OPEN_MAX) }, worker));
 }

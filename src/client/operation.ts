@@ -9,6 +9,7 @@ import { type Outcome, RingkeepError } from '../common/errors.ts';
 import { LINEARIZABLE_GET } from '../common/reads.ts';
 import type {
   AckName,
+  BatchItem,
   Condition,
   GetOperation,
   PutOperation,
@@ -17,6 +18,7 @@ import type {
   Request,
   ScanOperation,
 } from '../common/wire/messages.ts';
+import { batchResults } from './batch.ts';
 import { decodeValue } from './codec.ts';
 import type { Link } from './link.ts';
 import type { PartitionSequences, SessionPin } from './sequences.ts';
@@ -38,6 +40,8 @@ export interface Receipt {
   readonly durability: 'leader' | 'quorum' | 'all';
   /** An earlier attempt of this very call had been applied; its effect was kept, not repeated. */
   readonly duplicate: boolean;
+  /** An earlier call with the same idempotency key was decided; this is what it came to. */
+  readonly repeated: boolean;
 }
 
 /** A value with what is known of it. */
@@ -77,7 +81,7 @@ export interface ScanPage {
 }
 
 /** How the answer is handed to the caller. */
-export type Shape = 'value' | 'entry' | 'receipt' | 'counter' | 'page';
+export type Shape = 'value' | 'entry' | 'receipt' | 'counter' | 'batch' | 'page';
 
 /**
  * Where an operation is: `parked` waits for a route or for `wakeAt`, `window` for a sequence, `queued` for
@@ -107,6 +111,10 @@ export interface OperationSpec {
   /** Of increments and touches; 0: none. */
   readonly ttlMs: number;
   readonly scan: ScanOperation | null;
+  /** Of batches. */
+  readonly batch: readonly BatchItem[] | null;
+  /** Empty: none. */
+  readonly idempotencyKey: Uint8Array;
   /** Of gets. */
   readonly level: ReadLevelName;
   /** Of stale gets; 0: any. */
@@ -121,6 +129,17 @@ export const DEFAULT_READ = {
   level: 'READ_LINEARIZABLE',
   maxStalenessMs: 0,
   session: null,
+} as const satisfies Partial<OperationSpec>;
+
+/** What an operation has that writes nothing. */
+export const NO_WRITE = {
+  ack: 'ACK_QUORUM',
+  condition: null,
+  put: null,
+  delta: 0,
+  ttlMs: 0,
+  batch: null,
+  idempotencyKey: NO_BYTES,
 } as const satisfies Partial<OperationSpec>;
 
 /** An operation in progress. */
@@ -178,6 +197,7 @@ export class Operation implements SessionPin {
     this.isWrite = spec.kind !== 'get' && spec.kind !== 'scan';
     this.isAnywhere = spec.level !== 'READ_LINEARIZABLE';
     this.bytes = spec.key.length + (spec.put === null ? 0 : spec.put.value.length);
+    for (const { key, put } of spec.batch ?? []) this.bytes += key.length + (put?.value.length ?? 0);
   }
 
   /** Notes that an attempt may have reached a server and will not be heard of. */
@@ -236,7 +256,11 @@ export function buildRequest(operation: Operation, id: number, timeLeftMs: numbe
     case 'scan':
       request.scan = spec.scan;
       break;
+    case 'batch':
+      request.batch = { items: [...spec.batch!] };
+      break;
   }
+  if (spec.idempotencyKey.length > 0) request.idempotencyKey = spec.idempotencyKey;
   return request;
 }
 
@@ -283,7 +307,8 @@ export function resultOf(operation: Operation, reply: Reply): unknown {
       return entry;
     }
     case 'receipt':
-    case 'counter': {
+    case 'counter':
+    case 'batch': {
       if (!reply.receipt) break;
       const { partition, epoch, version, durability, duplicate, counter, conditionFailed } = reply.receipt;
       const receipt: Receipt = {
@@ -293,8 +318,12 @@ export function resultOf(operation: Operation, reply: Reply): unknown {
         version,
         durability,
         duplicate,
+        repeated: reply.receipt.repeated,
       };
       if (operation.spec.shape === 'receipt') return receipt;
+      if (operation.spec.batch !== null) {
+        return { ...receipt, results: batchResults(operation.spec.batch, reply.receipt) };
+      }
       return { ...receipt, value: Number(counter), exact: BigInt(counter) };
     }
     case 'page': {

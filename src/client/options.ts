@@ -6,6 +6,7 @@ import { RingkeepError } from '../common/errors.ts';
 import type { HistoryEvent } from '../common/history.ts';
 import {
   CONNECT_TIMEOUT_MS,
+  IDEMPOTENCY_KEY_BYTES_MAX,
   KEY_BYTES_MAX,
   KEY_BYTES_MIN,
   KEYSPACE_BYTES_MAX,
@@ -77,8 +78,17 @@ export interface WriteOptions extends CallOptions {
   readonly ack?: Ack;
 }
 
+/** Options of a write that a caller may repeat by a call of its own. */
+export interface IdempotentOptions extends WriteOptions {
+  /**
+   * 1 to 64 bytes (text: as UTF-8) that name this write of this key: for 24 hours the same call with it resolves with what the first
+   * one came to, another one rejects with IDEMPOTENCY_CONFLICT. Not with `ack: 'leader'`.
+   */
+  readonly idempotencyKey?: string | Uint8Array;
+}
+
 /** Options of a write that may depend on what the key holds; one condition at most. */
-export interface ConditionalOptions extends WriteOptions {
+export interface ConditionalOptions extends IdempotentOptions {
   /** Write only if the key is absent. */
   readonly ifAbsent?: boolean;
   /** Write only if the key has a value. */
@@ -93,8 +103,14 @@ export interface PutOptions extends ConditionalOptions {
   readonly ttlMs?: number;
 }
 
+/** Options of `putMany` and `update`. */
+export interface LivingOptions extends WriteOptions {
+  /** The value goes after that time, in ms: at least 1, at most ten years. Default: it stays. */
+  readonly ttlMs?: number;
+}
+
 /** Options of an increment. */
-export interface IncrementOptions extends WriteOptions {
+export interface IncrementOptions extends IdempotentOptions {
   /** Time to live of the counter, in ms, if this call makes it; one that is there keeps its own. */
   readonly ttlMs?: number;
 }
@@ -159,19 +175,23 @@ const CALL_NAMES = ['timeoutMs', 'signal', 'session'];
 export const READ_NAMES: ReadonlySet<string> = new Set([...CALL_NAMES, 'read', 'maxStalenessMs']);
 /** Names of the options of a write. */
 export const WRITE_NAMES: ReadonlySet<string> = new Set([...CALL_NAMES, 'ack']);
+/** Names of the options of a batch. */
+export const IDEMPOTENT_NAMES: ReadonlySet<string> = new Set([...WRITE_NAMES, 'idempotencyKey']);
 /** Names of the options of a delete of one key. */
 export const CONDITIONAL_NAMES: ReadonlySet<string> = new Set([
-  ...WRITE_NAMES,
+  ...IDEMPOTENT_NAMES,
   'ifAbsent',
   'ifExists',
   'ifVersion',
 ]);
 /** Names of the options of a change of the time to live. */
-export const TOUCH_NAMES: ReadonlySet<string> = new Set([...WRITE_NAMES, 'ifExists', 'ifVersion']);
+export const TOUCH_NAMES: ReadonlySet<string> = new Set([...IDEMPOTENT_NAMES, 'ifExists', 'ifVersion']);
 /** Names of the options of a put of one key. */
 export const PUT_NAMES: ReadonlySet<string> = new Set([...CONDITIONAL_NAMES, 'ttlMs']);
-/** Names of the options of `putMany`, `update` and `increment`. */
+/** Names of the options of `putMany` and `update`. */
 export const LIVING_NAMES: ReadonlySet<string> = new Set([...WRITE_NAMES, 'ttlMs']);
+/** Names of the options of an increment. */
+export const INCREMENT_NAMES: ReadonlySet<string> = new Set([...IDEMPOTENT_NAMES, 'ttlMs']);
 /** Names of the options of a keyspace. */
 export const KEYSPACE_NAMES: ReadonlySet<string> = new Set(['codec', 'ack']);
 
@@ -233,6 +253,26 @@ export function checkRead(options: ReadOptions): Pick<OperationSpec, 'level' | '
 export function checkSession(session: Session | undefined, fallback: Session): Session {
   if (session === undefined || session instanceof Session) return session ?? fallback;
   throw invalid('session must be what db.session() returned');
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** Returns the bytes of an idempotency key, none if there is none. */
+export function checkIdempotencyKey(key: string | Uint8Array | undefined): Uint8Array {
+  if (key === undefined) return NO_BYTES;
+  const isText = typeof key === 'string' && !LONE_SURROGATE.test(key);
+  if (!isText && !(key instanceof Uint8Array))
+    throw invalid('idempotencyKey must be well-formed text or bytes');
+  const bytes = isText ? Buffer.from(key) : Uint8Array.prototype.slice.call(key);
+  if (bytes.length >= 1 && bytes.length <= IDEMPOTENCY_KEY_BYTES_MAX) return bytes;
+  throw invalid(`idempotencyKey has 1 to ${IDEMPOTENCY_KEY_BYTES_MAX} bytes, not ${bytes.length}`);
+}
+
+/** Returns the signal of a call, null if it has none. */
+export function checkSignal(signal: AbortSignal | undefined): AbortSignal | null {
+  if (signal === undefined) return null;
+  if (signal instanceof AbortSignal) return signal;
+  throw invalid('signal must be an AbortSignal');
 }
 
 /** Returns a time to live in ms, 0 if there is none. */

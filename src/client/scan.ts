@@ -5,7 +5,7 @@
 import { assert, RingkeepError } from '../common/errors.ts';
 import { KEYSPACE_BYTES_MAX, PARTITIONS_MAX } from '../common/limits.ts';
 import type { Engine } from './engine.ts';
-import { DEFAULT_READ, type ScanPage } from './operation.ts';
+import { DEFAULT_READ, NO_WRITE, type ScanPage } from './operation.ts';
 import { checkNames, checkTimeout } from './options.ts';
 
 /** What to read. */
@@ -69,11 +69,7 @@ export async function* scanPages(
       keyspace: keyspace ?? '',
       key: NO_BYTES,
       deadline: performance.now() + timeoutMs,
-      ack: 'ACK_QUORUM',
-      condition: null,
-      put: null,
-      delta: 0,
-      ttlMs: 0,
+      ...NO_WRITE,
       scan: { partition, cursor, bytesMax, allKeyspaces: keyspace === undefined },
       ...DEFAULT_READ,
       signal: options.signal ?? null,

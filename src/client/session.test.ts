@@ -12,7 +12,7 @@ function receipt(
   durability: Receipt['durability'],
 ): Receipt {
   const rest = { logTime: 1, duplicate: false, counter: 0, conditionFailed: false };
-  return { partition, index, version: index, epoch, durability, ...rest };
+  return { partition, index, version: index, epoch, durability, ...rest, items: [], repeated: false };
 }
 
 function value(partition: number, seenIndex: number): Value {

@@ -15,6 +15,12 @@ export const KEYSPACE_BYTES_MAX = 64;
 /** Value length in bytes, inclusive: default and the most that can be configured. */
 export const VALUE_BYTES_MAX = 1024 * 1024;
 export const VALUE_BYTES_CEILING = 8 * 1024 * 1024;
+/** Operations of a batch, and bytes of its keys and values together, inclusive: its log entry goes in one message. */
+export const BATCH_OPERATIONS_MAX = 1_024;
+export const BATCH_BYTES_MAX = 8 * 1024 * 1024;
+/** Length of an idempotency key in bytes, inclusive, and how long it is kept with its result, ms. */
+export const IDEMPOTENCY_KEY_BYTES_MAX = 64;
+export const IDEMPOTENCY_MS = 24 * 3_600_000;
 /** Time to live of a value, ms, inclusive: up to ten years of 365 days. */
 export const TTL_MS_MAX = 10 * 365 * 24 * 3_600_000;
 /**

@@ -55,6 +55,7 @@ export interface NodeOptions {
   readonly walRetentionBytes?: number;
   readonly walSegmentBytes?: number;
   readonly sessionWindowMs?: number;
+  readonly idempotencyMs?: number;
   /** Time between two scrubs of a partition. */
   readonly scrubIntervalMs?: number;
   readonly logLevel?: LogLevel;
@@ -178,6 +179,7 @@ class NodeShell {
       checkpointBytes: options.checkpointBytes ?? limits.CHECKPOINT_BYTES,
       walRetentionBytes: options.walRetentionBytes ?? limits.WAL_RETENTION_BYTES,
       sessionWindowMs: options.sessionWindowMs ?? limits.SESSION_WINDOW_MS,
+      idempotencyMs: options.idempotencyMs ?? limits.IDEMPOTENCY_MS,
       logCacheBytes: limits.LOG_CACHE_BYTES,
       appendEntriesMax: limits.APPEND_ENTRIES_MAX,
       appendBytesTarget: limits.MESSAGE_BYTES_TARGET,

@@ -1,7 +1,8 @@
 /**
  * What clients may see: acknowledged writes are in the committed log exactly once, `not applied` is true, counters
  * count, and reads are linearizable per key. The ghost is the order: a read or an acknowledged write has a position in
- * its partition's log, and positions never go back in real time. (Sufficient since every operation has one key.)
+ * its partition's log, and positions never go back in real time. (Sufficient since every
+ * operation has one key; that a batch is one is the ghost's to say, which every replica is compared with.)
  * It keeps the history of all operations for checkers that know nothing of logs.
  */
 import { toLatin1 } from '../../src/common/bytes.ts';
@@ -22,10 +23,18 @@ import { type GhostPartition, type KeyState, requestName } from './ghost.ts';
 import type { Invariants } from './invariants.ts';
 import type { World } from './world.ts';
 
+/** One operation of a batch. */
+export interface Item {
+  readonly key: string;
+  readonly kind: 'put' | 'delete' | 'increment' | 'check';
+  readonly condition: Condition | null;
+  readonly ttlMs: number;
+}
+
 /** What a client wants done. */
 export interface Wish {
   readonly key: string;
-  readonly kind: 'get' | 'put' | 'delete' | 'increment' | 'touch';
+  readonly kind: 'get' | 'put' | 'delete' | 'increment' | 'touch' | 'batch' | 'check';
   readonly ack: 'leader' | 'quorum' | 'all';
   /** Of puts and deletes; null: none. */
   readonly condition: Condition | null;
@@ -35,6 +44,10 @@ export interface Wish {
   readonly level: ReadLevel;
   /** Of stale reads; 0: any. */
   readonly maxStalenessMs: number;
+  /** Of batches. */
+  readonly items: readonly Item[];
+  /** Idempotency key; empty: none. */
+  readonly once: string;
 }
 
 /** How a client reads. */
@@ -57,6 +70,8 @@ export interface Operation extends Wish {
   end: number | null;
   /** What the client was told; null while it is open. */
   result: HistoryOutput | null;
+  /** Of batches: their operations, each as one by itself. */
+  readonly parts: readonly Operation[];
 }
 
 /** The slowest clock of a node, to the time of the world. */
@@ -67,11 +82,16 @@ export const CODEC_BYTES = 1;
 
 const INITIAL: KeyState = { index: 0, kind: 'absent', content: '', expiresAt: 0 };
 
+/** What is called. */
+type Asked = Omit<Operation, 'call' | 'floor' | 'end' | 'result' | 'parts'>;
+
 /** Counts by way of ending. */
 export interface OperationCounts {
   applied: number;
   /** Their condition did not hold. */
   refused: number;
+  /** An earlier operation with their idempotency key was decided. */
+  repeated: number;
   notApplied: number;
   unknown: number;
   reads: number;
@@ -80,7 +100,14 @@ export interface OperationCounts {
 /** The client checks of one simulation. */
 export class ClientChecks {
   readonly history: Operation[] = [];
-  readonly counts: OperationCounts = { applied: 0, refused: 0, notApplied: 0, unknown: 0, reads: 0 };
+  readonly counts: OperationCounts = {
+    applied: 0,
+    refused: 0,
+    repeated: 0,
+    notApplied: 0,
+    unknown: 0,
+    reads: 0,
+  };
   /** Writes acknowledged at `leader`. */
   private readonly early: Operation[] = [];
   private readonly world: World;
@@ -99,46 +126,77 @@ export class ClientChecks {
     this.invariants = invariants;
   }
 
-  /** Starts an operation. */
-  call(operation: Omit<Operation, 'call' | 'floor' | 'end' | 'result'>): Operation {
-    const floor = this.floors.get(operation.key) ?? 0;
-    const started: Operation = {
-      ...operation,
-      call: this.world.now,
-      floor,
-      end: null,
-      result: null,
-    };
-    this.history.push(started);
+  /** Starts an operation; `inputs`: those of a batch. */
+  call(asked: Asked, inputs: readonly string[] = []): Operation {
+    const parts = asked.items.map((item, at) =>
+      this.start({ ...asked, ...item, input: inputs[at]!, items: [] }, []),
+    );
+    return this.start(asked, parts);
+  }
+
+  /** A batch is in the history by its parts; the checker that looks at it knows single keys. */
+  private start(asked: Asked, parts: Operation[]): Operation {
+    const floor = this.floors.get(asked.key) ?? 0;
+    const started = { ...asked, call: this.world.now, floor, end: null, result: null, parts };
+    if (asked.kind !== 'batch' && asked.kind !== 'check') this.history.push(started);
     return started;
   }
 
   /** Ends a write with a receipt. */
   acknowledged(operation: Operation, receipt: Receipt): void {
+    if (receipt.repeated) return this.repeated(operation, receipt);
+    if (receipt.conditionFailed) this.counts.refused += 1;
+    else this.counts.applied += 1;
+    if (!receipt.conditionFailed && receipt.durability === 'leader') this.early.push(operation);
+    if (operation.kind !== 'batch') return this.ended(operation, receipt);
+    this.end(operation, { result: 'ok', version: receipt.version, durability: receipt.durability });
+    const { items } = receipt;
+    const isFailed = items.some(({ conditionFailed }) => conditionFailed);
+    this.world.check(
+      isFailed === receipt.conditionFailed,
+      () => `${describe(operation)} does not say what has failed`,
+    );
+    for (const [at, part] of operation.parts.entries()) {
+      const item = items[at] ?? { conditionFailed: false, version: receipt.version, counter: 0 };
+      if (receipt.conditionFailed && !item.conditionFailed) this.end(part, { result: 'not_applied' });
+      else if (part.kind === 'check' && !item.conditionFailed) this.shown(part, item.version, null);
+      else if (item.conditionFailed) this.ended(part, { ...receipt, ...item });
+      else this.ended(part, { ...receipt, counter: item.counter });
+    }
+  }
+
+  /** Ends a write of one key. */
+  private ended(operation: Operation, receipt: Receipt): void {
     const { version, durability } = receipt;
     if (receipt.conditionFailed) {
       this.end(operation, { result: 'ok', applied: false, version, durability });
-      this.counts.refused += 1;
       this.shown(operation, version, null);
       return;
     }
     const counter = operation.kind === 'increment' ? { value: Number(receipt.counter) } : {};
     this.end(operation, { result: 'ok', version, durability, ...counter });
-    this.counts.applied += 1;
-    if (receipt.durability === 'leader') {
-      this.early.push(operation);
-      return;
-    }
+    if (durability === 'leader') return;
     this.world.check(
-      receipt.version > operation.floor,
-      () => `invariant 10: ${describe(operation)} has version ${receipt.version}, floor ${operation.floor}`,
+      version > operation.floor,
+      () => `invariant 10: ${describe(operation)} has version ${version}, floor ${operation.floor}`,
     );
-    this.raise(operation.key, receipt.version);
+    this.raise(operation.key, version);
+  }
+
+  /** An earlier operation is what took effect, before this one is answered. */
+  private repeated(operation: Operation, receipt: Receipt): void {
+    this.counts.repeated += 1;
+    this.world.check(operation.once !== '', () => `${describe(operation)} repeats nothing`);
+    for (const one of [operation, ...operation.parts]) {
+      this.end(one, { result: 'not_applied' });
+      const isWrite = one.kind !== 'batch' && one.kind !== 'check';
+      if (isWrite && !receipt.conditionFailed) this.raise(one.key, receipt.version);
+    }
   }
 
   /** Ends a write or read without a result. */
   failed(operation: Operation, outcome: 'applied' | 'not_applied' | 'unknown', code: ErrorCode): void {
-    this.end(operation, { result: outcome, code });
+    for (const one of [operation, ...operation.parts]) this.end(one, { result: outcome, code });
     if (operation.kind === 'get') return;
     if (outcome === 'unknown') this.counts.unknown += 1;
     if (outcome === 'applied') {
@@ -235,26 +293,34 @@ export class ClientChecks {
       this.checkLeaderAck(node, receipt, request.sequence, what);
       return;
     }
+    const repeat = ghost.repeatOf(name);
+    this.world.check(
+      receipt.repeated === (repeat !== undefined),
+      () => `invariant 11: ${what} as ${receipt.repeated ? '' : 'not '}repeated`,
+    );
     if (receipt.conditionFailed) {
-      const refusal = ghost.refusalOf(name);
+      const refusal = repeat ?? ghost.refusalOf(name);
+      const told = versions(receipt.items);
       this.world.check(
-        refusal?.version === receipt.version,
-        () => `invariant 11: ${what} as refused, which was ${refusal?.version} at ${refusal?.index}`,
+        refusal?.version === receipt.version && versions(refusal.items) === told,
+        () =>
+          `invariant 11: ${what} (${told}) as refused, which was ${refusal?.version} at ${refusal?.index}`,
       );
       return;
     }
-    const index = ghost.effectOf(name);
+    const index = repeat?.index ?? ghost.effectOf(name);
     this.world.check(index === receipt.version, () => `invariant 6: ${what}, committed is ${index}`);
     const { epoch } = ghost.at(receipt.version)!.entry;
     const epochKnown = receipt.epoch === epoch || (receipt.duplicate && receipt.epoch === 0);
     this.world.check(epochKnown, () => `${what} in epoch ${receipt.epoch}, committed in ${epoch}`);
-    if (request.operation === 'increment') {
-      const state = ghost.stateAt(toLatin1(userKey(request.keyspace, request.key)), receipt.version);
-      const told = String(receipt.counter);
-      this.world.check(
-        state.content === told,
-        () => `invariant 11: ${what}: counter ${told}, is ${state.content}`,
-      );
+    const counted = (key: Uint8Array, counter: number | bigint): void => {
+      const { content } = ghost.stateAt(toLatin1(userKey(request.keyspace, key)), receipt.version);
+      const told = String(counter);
+      this.world.check(content === told, () => `invariant 11: ${what}: counter ${told}, is ${content}`);
+    };
+    if (request.operation === 'increment') counted(request.key, receipt.counter);
+    for (const [at, item] of (request.batch?.items ?? []).entries()) {
+      if (item.operation === 'increment') counted(item.key, receipt.items[at]!.counter);
     }
     if (receipt.durability === 'all') this.checkAll(receipt, epoch, what);
   }
@@ -357,6 +423,10 @@ function list(states: readonly KeyState[]): string {
     .slice(-12)
     .map((state) => `${state.index}:${state.kind} ${state.content}`)
     .join(', ');
+}
+
+function versions(items: readonly { readonly version: number }[]): string {
+  return items.map(({ version }) => version).join(' ');
 }
 
 function describe(operation: Operation): string {

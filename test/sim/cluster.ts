@@ -14,6 +14,7 @@ import { Invariants } from './invariants.ts';
 import { Network, type NetworkProfile } from './network.ts';
 import { PeerLinks } from './peer-links.ts';
 import { RowChecks } from './row-checks.ts';
+import { TAGGED_COUNTERS, TAGGED_KEYS } from './sim-batch.ts';
 import { SimClient, type Workload, type WorkloadClient } from './sim-client.ts';
 import { SimController } from './sim-controller.ts';
 import { SimNode } from './sim-node.ts';
@@ -35,6 +36,7 @@ export interface ClusterShape {
   readonly datagrams: boolean;
   /** Deduplication window, ms of log time. */
   readonly sessionWindowMs: number;
+  readonly idempotencyMs: number;
 }
 
 /** Part of the seeds with one or two copies: of those no replica may be lost, so the nemesis takes none. */
@@ -64,6 +66,7 @@ export function drawShape(world: World, fixed: Partial<ClusterShape>): ClusterSh
     routedClients: world.pick([0, 1, 1, 2]),
     datagrams: world.chance(0.4),
     sessionWindowMs: world.pick([600_000, 600_000, 1_500]),
+    idempotencyMs: world.pick([600_000, 2_000]),
     ...fixed,
   };
 }
@@ -135,8 +138,8 @@ export class Cluster {
     });
     this.workload = {
       partitions: shape.partitions,
-      keys: keysFor('k', 2, shape.partitions),
-      counters: keysFor('n', 1, shape.partitions),
+      keys: [...keysFor('k', 2, shape.partitions), ...TAGGED_KEYS],
+      counters: [...keysFor('n', 1, shape.partitions), ...TAGGED_COUNTERS],
       concurrency: 8,
       thinkMs: world.pick([2, 4, 8]),
       timeoutMs: 3_000,
@@ -197,6 +200,7 @@ export class Cluster {
       checkpointBytes: world.pick([2_000, 6_000, 1_000_000]),
       walRetentionBytes: world.pick([1_000, 20_000]),
       sessionWindowMs: shape.sessionWindowMs,
+      idempotencyMs: shape.idempotencyMs,
       logCacheBytes: world.pick([200, 2_000, 100_000]),
       // Appends of few entries leave what lies behind them to the next one, by which time the leader may be another.
       appendEntriesMax: world.pick([1, 2, 8, 2_048, 2_048, 2_048]),

@@ -6,7 +6,16 @@
  * INVARIANT: the log only grows; a request id takes effect at most once (DESIGN section 5, 11).
  */
 import { toLatin1 } from '../../src/common/bytes.ts';
-import { type Command, type DueKey, decodeEntry, type Entry } from '../../src/node/core/entry.ts';
+import {
+  type Command,
+  type DueKey,
+  decodeEntry,
+  type Entry,
+  type KeyCommand,
+  keyCommands,
+} from '../../src/node/core/entry.ts';
+import { encodeRecord } from '../../src/node/core/once.ts';
+import type { ItemResult, WriteResult } from '../../src/node/core/result.ts';
 import type { Sessions } from '../../src/node/core/sessions.ts';
 import type { World } from './world.ts';
 
@@ -25,13 +34,20 @@ export interface GhostEntry {
   readonly entry: Entry;
   readonly hash: number;
   /** `none` for entries without a request. */
-  readonly effect: 'none' | 'applied' | 'duplicate' | 'refused' | 'condition';
+  readonly effect: 'none' | 'applied' | 'duplicate' | 'refused' | 'condition' | 'repeated';
 }
 
-/** A write whose condition did not hold: where that was decided, and the version that was there, 0 for none. */
-export interface Refusal {
+/** What a write has come to that its receipt repeats: where, the version it tells, and those of a batch's operations. */
+export interface Verdict {
   readonly index: number;
   readonly version: number;
+  readonly items: readonly ItemResult[];
+}
+
+type Once = Extract<Command, { kind: 'once' }>;
+
+function isBlind(command: KeyCommand): boolean {
+  return (command.kind === 'put' || command.kind === 'delete') && command.condition.kind === 'none';
 }
 
 const ABSENT: KeyState = { index: 0, kind: 'absent', content: '', expiresAt: 0 };
@@ -41,7 +57,7 @@ export function requestName(client: string, sequence: number): string {
   return `${client}#${sequence}`;
 }
 
-function holds(command: Command, current: KeyState): boolean {
+function holds(command: KeyCommand, current: KeyState): boolean {
   const isPresent = current.kind !== 'absent';
   if (command.kind === 'touch' && !isPresent) return false;
   if (!('condition' in command)) return true;
@@ -58,7 +74,10 @@ export class GhostPartition {
   private readonly log: GhostEntry[] = [];
   private readonly keys = new Map<string, KeyState[]>();
   private readonly effects = new Map<string, number>();
-  private readonly refusals = new Map<string, Refusal>();
+  private readonly refusals = new Map<string, Verdict>();
+  private readonly repeats = new Map<string, Verdict>();
+  /** By key of the record: what the write came to that left it. */
+  private readonly records = new Map<string, { readonly fingerprint: string; readonly verdict: Verdict }>();
   private readonly sessions: Sessions;
   /** Requests that were told `not_applied`, by name. */
   private readonly denied = new Set<string>();
@@ -98,8 +117,13 @@ export class GhostPartition {
   }
 
   /** The place at which a request was found not to hold its condition. */
-  refusalOf(name: string): Refusal | undefined {
+  refusalOf(name: string): Verdict | undefined {
     return this.refusals.get(name);
+  }
+
+  /** What an earlier write with the same idempotency key came to, where a request was told that. */
+  repeatOf(name: string): Verdict | undefined {
+    return this.repeats.get(name);
   }
 
   /** Takes note that a client was told `not_applied`: it must not be in effect, now or later. */
@@ -156,19 +180,73 @@ export class GhostPartition {
       before === undefined,
       () => `invariant 11: ${name} takes effect twice: ${before} and ${where}`,
     );
-    const current = 'key' in command ? this.stateAt(toLatin1(command.key), entry.index) : ABSENT;
-    if (!holds(command, current)) {
-      const version = current.kind === 'absent' ? 0 : current.index;
-      this.refusals.set(name, { index: entry.index, version });
-      return 'condition';
+    if (command.kind !== 'once') return this.execute(name, entry, command);
+    const record = this.records.get(toLatin1(command.record));
+    if (record === undefined || this.stateAt(toLatin1(command.record), entry.index).kind === 'absent') {
+      return this.execute(name, entry, command.write, command);
     }
-    this.world.check(
-      !this.denied.has(name),
-      () => `invariant 11: ${name} was told not_applied, takes effect at ${where}`,
-    );
-    this.effects.set(name, entry.index);
-    this.write(entry);
-    return 'applied';
+    if (record.fingerprint !== toLatin1(command.fingerprint)) return 'refused';
+    this.repeats.set(name, record.verdict);
+    return 'repeated';
+  }
+
+  /** Carries out all commands of a write or none; under an idempotency key it leaves a record. */
+  private execute(
+    name: string,
+    entry: Entry,
+    write: Command,
+    once: Once | null = null,
+  ): GhostEntry['effect'] {
+    const { index, epoch } = entry;
+    const commands = keyCommands(write);
+    const failed = commands.map((command) => !holds(command, this.stateOf(command, index)));
+    const isFailed = failed.includes(true);
+    const versions = commands.map((command) => this.versionOf(command, index));
+    if (!isFailed) {
+      this.world.check(
+        !this.denied.has(name),
+        () => `invariant 11: ${name} was told not_applied, takes effect at p${this.partition}/${index}`,
+      );
+      this.effects.set(name, index);
+      for (const command of commands) this.write(command, index);
+    }
+    const items = commands.map((command, at): ItemResult => {
+      if (isFailed) return { failed: failed[at]!, version: failed[at]! ? versions[at]! : 0, counter: null };
+      const { kind, content } = this.stateOf(command, index);
+      const counter = command.kind === 'increment' && kind === 'counter' ? BigInt(content) : null;
+      return { failed: false, version: this.versionOf(command, index), counter };
+    });
+    const isBatch = write.kind === 'batch';
+    const told = isBatch && (isFailed || !commands.every(isBlind)) ? items : [];
+    const version = isFailed ? (isBatch ? 0 : versions[0]!) : index;
+    const verdict = { index, version, items: told };
+    if (isFailed) this.refusals.set(name, verdict);
+    if (once !== null) {
+      const rest = isBatch && told.length > 0 ? { items: told } : {};
+      const counter = isBatch ? null : items[0]!.counter;
+      const result: WriteResult = isFailed
+        ? { kind: 'condition', index, version, ...rest }
+        : { kind: 'applied', index, epoch, counter, ...rest };
+      this.record(once, verdict, result);
+    }
+    return isFailed ? 'condition' : 'applied';
+  }
+
+  private record(once: Once, verdict: Verdict, result: WriteResult): void {
+    const key = toLatin1(once.record);
+    this.records.set(key, { fingerprint: toLatin1(once.fingerprint), verdict });
+    const content = toLatin1(encodeRecord(once.fingerprint, result));
+    this.push(key, { index: verdict.index, kind: 'value', content, expiresAt: once.keptUntil });
+  }
+
+  private stateOf({ key }: KeyCommand, index: number): KeyState {
+    return this.stateAt(toLatin1(key), index);
+  }
+
+  /** Version of what a key holds; 0: nothing. */
+  private versionOf(command: KeyCommand, index: number): number {
+    const state = this.stateOf(command, index);
+    return state.kind === 'absent' ? 0 : state.index;
   }
 
   private expire(entry: Entry, due: readonly DueKey[]): void {
@@ -192,9 +270,7 @@ export class GhostPartition {
     else states.push(state);
   }
 
-  private write(entry: Entry): void {
-    const { command, index } = entry;
-    if (!('key' in command)) return;
+  private write(command: KeyCommand, index: number): void {
     const key = toLatin1(command.key);
     const last = this.stateAt(key, index);
     if (command.kind === 'put') {
@@ -202,7 +278,7 @@ export class GhostPartition {
       this.push(key, { index, kind: 'value', content: toLatin1(command.value), expiresAt });
     } else if (command.kind === 'delete') this.push(key, { ...ABSENT, index });
     else if (command.kind === 'touch') this.push(key, { ...last, index, expiresAt: command.expiresAt });
-    else {
+    else if (command.kind === 'increment') {
       this.world.check(
         last.kind !== 'value',
         () => `the workload increments a value at p${this.partition}/${index}`,

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { HistoryOutput } from '../../src/common/history.ts';
 import type { Operation } from './client-checks.ts';
 import { describeKey, judge } from './history.ts';
-import { DEFAULT_READ } from './sim-client.ts';
+import { DEFAULT_READ, SINGLE } from './sim-client.ts';
 
 function operation(
   kind: Operation['kind'],
@@ -22,12 +22,14 @@ function operation(
     condition: null,
     ttlMs: 0,
     ...DEFAULT_READ,
+    ...SINGLE,
     seen: null,
     request: 'r',
     call,
     floor: 0,
     end,
     result,
+    parts: [],
   };
 }
 

@@ -25,7 +25,9 @@ function micros(ms: number): number {
 
 /** Returns an operation as a client of the SDK would have recorded it. */
 export function toEvent(operation: Operation): HistoryEvent {
-  const { client, key, kind, input, ack, condition, ttlMs, level, call, end, result } = operation;
+  const { client, key, input, ack, condition, ttlMs, level, call, end, result } = operation;
+  // Batches are in the history by their parts, and their checks not at all.
+  const kind = operation.kind as HistoryEvent['op'];
   return {
     client,
     keyspace: '',

@@ -9,7 +9,7 @@ import { Cluster, type ClusterShape, drawShape } from './cluster.ts';
 import { describeKey, judge } from './history.ts';
 import { FAULT_WEIGHTS, type FaultWeights, Nemesis, type PlannedFault, planFaults } from './nemesis.ts';
 import type { WorkloadClient } from './sim-client.ts';
-import { DEFAULT_READ } from './sim-client.ts';
+import { DEFAULT_READ, SINGLE } from './sim-client.ts';
 import { SimulationFailure, World } from './world.ts';
 
 /** What a run is made of; everything has a default. Times in virtual ms. */
@@ -110,10 +110,13 @@ function requireProgress(cluster: Cluster): void {
   const done = new Set<string>();
   const start = world.now;
   const attempt = (probe: WorkloadClient, key: string, partition: number): void => {
-    probe.run({ kind: 'put', key, ack: 'quorum', condition: null, ttlMs: 0, ...DEFAULT_READ }, (applied) => {
-      if (applied) done.add(`${probe.id} ${partition}`);
-      else if (world.now - start < RECOVERY_MS) world.schedule(50, () => attempt(probe, key, partition));
-    });
+    probe.run(
+      { kind: 'put', key, ack: 'quorum', condition: null, ttlMs: 0, ...DEFAULT_READ, ...SINGLE },
+      (applied) => {
+        if (applied) done.add(`${probe.id} ${partition}`);
+        else if (world.now - start < RECOVERY_MS) world.schedule(50, () => attempt(probe, key, partition));
+      },
+    );
   };
   for (const [at, key] of workload.keys.entries()) {
     if (at >= shape.partitions * 2) break;

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { partitionOf } from '../../src/common/hash.ts';
 import { encodeValue, storeKey, TABLE_VALUES, userKey } from '../../src/node/core/layout.ts';
 import { Cluster, drawShape } from './cluster.ts';
-import { DEFAULT_READ } from './sim-client.ts';
+import { DEFAULT_READ, SINGLE } from './sim-client.ts';
 import type { SimNode } from './sim-node.ts';
 import { World } from './world.ts';
 
@@ -36,7 +36,7 @@ function prepare(role: 'leader' | 'follower'): { cluster: Cluster; target: Targe
   const client = cluster.addClient('writer', 0);
   let written = false;
   client.run(
-    { kind: 'put', key: name, ack: 'all', condition: null, ttlMs: 0, ...DEFAULT_READ },
+    { kind: 'put', key: name, ack: 'all', condition: null, ttlMs: 0, ...DEFAULT_READ, ...SINGLE },
     (applied) => {
       written = applied;
     },

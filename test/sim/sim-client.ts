@@ -15,7 +15,7 @@ import {
 import { PartitionSequences, type SessionPin } from '../../src/client/sequences.ts';
 import { Session } from '../../src/client/session.ts';
 import { toLatin1 } from '../../src/common/bytes.ts';
-import type { ErrorCode, Outcome } from '../../src/common/errors.ts';
+import { assert, type ErrorCode, type Outcome } from '../../src/common/errors.ts';
 import { fromFailure } from '../../src/common/failure.ts';
 import { partitionOf } from '../../src/common/hash.ts';
 import { LINEARIZABLE_GET, QUORUM_GET } from '../../src/common/reads.ts';
@@ -24,6 +24,7 @@ import { Routing } from '../../src/router/routing.ts';
 import { type ClientChecks, CODEC_BYTES, type Operation, type Wish } from './client-checks.ts';
 import { requestName } from './ghost.ts';
 import type { Connection, Network } from './network.ts';
+import { inputsOf, isBlind, nextItems, wireItems } from './sim-batch.ts';
 import type { SimNode } from './sim-node.ts';
 import type { World } from './world.ts';
 
@@ -66,6 +67,9 @@ function nextWrite(world: World): 'delete' | 'touch' | 'put' {
   return level < 0.2 ? 'delete' : level < 0.3 ? 'touch' : 'put';
 }
 
+/** What a wish has that is no batch. */
+export const SINGLE = { items: [], once: '' } as const;
+
 /** How a wish that is no read reads. */
 export const DEFAULT_READ = { level: 'linearizable', maxStalenessMs: 0 } as const;
 
@@ -79,6 +83,7 @@ function nextRead(world: World): Pick<Wish, 'level' | 'maxStalenessMs'> {
 
 /** Draws what a client does next. */
 export function nextOperation(world: World, workload: Workload, checks: ClientChecks): Wish {
+  if (world.chance(0.08)) return nextBatch(world, checks);
   const counter = world.chance(0.25);
   const read = world.chance(0.35);
   const key = world.pick(counter ? workload.counters : workload.keys);
@@ -90,14 +95,38 @@ export function nextOperation(world: World, workload: Workload, checks: ClientCh
   const lives =
     kind === 'put' || kind === 'increment' ? world.chance(0.2) : kind === 'touch' && world.chance(0.7);
   const ttlMs = lives ? Math.ceil(world.between(1, 1_500)) : 0;
+  const once = !read && ack !== 'leader' && world.chance(0.1) ? nextOnce(world) : '';
   return {
     kind,
     key,
     ack,
-    condition: conditional ? nextCondition(world, checks.versionOf(key), kind) : null,
-    ttlMs,
+    condition: conditional && once === '' ? nextCondition(world, checks.versionOf(key), kind) : null,
+    ttlMs: once === '' || world.chance(0.1) ? ttlMs : 0,
+    ...SINGLE,
+    once,
     ...(read ? nextRead(world) : DEFAULT_READ),
   };
+}
+
+/** Few keys, so that some are used again. */
+function nextOnce(world: World): string {
+  return world.pick(['i1', 'i2', 'i3']);
+}
+
+function nextBatch(world: World, checks: ClientChecks): Wish {
+  const items = nextItems(world, checks, nextCondition);
+  const once = world.chance(0.15) ? nextOnce(world) : '';
+  const level = world.random.next();
+  const early = isBlind(items) && once === '';
+  const ack = level < 0.7 ? 'quorum' : level < 0.85 && early ? 'leader' : 'all';
+  return { kind: 'batch', key: items[0]!.key, ack, condition: null, ttlMs: 0, items, once, ...DEFAULT_READ };
+}
+
+/** The input of a write: each another one, unless it has an idempotency key. */
+export function inputOf({ kind, once }: Wish, client: string, values: number): string {
+  if (kind === 'increment') return '1';
+  if (kind !== 'put' && kind !== 'batch') return '';
+  return once === '' ? `${client}.${values}` : `once.${once}`;
 }
 
 /** What a client that talks to nodes works with. */
@@ -177,10 +206,11 @@ export class SimClient implements WorkloadClient {
     const sequences = kind === 'get' ? null : this.sequencesOf(partition);
     const sequence = sequences?.acquire() ?? 0;
     this.values += 1;
-    const input = kind === 'put' ? `${this.id}.${this.values}` : kind === 'increment' ? '1' : '';
+    const input = inputOf(wish, this.id, this.values);
+    const inputs = inputsOf(wish.items, input);
     const request = sequences === null ? '' : requestName(toLatin1(this.clientId), sequence);
     const seen = wish.level === 'session' ? this.session.get(partition) : null;
-    const operation = checks.call({ ...wish, client: this.id, partition, input, request, seen });
+    const operation = checks.call({ ...wish, client: this.id, partition, input, request, seen }, inputs);
     this.open += 1;
     this.budget.earn();
     const running: Running = {
@@ -239,7 +269,8 @@ export class SimClient implements WorkloadClient {
   }
 
   private build(running: Running, id: number, waitMs: number): Request {
-    const { kind, key, input, ack, condition, ttlMs } = running.operation;
+    const { kind, key, input, ack, condition, ttlMs, items, parts, once } = running.operation;
+    assert(kind !== 'check', 'checks are in batches');
     const base: Request = {
       id,
       timeLeftMs: Math.max(1, Math.floor(waitMs)),
@@ -254,7 +285,12 @@ export class SimClient implements WorkloadClient {
       traceParent: '',
       condition,
       operation: kind,
+      idempotencyKey: Buffer.from(once),
     };
+    if (kind === 'batch') {
+      const inputs = parts.map((part) => part.input);
+      return { ...base, batch: { items: wireItems(items, inputs) } };
+    }
     if (kind === 'put') return { ...base, put: { value: Buffer.from(input), codec: CODEC_BYTES, ttlMs } };
     if (kind === 'increment') return { ...base, increment: { delta: Number(input), ttlMs } };
     if (kind === 'touch') return { ...base, touch: { ttlMs } };

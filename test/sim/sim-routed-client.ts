@@ -10,11 +10,13 @@ import { RETRY_DEFAULTS } from '../../src/client/retry-policy.ts';
 import { RoutedRoutes } from '../../src/client/routed.ts';
 import { Session } from '../../src/client/session.ts';
 import { toLatin1 } from '../../src/common/bytes.ts';
+import { assert } from '../../src/common/errors.ts';
 import { partitionOf } from '../../src/common/hash.ts';
 import { VALUE_BYTES_CEILING } from '../../src/common/limits.ts';
 import type { ClientChecks, Operation, Wish } from './client-checks.ts';
 import { requestName } from './ghost.ts';
-import { ACKS, nextOperation, type Workload, type WorkloadClient } from './sim-client.ts';
+import { inputsOf, wireItems } from './sim-batch.ts';
+import { ACKS, inputOf, nextOperation, type Workload, type WorkloadClient } from './sim-client.ts';
 import { guarded, simClock } from './sim-clock.ts';
 import type { SimSessions } from './sim-sessions.ts';
 import type { World } from './world.ts';
@@ -86,15 +88,17 @@ export class SimRoutedClient implements WorkloadClient {
 
   run(wish: Wish, done: (applied: boolean) => void): void {
     const { world, checks, workload } = this.around;
-    const { kind, key, ack, condition, ttlMs } = wish;
+    const { kind, key, ack, condition, ttlMs, items } = wish;
+    assert(kind !== 'check', 'checks are in batches');
     const partition = partitionOf(Buffer.from(key), workload.partitions);
     this.values += 1;
-    const input = kind === 'put' ? `${this.id}.${this.values}` : kind === 'increment' ? '1' : '';
+    const input = inputOf(wish, this.id, this.values);
+    const inputs = inputsOf(items, input);
     const seen = wish.level === 'session' ? this.session.get(partition) : null;
-    const operation = checks.call({ ...wish, client: this.id, partition, input, request: '', seen });
+    const operation = checks.call({ ...wish, client: this.id, partition, input, request: '', seen }, inputs);
     const call = new Call({
       kind,
-      shape: kind === 'get' ? 'entry' : 'receipt',
+      shape: kind === 'get' ? 'entry' : kind === 'batch' ? 'batch' : 'receipt',
       keyspace: '',
       key: Buffer.from(key),
       deadline: world.now + workload.timeoutMs,
@@ -103,6 +107,8 @@ export class SimRoutedClient implements WorkloadClient {
       put: kind === 'put' ? { value: Buffer.from(input), codec: BYTES_CODEC, ttlMs } : null,
       delta: kind === 'increment' ? 1 : 0,
       ttlMs: kind === 'put' ? 0 : ttlMs,
+      batch: kind === 'batch' ? wireItems(items, inputs) : null,
+      idempotencyKey: Buffer.from(wish.once),
       scan: null,
       level: LEVELS[wish.level],
       maxStalenessMs: wish.maxStalenessMs,

@@ -9,7 +9,7 @@ import { partitionOf } from '../../src/common/hash.ts';
 import type { NodeRecord, PartitionRecord, Topology } from '../../src/common/topology.ts';
 import type { Connector, SessionHandlers, WatchHandlers } from '../../src/common/wire/contract.ts';
 import { answerHello } from '../../src/common/wire/handshake.ts';
-import type { Failure, Hello, Reply, Request } from '../../src/common/wire/messages.ts';
+import type { Failure, Hello, Receipt, Reply, Request } from '../../src/common/wire/messages.ts';
 
 function toHex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex');
@@ -358,7 +358,7 @@ export class StoreModel {
     const durability = request.ack === 'ACK_ALL' ? 'all' : request.ack === 'ACK_LEADER' ? 'leader' : 'quorum';
     const { epoch, logTime } = this;
     const partition = this.#partition(request);
-    const receipt = {
+    const receipt: Receipt = {
       partition,
       epoch,
       version,
@@ -368,7 +368,9 @@ export class StoreModel {
       counter,
       conditionFailed,
       index: conditionFailed ? 0 : version,
-    } as const;
+      items: [],
+      repeated: false,
+    };
     return { id: request.id, end: true, result: 'receipt', receipt };
   }
 }

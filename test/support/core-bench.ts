@@ -80,6 +80,7 @@ export class BenchNode {
       checkpointBytes: 1024 * MIB,
       walRetentionBytes: MIB,
       sessionWindowMs: 600_000,
+      idempotencyMs: 86_400_000,
       logCacheBytes: MIB,
       appendEntriesMax: 2048,
       appendBytesTarget: MIB / 4,

@@ -68,6 +68,8 @@ export function receiptReply(request: Request): Reply {
       counter: 0,
       conditionFailed: false,
       index: 1,
+      items: [],
+      repeated: false,
     },
   };
 }

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type {
+  BatchItem,
   ClientMessage,
   Failure,
   PeerBatch,
@@ -53,6 +54,7 @@ const head = {
   attempt: uint32,
   ack: fc.constantFrom('ACK_QUORUM' as const, 'ACK_LEADER' as const, 'ACK_ALL' as const),
   traceParent: text,
+  idempotencyKey: bytes,
 };
 const condition = fc.option(
   fc.record({
@@ -66,6 +68,21 @@ const condition = fc.option(
   }),
 );
 const scan = fc.record({ partition: uint32, cursor: bytes, bytesMax: uint32, allKeyspaces: fc.boolean() });
+const item: fc.Arbitrary<BatchItem> = fc.oneof(
+  fc.record({
+    key: bytes,
+    condition,
+    operation: fc.constant('put' as const),
+    put: fc.record({ value: bytes, codec: uint32, ttlMs: uint64 }),
+  }),
+  fc.record({ key: bytes, condition, operation: fc.constant('delete' as const), delete: fc.constant({}) }),
+  fc.record({
+    key: bytes,
+    operation: fc.constant('increment' as const),
+    increment: fc.record({ delta: int64, ttlMs: uint64 }),
+  }),
+  fc.record({ key: bytes, condition, operation: fc.constant('check' as const), check: fc.constant({}) }),
+);
 const request: fc.Arbitrary<Request> = fc.oneof(
   fc.record({
     ...head,
@@ -101,6 +118,11 @@ const request: fc.Arbitrary<Request> = fc.oneof(
     touch: fc.record({ ttlMs: uint64 }),
   }),
   fc.record({ ...head, operation: fc.constant('scan' as const), scan }),
+  fc.record({
+    ...head,
+    operation: fc.constant('batch' as const),
+    batch: fc.record({ items: fc.array(item, { maxLength: 4 }) }),
+  }),
 );
 
 const receiptOf = fc.record({
@@ -113,10 +135,14 @@ const receiptOf = fc.record({
   counter: int64,
   conditionFailed: fc.boolean(),
   index: uint64,
+  items: fc.array(fc.record({ conditionFailed: fc.boolean(), version: uint64, counter: int64 }), {
+    maxLength: 3,
+  }),
+  repeated: fc.boolean(),
 });
 const blankReceipt = {
   ...{ partition: 1, epoch: 2, version: 3, durability: 'quorum' as const, logTime: 4 },
-  ...{ duplicate: false, counter: 0, conditionFailed: false, index: 5 },
+  ...{ duplicate: false, counter: 0, conditionFailed: false, index: 5, items: [], repeated: false },
 };
 
 const row = fc.record({ keyspace: text, key: bytes, value: bytes, codec: uint32, version: uint64 });

@@ -66,6 +66,19 @@ export interface IncrementOperation {
   delta: number | bigint;
   ttlMs: number;
 }
+/** One command of a batch; `operation` names the field that is set. */
+export interface BatchItem {
+  key: Uint8Array;
+  condition?: Condition | null;
+  operation: 'put' | 'delete' | 'increment' | 'check';
+  put?: PutOperation | null;
+  delete?: Record<string, never> | null;
+  increment?: IncrementOperation | null;
+  check?: Record<string, never> | null;
+}
+export interface BatchOperation {
+  items: BatchItem[];
+}
 export interface ScanOperation {
   partition: number;
   cursor: Uint8Array;
@@ -99,13 +112,15 @@ export interface Request {
   ack: AckName;
   traceParent: string;
   condition?: Condition | null;
-  operation: 'get' | 'put' | 'delete' | 'increment' | 'scan' | 'touch';
+  operation: 'get' | 'put' | 'delete' | 'increment' | 'scan' | 'touch' | 'batch';
+  idempotencyKey?: Uint8Array;
   get?: GetOperation | null;
   put?: PutOperation | null;
   delete?: Record<string, never> | null;
   increment?: IncrementOperation | null;
   scan?: ScanOperation | null;
   touch?: TouchOperation | null;
+  batch?: BatchOperation | null;
 }
 
 export interface Value {
@@ -131,6 +146,14 @@ export interface Receipt {
   counter: number | bigint;
   conditionFailed: boolean;
   index: number;
+  items: ReceiptItem[];
+  repeated: boolean;
+}
+
+export interface ReceiptItem {
+  conditionFailed: boolean;
+  version: number;
+  counter: number | bigint;
 }
 
 export interface Row {

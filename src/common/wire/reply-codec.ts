@@ -3,7 +3,7 @@
  * left to the generic codec as nested bytes. Field numbers are those of proto/ringkeep.proto; a property test compares
  * both codecs in both directions.
  */
-import type { Receipt, Reply, Row, Rows, ServerMessage, Value } from './messages.ts';
+import type { Receipt, ReceiptItem, Reply, Row, Rows, ServerMessage, Value } from './messages.ts';
 import { EMPTY_BYTES, ProtoReader, ProtoWriter } from './protobuf.ts';
 import { asBuffer, type GenericCodec, type RareCodecs } from './request-codec.ts';
 import { sizeOfReply } from './sizes.ts';
@@ -32,6 +32,14 @@ function writeReceipt(writer: ProtoWriter, receipt: Receipt): void {
   writer.sint(7, receipt.counter);
   writer.bool(8, receipt.conditionFailed);
   writer.uint(9, receipt.index);
+  for (const { conditionFailed, version, counter } of receipt.items) {
+    const item = writer.begin(10, 40);
+    writer.bool(1, conditionFailed);
+    writer.uint(2, version);
+    writer.sint(3, counter);
+    writer.end(item);
+  }
+  writer.bool(11, receipt.repeated);
 }
 
 function writeRows(writer: ProtoWriter, rows: Rows, bytesMax: number): void {
@@ -56,7 +64,7 @@ function writeReply(writer: ProtoWriter, reply: Reply, rare: RareCodecs): void {
   writer.bool(2, reply.end);
   if (reply.value) writeValue(writer, reply.value);
   if (reply.receipt) {
-    const receipt = writer.begin(4, 132);
+    const receipt = writer.begin(4, bytesMax);
     writeReceipt(writer, reply.receipt);
     writer.end(receipt);
   }
@@ -87,6 +95,19 @@ function readValue(reader: ProtoReader): Value {
   return value;
 }
 
+function readReceiptItem(reader: ProtoReader): ReceiptItem {
+  const item: ReceiptItem = { conditionFailed: false, version: 0, counter: 0 };
+  const outer = reader.enter();
+  for (let field = reader.next(); field !== 0; field = reader.next()) {
+    if (field === 1) item.conditionFailed = reader.bool();
+    else if (field === 2) item.version = reader.uint();
+    else if (field === 3) item.counter = reader.sint();
+    else reader.skip();
+  }
+  reader.leave(outer);
+  return item;
+}
+
 function readReceipt(reader: ProtoReader): Receipt {
   // Not a durability, but what the schema says of an absent one; real receipts have theirs.
   const durability = '' as Receipt['durability'];
@@ -100,6 +121,8 @@ function readReceipt(reader: ProtoReader): Receipt {
     counter: 0,
     conditionFailed: false,
     index: 0,
+    items: [],
+    repeated: false,
   };
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     if (field === 1) receipt.partition = reader.uint();
@@ -111,6 +134,8 @@ function readReceipt(reader: ProtoReader): Receipt {
     else if (field === 7) receipt.counter = reader.sint();
     else if (field === 8) receipt.conditionFailed = reader.bool();
     else if (field === 9) receipt.index = reader.uint();
+    else if (field === 10) receipt.items.push(readReceiptItem(reader));
+    else if (field === 11) receipt.repeated = reader.bool();
     else reader.skip();
   }
   return receipt;

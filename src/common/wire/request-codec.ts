@@ -2,12 +2,14 @@
  * Codec of ClientMessage, what clients send in KeyValue.Session, by hand (see protobuf.ts for why). Rare parts are
  * left to the generic codec as nested bytes. Field numbers are those of proto/ringkeep.proto; a property test compares
  * both codecs in both directions.
- * INVARIANT: a decoded message has at most MESSAGE_ITEMS_MAX requests, cancels and credits together, so that 16 MiB of
+ * INVARIANT: a decoded message has at most MESSAGE_ITEMS_MAX requests, items of batches, cancels and credits together, so that 16 MiB of
  * empty ones do not become gigabytes of objects.
  */
 import { MESSAGE_ITEMS_MAX, SESSION_MARKS_MAX } from '../limits.ts';
 import type {
   AckName,
+  BatchItem,
+  BatchOperation,
   ClientMessage,
   Condition,
   ConditionKind,
@@ -55,6 +57,43 @@ export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
+function writeCondition(writer: ProtoWriter, field: number, { kind, version }: Condition): void {
+  const condition = writer.begin(field, 24);
+  writer.uint(1, CONDITIONS.indexOf(kind));
+  writer.uint(2, version);
+  writer.end(condition);
+}
+
+function writePut(writer: ProtoWriter, field: number, { value, codec, ttlMs }: PutOperation): void {
+  const put = writer.begin(field, value.length + 32);
+  writer.bytes(1, value);
+  writer.uint(2, codec);
+  writer.uint(3, ttlMs);
+  writer.end(put);
+}
+
+function writeIncrement(writer: ProtoWriter, field: number, { delta, ttlMs }: IncrementOperation): void {
+  const increment = writer.begin(field, 24);
+  writer.sint(1, delta);
+  writer.uint(2, ttlMs);
+  writer.end(increment);
+}
+
+function writeBatch(writer: ProtoWriter, { items }: BatchOperation, bytesMax: number): void {
+  const batch = writer.begin(19, bytesMax);
+  for (const item of items) {
+    const inner = writer.begin(1, item.key.length + (item.put?.value.length ?? 0) + 96);
+    writer.bytes(1, item.key);
+    if (item.condition) writeCondition(writer, 2, item.condition);
+    if (item.put) writePut(writer, 3, item.put);
+    if (item.delete) writer.element(4, EMPTY_BYTES);
+    if (item.increment) writeIncrement(writer, 5, item.increment);
+    if (item.check) writer.element(6, EMPTY_BYTES);
+    writer.end(inner);
+  }
+  writer.end(batch);
+}
+
 function writeRequest(writer: ProtoWriter, request: Request): void {
   const mark = writer.begin(2, sizeOfRequest(request));
   writer.uint(1, request.id);
@@ -68,12 +107,7 @@ function writeRequest(writer: ProtoWriter, request: Request): void {
   writer.uint(9, request.attempt);
   writer.uint(10, ACKS.indexOf(request.ack));
   writer.text(11, request.traceParent);
-  if (request.condition) {
-    const condition = writer.begin(17, 24);
-    writer.uint(1, CONDITIONS.indexOf(request.condition.kind));
-    writer.uint(2, request.condition.version);
-    writer.end(condition);
-  }
+  if (request.condition) writeCondition(writer, 17, request.condition);
   if (request.get) {
     const get = writer.begin(12, 48 + 32 * request.get.early.length);
     writer.uint(1, LEVELS.indexOf(request.get.level));
@@ -87,20 +121,9 @@ function writeRequest(writer: ProtoWriter, request: Request): void {
     writer.uint(4, request.get.maxStalenessMs);
     writer.end(get);
   }
-  if (request.put) {
-    const put = writer.begin(13, request.put.value.length + 32);
-    writer.bytes(1, request.put.value);
-    writer.uint(2, request.put.codec);
-    writer.uint(3, request.put.ttlMs);
-    writer.end(put);
-  }
+  if (request.put) writePut(writer, 13, request.put);
   if (request.delete) writer.element(14, EMPTY_BYTES);
-  if (request.increment) {
-    const increment = writer.begin(15, 24);
-    writer.sint(1, request.increment.delta);
-    writer.uint(2, request.increment.ttlMs);
-    writer.end(increment);
-  }
+  if (request.increment) writeIncrement(writer, 15, request.increment);
   if (request.touch) {
     const touch = writer.begin(18, 12);
     writer.uint(1, request.touch.ttlMs);
@@ -115,6 +138,8 @@ function writeRequest(writer: ProtoWriter, request: Request): void {
     writer.bool(4, allKeyspaces);
     writer.end(scan);
   }
+  if (request.batch) writeBatch(writer, request.batch, sizeOfRequest(request));
+  if (request.idempotencyKey !== undefined) writer.bytes(20, request.idempotencyKey);
   writer.end(mark);
 }
 
@@ -205,6 +230,49 @@ function readGet(reader: ProtoReader): GetOperation {
   return get;
 }
 
+/** A BatchItem while it is read: the operation may never come. */
+type PartialItem = Omit<BatchItem, 'operation'> & { operation: BatchItem['operation'] | undefined };
+
+function readItem(reader: ProtoReader): BatchItem {
+  const none = { put: null, delete: null, increment: null, check: null };
+  const item: PartialItem = { key: EMPTY_BYTES, condition: null, operation: undefined, ...none };
+  const outer = reader.enter();
+  for (let field = reader.next(); field !== 0; field = reader.next()) {
+    if (field >= 3 && field <= 6) Object.assign(item, none);
+    if (field === 1) item.key = reader.bytes();
+    else if (field === 2) item.condition = readCondition(reader);
+    else if (field === 3) {
+      item.put = readPut(reader);
+      item.operation = 'put';
+    } else if (field === 4) {
+      item.delete = readNothing(reader);
+      item.operation = 'delete';
+    } else if (field === 5) {
+      item.increment = readIncrement(reader);
+      item.operation = 'increment';
+    } else if (field === 6) {
+      item.check = readNothing(reader);
+      item.operation = 'check';
+    } else reader.skip();
+  }
+  reader.leave(outer);
+  // An absent operation is answered with INVALID_ARGUMENT by whoever validates requests.
+  return item as BatchItem;
+}
+
+function readBatch(reader: ProtoReader): BatchOperation {
+  const batch: BatchOperation = { items: [] };
+  const outer = reader.enter();
+  for (let field = reader.next(); field !== 0; field = reader.next()) {
+    if (field === 1) {
+      if (batch.items.length === MESSAGE_ITEMS_MAX) throw tooMany(MESSAGE_ITEMS_MAX);
+      batch.items.push(readItem(reader));
+    } else reader.skip();
+  }
+  reader.leave(outer);
+  return batch;
+}
+
 function readNothing(reader: ProtoReader): Record<string, never> {
   const outer = reader.enter();
   while (reader.next() !== 0) reader.skip();
@@ -223,6 +291,7 @@ function readOperation(reader: ProtoReader, field: number, request: PartialReque
   request.increment = null;
   request.scan = null;
   request.touch = null;
+  request.batch = null;
   if (field === 12) {
     request.get = readGet(reader);
     request.operation = 'get';
@@ -238,6 +307,9 @@ function readOperation(reader: ProtoReader, field: number, request: PartialReque
   } else if (field === 18) {
     request.touch = readTouch(reader);
     request.operation = 'touch';
+  } else if (field === 19) {
+    request.batch = readBatch(reader);
+    request.operation = 'batch';
   } else {
     request.scan = readScan(reader);
     request.operation = 'scan';
@@ -267,9 +339,8 @@ function readAck(reader: ProtoReader): AckName {
   return ack;
 }
 
-/** `keyspace`: that of the request before, most likely the same. */
-function readRequest(reader: ProtoReader, keyspace: string): Request {
-  const request: PartialRequest = {
+function emptyRequest(): PartialRequest {
+  return {
     id: 0,
     timeLeftMs: 0,
     keyspace: '',
@@ -289,7 +360,14 @@ function readRequest(reader: ProtoReader, keyspace: string): Request {
     increment: null,
     scan: null,
     touch: null,
+    batch: null,
+    idempotencyKey: EMPTY_BYTES,
   };
+}
+
+/** `keyspace`: that of the request before, most likely the same. */
+function readRequest(reader: ProtoReader, keyspace: string): Request {
+  const request = emptyRequest();
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     switch (field) {
@@ -329,8 +407,12 @@ function readRequest(reader: ProtoReader, keyspace: string): Request {
       case 17:
         request.condition = readCondition(reader);
         break;
+      case 20:
+        request.idempotencyKey = reader.bytes();
+        break;
       default:
-        if ((field >= 12 && field <= 16) || field === 18) readOperation(reader, field, request);
+        if ((field >= 12 && field <= 16) || field === 18 || field === 19)
+          readOperation(reader, field, request);
         else reader.skip();
     }
   }
@@ -393,16 +475,18 @@ export function clientMessageCodec(rare: RareCodecs): GenericCodec<ClientMessage
       const message: ClientMessage = { hello: null, requests: [], cancels: [], credits: [] };
       const reader = new ProtoReader(bytes);
       let keyspace = '';
+      let batched = 0;
       for (let field = reader.next(); field !== 0; field = reader.next()) {
         if (field === 2) {
           const request = readRequest(reader, keyspace);
           keyspace = request.keyspace;
+          batched += request.batch?.items.length ?? 0;
           message.requests.push(request);
         } else if (field === 1) message.hello = rare.hello.deserialize(asBuffer(reader.bytes()));
         else if (field === 3) reader.uints(message.cancels, MESSAGE_ITEMS_MAX);
         else if (field === 4) message.credits.push(readCredit(reader));
         else reader.skip();
-        const items = message.requests.length + message.cancels.length + message.credits.length;
+        const items = message.requests.length + message.cancels.length + message.credits.length + batched;
         if (items > MESSAGE_ITEMS_MAX) throw tooMany(MESSAGE_ITEMS_MAX);
       }
       return message;

@@ -1,5 +1,5 @@
 /**
- * Unary calls on a server: Get, Put, Delete and Increment for any gRPC client, as sessions of one request with the same handler,
+ * Unary calls on a server: Get, Put, Delete, Increment and Batch for any gRPC client, as sessions of one request with the same handler,
  * and administration. Here the server plays the client of the data path: it brings deduplication ids for callers that
  * have none, and repeats a write once the leader has told its log time (SESSION_TIME).
  * INVARIANT: an id of the pool belongs to one write at a time, with a sequence of its own that is never used again; its
@@ -11,6 +11,7 @@ import { Metadata, type ServerUnaryCall, status as Status, type sendUnaryData } 
 import { type ErrorCode, RingkeepError } from '../errors.ts';
 import { toFailure } from '../failure.ts';
 import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from '../limits.ts';
+import { LINEARIZABLE_GET } from '../reads.ts';
 import { FAILURE_TRAILER } from './channel.ts';
 import type { KeyValueHandler, Peer, SessionSink } from './contract.ts';
 import { answerHello, makeHello } from './handshake.ts';
@@ -23,6 +24,8 @@ const STATUSES: Partial<Record<ErrorCode, Status>> = {
   KEY_TOO_LARGE: Status.INVALID_ARGUMENT,
   VALUE_TOO_LARGE: Status.INVALID_ARGUMENT,
   CONDITION_UNSUPPORTED: Status.INVALID_ARGUMENT,
+  CROSS_PARTITION: Status.INVALID_ARGUMENT,
+  BATCH_TOO_LARGE: Status.INVALID_ARGUMENT,
   MESSAGE_TOO_LARGE: Status.RESOURCE_EXHAUSTED,
   OVERLOADED: Status.RESOURCE_EXHAUSTED,
   DISK_FULL: Status.RESOURCE_EXHAUSTED,
@@ -32,6 +35,7 @@ const STATUSES: Partial<Record<ErrorCode, Status>> = {
   WRONG_NODE: Status.FAILED_PRECONDITION,
   ROLLED_BACK: Status.FAILED_PRECONDITION,
   NOT_A_COUNTER: Status.FAILED_PRECONDITION,
+  IDEMPOTENCY_CONFLICT: Status.FAILED_PRECONDITION,
   SESSION_TIME: Status.FAILED_PRECONDITION,
   SESSION_EXPIRED: Status.ABORTED,
   COUNTER_OVERFLOW: Status.OUT_OF_RANGE,
@@ -44,6 +48,7 @@ const STATUSES: Partial<Record<ErrorCode, Status>> = {
   NOT_READY: Status.UNAVAILABLE,
   CLOSED: Status.UNAVAILABLE,
   DAMAGED: Status.DATA_LOSS,
+  WRITE_LOST: Status.DATA_LOSS,
 };
 
 /** Converts a Failure to what grpc-js takes as an error. The text is plain ASCII, as a header must be. */
@@ -74,7 +79,9 @@ export class ClientIdPool {
 /** Resends after SESSION_TIME: the leader may change between two attempts, but not for ever. */
 const SESSION_TIME_ATTEMPTS = 3;
 
-export type UnaryKind = 'get' | 'put' | 'delete' | 'increment';
+export type UnaryKind = 'get' | 'put' | 'delete' | 'increment' | 'batch';
+
+const WITH_ARGUMENTS: readonly UnaryKind[] = ['put', 'increment', 'batch'];
 
 /** Completes a request for `kind`, from what the caller left out. @throws RingkeepError INVALID_ARGUMENT */
 export function completeRequest(
@@ -87,15 +94,14 @@ export function completeRequest(
   if (named !== undefined && named !== kind) {
     throw new RingkeepError('INVALID_ARGUMENT', `this call takes a ${kind} operation, not ${named}`);
   }
-  const { put, increment } = given;
-  if ((kind === 'put' && !put) || (kind === 'increment' && !increment))
+  if (WITH_ARGUMENTS.includes(kind) && !given[kind])
     throw new RingkeepError('INVALID_ARGUMENT', `the ${kind} operation is missing`);
   const timeLeftMs = Math.min(
     given.timeLeftMs > 0 ? given.timeLeftMs : REQUEST_TIMEOUT_MS,
     deadlineMs ?? REQUEST_TIMEOUT_MS,
     REQUEST_TIMEOUT_MS_MAX,
   );
-  const operation = put || increment ? {} : { [kind]: {} };
+  const operation = given[kind] ? {} : { [kind]: kind === 'get' ? LINEARIZABLE_GET : {} };
   return { ...given, ...operation, id: 1, timeLeftMs, attempt: Math.max(1, given.attempt), operation: kind };
 }
 

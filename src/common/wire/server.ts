@@ -289,6 +289,7 @@ class GrpcServer implements WireServer, StreamHost {
       Put: unary<Receipt>('put', (reply) => reply.receipt),
       Delete: unary<Receipt>('delete', (reply) => reply.receipt),
       Increment: unary<Receipt>('increment', (reply) => reply.receipt),
+      Batch: unary<Receipt>('batch', (reply) => reply.receipt),
     });
   }
 

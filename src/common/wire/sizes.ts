@@ -2,6 +2,7 @@
  * Upper estimates of encoded sizes, for closing messages and for counting unsent bytes. Cheaper than encoding twice.
  * INVARIANT: never less than the encoding (a test compares), so that a message that fits here fits the transport.
  */
+import { NO_BYTES } from '../bytes.ts';
 import type { Replica } from '../topology.ts';
 import type { Credit, PeerMessage, Reply, Request, Rows } from './messages.ts';
 
@@ -27,6 +28,10 @@ export function sizeOfRequest(request: Request): number {
   if (request.condition) size += NESTED + 2 * NUMBER;
   if (request.put) size += bytes(request.put.value) + 2 * NUMBER;
   if (request.scan) size += bytes(request.scan.cursor) + 3 * NUMBER;
+  for (const item of request.batch?.items ?? []) {
+    size += bytes(item.key) + 3 * NESTED + 6 * NUMBER + bytes(item.put?.value ?? NO_BYTES);
+  }
+  if (request.idempotencyKey !== undefined) size += bytes(request.idempotencyKey);
   return size;
 }
 
@@ -47,7 +52,7 @@ function sizeOfRows(rows: Rows): number {
 export function sizeOfReply(reply: Reply): number {
   let size = 2 * NESTED + 2 * NUMBER;
   if (reply.value) size += bytes(reply.value.value) + 8 * NUMBER;
-  if (reply.receipt) size += 10 * NUMBER + 12;
+  if (reply.receipt) size += 11 * NUMBER + 12 + reply.receipt.items.length * (NESTED + 3 * NUMBER);
   if (reply.failure) {
     const failure = reply.failure;
     size +=

@@ -21,6 +21,8 @@ export interface NodeCoreOptions {
   readonly checkpointBytes: number;
   readonly walRetentionBytes: number;
   readonly sessionWindowMs: number;
+  /** How long idempotency keys are kept. */
+  readonly idempotencyMs: number;
   readonly logCacheBytes: number;
   /** Bounds of one append: entries, and bytes that close it (a longer entry goes alone). */
   readonly appendEntriesMax: number;

@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeEntry, type Entry, encodeEntry, peekEntry, UnknownEntryError } from './entry.ts';
+import {
+  decodeEntry,
+  type Entry,
+  encodeEntry,
+  FINGERPRINT_BYTES,
+  peekEntry,
+  UnknownEntryError,
+} from './entry.ts';
 
 const safe = fc.nat({ max: Number.MAX_SAFE_INTEGER });
 const bytes = fc.uint8Array({ maxLength: 300 });
@@ -8,8 +15,7 @@ const condition = fc.oneof(
   fc.constantFrom({ kind: 'none' } as const, { kind: 'absent' } as const, { kind: 'exists' } as const),
   safe.map((version) => ({ kind: 'version', version }) as const),
 );
-const command = fc.oneof(
-  fc.constantFrom({ kind: 'establish' } as const, { kind: 'tick' } as const, { kind: 'scrub' } as const),
+const keyCommand = fc.oneof(
   fc.record({
     kind: fc.constant('put' as const),
     key: bytes,
@@ -26,6 +32,20 @@ const command = fc.oneof(
     expiresAt: safe,
   }),
   fc.record({ kind: fc.constant('touch' as const), key: bytes, expiresAt: safe, condition }),
+);
+const check = fc.record({ kind: fc.constant('check' as const), key: bytes, condition });
+const items = fc.array(fc.oneof(keyCommand, check), { maxLength: 5 });
+const write = fc.oneof(keyCommand, fc.record({ kind: fc.constant('batch' as const), items }));
+const command = fc.oneof(
+  fc.constantFrom({ kind: 'establish' } as const, { kind: 'tick' } as const, { kind: 'scrub' } as const),
+  write,
+  fc.record({
+    kind: fc.constant('once' as const),
+    record: bytes,
+    fingerprint: fc.uint8Array({ minLength: FINGERPRINT_BYTES, maxLength: FINGERPRINT_BYTES }),
+    keptUntil: safe,
+    write,
+  }),
   fc.record({ kind: fc.constant('expireSessions' as const), before: safe }),
   fc.record({
     kind: fc.constant('expireKeys' as const),
@@ -83,7 +103,8 @@ describe('the entry codec', () => {
     for (const [offset, value] of [
       [0, 2],
       [1, 0],
-      [1, 10],
+      [1, 12],
+      [1, 13],
       [2, 3],
       [3, 8],
     ] as const) {
@@ -102,6 +123,22 @@ describe('the entry codec', () => {
       requestId: { client: 'x'.repeat(16), sequence: 1, lowWater: 1, sessionTime: 1 },
       command: { kind: 'increment', key: Buffer.from('abc'), delta: 1n, expiresAt: 0 },
     });
+    for (let length = 0; length < encoded.byteLength; length++) {
+      expect(() => decodeEntry(encoded.subarray(0, length)), `${length} bytes`).toThrow(UnknownEntryError);
+    }
+  });
+
+  it('refuses commands within commands that no version writes, and what is cut short there', () => {
+    const increment = { kind: 'increment', key: Buffer.from('abc'), delta: 1n, expiresAt: 0 } as const;
+    const head = { epoch: 3, index: 9, timestamp: 5, ack: 'all', requestId: null } as const;
+    const batch = { kind: 'batch', items: [increment, increment] } as const;
+    const nested = { ...batch, items: [batch as never] };
+    expect(() => decodeEntry(encodeEntry({ ...head, command: nested }))).toThrow(UnknownEntryError);
+    const fingerprint = Buffer.alloc(FINGERPRINT_BYTES);
+    const once = { kind: 'once', record: Buffer.from('r'), fingerprint, keptUntil: 7, write: batch } as const;
+    const inOnce = { ...once, write: once as never };
+    expect(() => decodeEntry(encodeEntry({ ...head, command: inOnce }))).toThrow(UnknownEntryError);
+    const encoded = encodeEntry({ ...head, command: once });
     for (let length = 0; length < encoded.byteLength; length++) {
       expect(() => decodeEntry(encoded.subarray(0, length)), `${length} bytes`).toThrow(UnknownEntryError);
     }

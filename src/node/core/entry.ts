@@ -6,7 +6,7 @@
  *   offset  bytes
  *   0       1      format (1)
  *   1       1      command: 1 establish, 2 tick, 3 put, 4 delete, 5 increment, 6 expire sessions, 7 scrub, 8 expire keys,
- *                  9 touch
+ *                  9 touch, 10 batch, 11 once; 12 check, in a batch only
  *   2       1      acknowledgement level: 0 leader, 1 quorum, 2 all
  *   3       1      flags: bit 0 a request id follows, bits 1-2 condition (0 none, 1 absent, 2 exists, 3 version)
  *   4       8      epoch
@@ -20,6 +20,10 @@
  *                        touch      u32 key length, key, u64 expires at (0 never)
  *                        expire sessions  u64 those last used before this log time are dropped
  *                        expire keys      per key: u64 expires at, u32 key length, key
+ *                        check      u32 key length, key
+ *                        batch      per command: as a nested one
+ *                        once       u32 record key length, record key, fingerprint (8), u64 kept until, the nested command
+ *                        nested     u32 length of what follows, u8 command, u8 condition, u64 its version, body
  *   A key is the store's user key: u8 keyspace length, keyspace, key (layout.ts).
  */
 import { asBuffer, readU64, writeU64 } from '../../common/bytes.ts';
@@ -28,6 +32,9 @@ import { assert } from '../../common/errors.ts';
 const FORMAT = 1;
 const HEADER_BYTES = 28;
 const REQUEST_ID_BYTES = 40;
+const NESTED_HEADER_BYTES = 14;
+/** Bytes of a request's fingerprint. */
+export const FINGERPRINT_BYTES = 8;
 const COMMANDS = [
   '',
   'establish',
@@ -39,6 +46,9 @@ const COMMANDS = [
   'scrub',
   'expireKeys',
   'touch',
+  'batch',
+  'once',
+  'check',
 ] as const;
 const ACKS = ['leader', 'quorum', 'all'] as const;
 const CONDITIONS = ['none', 'absent', 'exists', 'version'] as const;
@@ -64,11 +74,8 @@ export type Condition =
 /** No condition: a blind write. */
 export const NO_CONDITION: Condition = { kind: 'none' };
 
-/** What an entry does. `key` is a user key of layout.ts. */
-export type Command =
-  | { readonly kind: 'establish' }
-  | { readonly kind: 'tick' }
-  | { readonly kind: 'scrub' }
+/** A write of one key, or a question about it. `key` is a user key of layout.ts. */
+export type KeyCommand =
   | {
       readonly kind: 'put';
       readonly key: Uint8Array;
@@ -92,6 +99,31 @@ export type Command =
       readonly expiresAt: number;
       readonly condition: Condition;
     }
+  /** Writes nothing: what a batch depends on. */
+  | { readonly kind: 'check'; readonly key: Uint8Array; readonly condition: Condition };
+
+/** What clients may ask for. */
+export type WriteCommand =
+  | KeyCommand
+  /** All of them or none; no key twice. */
+  | { readonly kind: 'batch'; readonly items: readonly KeyCommand[] };
+
+/** What an entry does. */
+export type Command =
+  | { readonly kind: 'establish' }
+  | { readonly kind: 'tick' }
+  | { readonly kind: 'scrub' }
+  | WriteCommand
+  | {
+      /** A write that takes effect unless `record` says that it has before (once.ts). */
+      readonly kind: 'once';
+      readonly record: Uint8Array;
+      /** Of the request, 8 bytes: another one under the same record is refused. */
+      readonly fingerprint: Uint8Array;
+      /** Log time in ms. */
+      readonly keptUntil: number;
+      readonly write: WriteCommand;
+    }
   | { readonly kind: 'expireSessions'; readonly before: number }
   | { readonly kind: 'expireKeys'; readonly due: readonly DueKey[] };
 
@@ -111,10 +143,20 @@ export interface Entry {
   readonly command: Command;
 }
 
+/** The commands on single keys that a command consists of. */
+export function keyCommands(command: Command): readonly KeyCommand[] {
+  if (command.kind === 'once') return keyCommands(command.write);
+  if (command.kind === 'batch') return command.items;
+  return 'key' in command ? [command] : [];
+}
+
 /** The user keys whose values a command may change. */
 export function touchedKeys(command: Command): readonly Uint8Array[] {
   if ('key' in command) return [command.key];
-  return command.kind === 'expireKeys' ? command.due.map(({ key }) => key) : [];
+  if (command.kind === 'expireKeys') return command.due.map(({ key }) => key);
+  return keyCommands(command)
+    .filter(({ kind }) => kind !== 'check')
+    .map(({ key }) => key);
 }
 
 /** Thrown for bytes that this version does not understand: the replica must stop, not skip. */
@@ -138,9 +180,19 @@ function bodyBytes(command: Command): number {
       return 8;
     case 'expireKeys':
       return command.due.reduce((sum, { key }) => sum + 12 + key.byteLength, 0);
+    case 'check':
+      return 4 + command.key.byteLength;
+    case 'batch':
+      return command.items.reduce((sum, item) => sum + nestedBytes(item), 0);
+    case 'once':
+      return 4 + command.record.byteLength + FINGERPRINT_BYTES + 8 + nestedBytes(command.write);
     default:
       return 0;
   }
+}
+
+function nestedBytes(command: WriteCommand): number {
+  return NESTED_HEADER_BYTES + bodyBytes(command);
 }
 
 /** Encodes an entry; the result is a fresh buffer that nobody changes afterwards. */
@@ -196,7 +248,68 @@ function encodeBody(buffer: Buffer, start: number, command: Command): void {
       writeU64(buffer, offset, expiresAt);
       offset = putKey(buffer, offset + 8, key);
     }
+  } else if (command.kind === 'batch') {
+    for (const item of command.items) offset = putNested(buffer, offset, item);
+  } else if (command.kind === 'once') {
+    offset = putKey(buffer, offset, command.record);
+    buffer.set(command.fingerprint, offset);
+    writeU64(buffer, offset + FINGERPRINT_BYTES, command.keptUntil);
+    putNested(buffer, offset + FINGERPRINT_BYTES + 8, command.write);
   }
+}
+
+/** Writes a command within another one; returns the offset behind it. */
+function putNested(buffer: Buffer, offset: number, command: WriteCommand): number {
+  const condition = conditionOf(command);
+  const end = offset + nestedBytes(command);
+  buffer.writeUInt32LE(end - offset - 4, offset);
+  buffer[offset + 4] = COMMANDS.indexOf(command.kind);
+  buffer[offset + 5] = CONDITIONS.indexOf(condition.kind);
+  writeU64(buffer, offset + 6, condition.kind === 'version' ? condition.version : 0);
+  encodeBody(buffer, offset + NESTED_HEADER_BYTES, command);
+  return end;
+}
+
+/** Reads what `putNested` wrote, one after the other, up to the end of the bytes. */
+function readNested(bytes: Buffer): WriteCommand[] {
+  const commands: WriteCommand[] = [];
+  for (let offset = 0; offset < bytes.byteLength; ) {
+    const end = offset + 4 + bytes.readUInt32LE(offset);
+    const kind = COMMANDS[bytes.readUInt8(offset + 4)];
+    const condition = CONDITIONS[bytes.readUInt8(offset + 5)];
+    const isWrite = kind !== undefined && WRITES.has(kind);
+    if (!isWrite || condition === undefined || end > bytes.byteLength) {
+      throw new UnknownEntryError(`entry with a nested command ${bytes[offset + 4]}`);
+    }
+    const version = readU64(bytes, offset + 6);
+    const held: Condition = condition === 'version' ? { kind: condition, version } : { kind: condition };
+    const body = bytes.subarray(offset + NESTED_HEADER_BYTES, end);
+    commands.push(decodeBody(body, 0, kind as WriteCommand['kind'], held) as WriteCommand);
+    offset = end;
+  }
+  return commands;
+}
+
+const WRITES: ReadonlySet<string> = new Set(['put', 'delete', 'increment', 'touch', 'check', 'batch']);
+
+function isKeyCommand(command: WriteCommand): command is KeyCommand {
+  return command.kind !== 'batch';
+}
+
+function readBatch(bytes: Buffer): WriteCommand {
+  const items = readNested(bytes);
+  if (!items.every(isKeyCommand)) throw new UnknownEntryError('entry with a batch in a batch');
+  return { kind: 'batch', items };
+}
+
+function readOnce(bytes: Buffer): Command {
+  const record = readKey(bytes, 0);
+  const offset = 4 + record.byteLength;
+  const fingerprint = bytes.subarray(offset, offset + FINGERPRINT_BYTES);
+  const keptUntil = readU64(bytes, offset + FINGERPRINT_BYTES);
+  const [write, ...more] = readNested(bytes.subarray(offset + FINGERPRINT_BYTES + 8));
+  if (write === undefined || more.length > 0) throw new UnknownEntryError('entry with not one write');
+  return { kind: 'once', record, fingerprint, keptUntil, write };
 }
 
 /** Writes a key and its length; returns the offset behind it. */
@@ -248,7 +361,8 @@ export function decodeEntry(bytes: Uint8Array): Entry {
   const kind = COMMANDS[buffer[1] ?? 0];
   const ack = ACKS[buffer[2] ?? 3];
   const flags = buffer[3] ?? 0;
-  if (kind === undefined || kind === '' || ack === undefined || flags > 7) {
+  const isKnown = kind !== undefined && kind !== '' && kind !== 'check';
+  if (!isKnown || ack === undefined || flags > 7) {
     throw new UnknownEntryError(`entry with command ${buffer[1]}, level ${buffer[2]}, flags ${flags}`);
   }
   try {
@@ -288,9 +402,11 @@ function decodeBody(
   if (kind === 'establish' || kind === 'tick' || kind === 'scrub') return { kind };
   if (kind === 'expireSessions') return { kind, before: readU64(buffer, offset) };
   if (kind === 'expireKeys') return { kind, due: readDue(buffer, offset) };
+  if (kind === 'batch') return readBatch(buffer.subarray(offset));
+  if (kind === 'once') return readOnce(buffer.subarray(offset));
   const key = readKey(buffer, offset);
   const keyEnd = offset + 4 + key.byteLength;
-  if (kind === 'delete') return { kind, key, condition };
+  if (kind === 'delete' || kind === 'check') return { kind, key, condition };
   if (kind === 'touch') return { kind, key, expiresAt: readU64(buffer, keyEnd), condition };
   if (kind === 'increment') {
     return { kind, key, delta: buffer.readBigInt64LE(keyEnd), expiresAt: readU64(buffer, keyEnd + 8) };

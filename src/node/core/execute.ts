@@ -4,23 +4,23 @@
  */
 import { assert, type ErrorCode } from '../../common/errors.ts';
 import { CODEC_COUNTER, isInt64, parseCounter } from '../../common/text.ts';
-import type { Command } from './entry.ts';
+import { type Command, type KeyCommand, keyCommands } from './entry.ts';
 import type { StoredValue } from './layout.ts';
-
-/** A command that works on one key. */
-export type KeyCommand = Extract<Command, { readonly key: Uint8Array }>;
+import type { ItemResult, WriteResult } from './result.ts';
 
 /** What a command comes to. */
 export type Outcome =
   /** The key holds `stored` from now on; null: nothing. `counter`: what an increment has made. */
   | { readonly kind: 'write'; readonly stored: StoredValue | null; readonly counter: bigint | null }
+  /** Nothing changes; `version` is the current one, 0 when absent. */
+  | { readonly kind: 'keep'; readonly version: number }
   /** The condition does not hold; `version` is the current one, 0 when absent. */
   | { readonly kind: 'condition'; readonly version: number }
   | { readonly kind: 'refused'; readonly code: ErrorCode };
 
 /**
  * Decides a command at its place in the log. `current` is what its key holds, null when absent; it is looked at only for commands
- * that `neededKeys` names a key for, and its bytes only for those of `needsBytes`.
+ * that `depends` on it, and its bytes only for those that `needsOf` wants whole.
  */
 export function execute(
   command: KeyCommand,
@@ -40,6 +40,8 @@ export function execute(
     }
     case 'delete':
       return { kind: 'write', stored: null, counter: null };
+    case 'check':
+      return { kind: 'keep', version: current?.version ?? 0 };
     case 'touch': {
       const { expiresAt } = command;
       return { kind: 'write', stored: { ...current!, ...written, expiresAt }, counter: null };
@@ -85,25 +87,66 @@ function counterOf(digits: Uint8Array): Content {
   return counter(sum);
 }
 
-/** Whether the decision needs the bytes of the value, too: it keeps them. */
-export function needsBytes(command: Command): boolean {
-  return command.kind === 'touch';
+/** The result of a write of one key. */
+export function resultOf(outcome: Outcome, index: number, epoch: number): WriteResult {
+  if (outcome.kind === 'refused') return outcome;
+  if (outcome.kind === 'condition') return { kind: 'condition', index, version: outcome.version };
+  return { kind: 'applied', index, epoch, counter: outcome.kind === 'write' ? outcome.counter : null };
 }
 
-const NO_KEYS: readonly Uint8Array[] = [];
-
-/** The user keys whose current values a command's decision depends on; none for a blind write. */
-export function neededKeys(command: Command): readonly Uint8Array[] {
-  switch (command.kind) {
-    case 'increment':
-    case 'touch':
-      return [command.key];
-    case 'put':
-    case 'delete':
-      return command.condition.kind === 'none' ? NO_KEYS : [command.key];
-    case 'expireKeys':
-      return command.due.map(({ key }) => key);
-    default:
-      return NO_KEYS;
+/** The result of a batch: applied only if no condition fails and nothing is refused. */
+export function resultOfBatch(
+  command: Command,
+  outcomes: readonly Outcome[],
+  index: number,
+  epoch: number,
+): WriteResult {
+  if (outcomes.some(({ kind }) => kind === 'condition')) {
+    const items = outcomes.map((outcome): ItemResult => {
+      const failed = outcome.kind === 'condition';
+      return { failed, version: failed ? outcome.version : 0, counter: null };
+    });
+    return { kind: 'condition', index, version: 0, items };
   }
+  const refused = outcomes.find((outcome) => outcome.kind === 'refused');
+  if (refused !== undefined) return refused;
+  const applied = { kind: 'applied', index, epoch, counter: null } as const;
+  if (isBlind(command)) return applied;
+  return { ...applied, items: outcomes.map((outcome) => itemOf(outcome, index)) };
+}
+
+function itemOf(outcome: Outcome, index: number): ItemResult {
+  if (outcome.kind !== 'write') {
+    assert(outcome.kind === 'keep', 'every command of the batch has been carried out');
+    return { failed: false, version: outcome.version, counter: null };
+  }
+  return { failed: false, version: outcome.stored === null ? 0 : index, counter: outcome.counter };
+}
+
+/** A value that has to be known for a decision; `whole`: with its bytes. */
+export interface Need {
+  readonly key: Uint8Array;
+  readonly whole: boolean;
+}
+
+const NO_NEEDS: readonly Need[] = [];
+
+/** Whether what a command on one key does depends on the value that is there. */
+export function depends(command: KeyCommand): boolean {
+  return command.kind === 'increment' || command.kind === 'touch' || command.condition.kind !== 'none';
+}
+
+/** The current values that a command's decision depends on; none for a blind write. */
+export function needsOf(command: Command): readonly Need[] {
+  if (command.kind === 'expireKeys') return command.due.map(({ key }) => ({ key, whole: false }));
+  if (command.kind === 'once') return [{ key: command.record, whole: true }, ...needsOf(command.write)];
+  if (command.kind === 'batch') return command.items.flatMap(needsOf);
+  if (!('key' in command) || !depends(command)) return NO_NEEDS;
+  // What is given another time to live is written anew, whole.
+  return [{ key: command.key, whole: command.kind === 'touch' }];
+}
+
+/** Whether a command's result is known when it is appended. */
+export function isBlind(command: Command): boolean {
+  return command.kind !== 'once' && !keyCommands(command).some(depends);
 }

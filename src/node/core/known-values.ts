@@ -8,6 +8,7 @@
 import { NO_BYTES, toLatin1 } from '../../common/bytes.ts';
 import type { DiskError } from '../../common/disk.ts';
 import { assert } from '../../common/errors.ts';
+import type { Need } from './execute.ts';
 import type { StoredValue } from './layout.ts';
 
 interface Written {
@@ -51,10 +52,10 @@ export class KnownValues {
     return this.overlay.get(toLatin1(key));
   }
 
-  /** Whether the values of all keys are at hand, `whole` or without their bytes; what is not is being fetched then. */
-  areKnown(keys: readonly Uint8Array[], whole: boolean): boolean {
+  /** Whether all that is needed is at hand; what is not is being fetched then. */
+  areKnown(needs: readonly Need[]): boolean {
     let known = true;
-    for (const key of keys) if (!this.isKnown(key, whole)) known = false;
+    for (const { key, whole } of needs) if (!this.isKnown(key, whole)) known = false;
     return known;
   }
 
@@ -116,8 +117,8 @@ export class KnownValues {
   }
 
   /** Drops what was fetched for an entry that is decided. */
-  release(keys: readonly Uint8Array[]): void {
-    for (const key of keys) this.bases.delete(toLatin1(key));
+  release(needs: readonly Need[]): void {
+    for (const { key } of needs) this.bases.delete(toLatin1(key));
   }
 
   /** Forgets what was fetched for entries that were truncated; what is still needed is fetched again. */

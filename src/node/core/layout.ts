@@ -3,7 +3,8 @@
  * LevelDB does not check its own. Pure: the store itself is `store.ts`.
  *
  *   key     u32 BE partition | u32 BE generation | u8 table | row key
- *   tables  1 values    row key = user key: u8 keyspace length, keyspace, key
+ *   tables  1 values    row key = user key: u8 keyspace length, keyspace, key; behind all of these, from 0xff on, records of
+ *                       idempotency keys (once.ts)
  *           2 results   row key = client id (16), u64 BE sequence: outcome of a write that was not blind
  *           3 meta      row key empty: applied index, its epoch, log time
  *           4 sessions  row key empty: the deduplication table as of an index
@@ -26,6 +27,8 @@ export const TABLE_META = 3;
 export const TABLE_SESSIONS = 4;
 export const TABLE_EXPIRIES = 5;
 export const TABLE_EPOCHS = 6;
+/** First byte of the keys of records: longer than the name of any keyspace. */
+export const RECORD_MARK = 0xff;
 const PREFIX_BYTES = 9;
 const VALUE_HEADER_BYTES = 32;
 const VALUE_FORMAT = 1;
@@ -103,6 +106,12 @@ export function storeRange(
     to[8] = table + 1;
   }
   return { from, to };
+}
+
+/** The range of the values of one copy of a partition that clients can name. */
+export function valueRange(partition: number, generation: number): { from: Buffer; to: Buffer } {
+  const { from } = storeRange(partition, generation, TABLE_VALUES);
+  return { from, to: storeKey(partition, generation, TABLE_VALUES, Buffer.of(RECORD_MARK)) };
 }
 
 /** Row key of a write's stored result. */

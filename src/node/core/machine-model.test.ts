@@ -1,12 +1,15 @@
 /**
- * The state machine against a model that fits on a page: puts, deletes, increments, conditions, times to live and their ends,
+ * The state machine against a model that fits on a page: puts, deletes, increments, conditions, batches, idempotency keys, times to live and their ends,
  * in any order, while the store answers and finishes batches whenever it likes.
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { key, MachineBench } from '../../../test/support/machine-bench.ts';
-import type { Command, Condition } from './entry.ts';
-import { decodeValue, expiryRow, storeKey, TABLE_EXPIRIES, TABLE_VALUES } from './layout.ts';
+import { toLatin1 } from '../../common/bytes.ts';
+import { hashBytes } from '../../common/hash.ts';
+import { type Command, type Condition, type KeyCommand, keyCommands } from './entry.ts';
+import { decodeValue, expiryRow, RECORD_MARK, storeKey, TABLE_EXPIRIES, TABLE_VALUES } from './layout.ts';
+import { recordKey } from './once.ts';
 import type { WriteResult } from './result.ts';
 
 interface Held {
@@ -27,23 +30,46 @@ const condition = fc.oneof(
   fc.constant('exists' as const),
   fc.constantFrom(0, 1),
 );
+const item = fc.oneof(
+  fc.record({ kind: fc.constant('put' as const), key: keys, ttl, condition }),
+  fc.record({ kind: fc.constant('delete' as const), key: keys, condition }),
+  fc.record({ kind: fc.constant('increment' as const), key: keys, ttl }),
+  // A check without a condition is refused before it comes to the machine.
+  fc.record({
+    kind: fc.constant('check' as const),
+    key: keys,
+    condition: condition.filter((asked) => asked !== 'none'),
+  }),
+);
+const batch = fc.uniqueArray(item, { minLength: 1, maxLength: 3, selector: ({ key: name }) => name });
 const step = fc.oneof(
   fc.record({ kind: fc.constant('put' as const), key: keys, ttl, condition }),
   fc.record({ kind: fc.constant('delete' as const), key: keys, condition }),
   fc.record({ kind: fc.constant('increment' as const), key: keys, ttl }),
   fc.record({ kind: fc.constant('touch' as const), key: keys, ttl, condition }),
+  fc.record({
+    kind: fc.constant('batch' as const),
+    items: batch,
+    once: fc.option(fc.constantFrom('i', 'j')),
+  }),
   fc.record({ kind: fc.constant('end due' as const) }),
   fc.record({ kind: fc.constant('wait' as const), ms: fc.integer({ min: 1, max: 6 }) }),
   fc.record({ kind: fc.constant('store' as const) }),
   fc.record({ kind: fc.constant('flush' as const) }),
 );
 type Step = typeof step extends fc.Arbitrary<infer S> ? S : never;
+type Item = typeof item extends fc.Arbitrary<infer I> ? I : never;
+
+/** How the store keys of records begin. */
+const RECORDS = storeKey(1, 1, TABLE_VALUES, Buffer.of(RECORD_MARK)).toString('latin1');
 
 /** What the machine should come to. */
 class Model {
   readonly held = new Map<string, Held>();
-  /** Every time that a key was ever given, as the machine's table has it until it is ended. */
-  readonly times: { key: string; expiresAt: number }[] = [];
+  /** Every time that a key or record was ever given, as the machine's table has it until it is ended. */
+  readonly times: { row: Uint8Array; expiresAt: number }[] = [];
+  /** By row of the record (latin1): what the batch came to. */
+  readonly records = new Map<string, { fingerprint: Uint8Array; result: WriteResult; keptUntil: number }>();
 
   holds(name: string, asked: Condition): boolean {
     const held = this.held.get(name);
@@ -54,7 +80,7 @@ class Model {
 
   write(name: string, held: Held): WriteResult {
     this.held.set(name, held);
-    if (held.expiresAt > 0) this.times.push({ key: name, expiresAt: held.expiresAt });
+    if (held.expiresAt > 0) this.times.push({ row: key(name), expiresAt: held.expiresAt });
     const counter = held.counter ? BigInt(held.text) : null;
     return { kind: 'applied', index: held.version, epoch: 1, counter };
   }
@@ -90,14 +116,63 @@ class Model {
     return this.write(name, { text, counter: true, version: index, expiresAt });
   }
 
+  applyBatch(names: readonly string[], items: readonly KeyCommand[], index: number): WriteResult {
+    const versions = names.map((name) => this.held.get(name)?.version ?? 0);
+    const failed = items.map((one, at) => 'condition' in one && !this.holds(names[at]!, one.condition));
+    if (failed.includes(true)) {
+      const told = failed.map((isFailed, at) => ({
+        failed: isFailed,
+        version: isFailed ? versions[at]! : 0,
+        counter: null,
+      }));
+      return { kind: 'condition', index, version: 0, items: told };
+    }
+    const isValue = (name: string) => this.held.get(name)?.counter === false;
+    if (items.some(({ kind }, at) => kind === 'increment' && isValue(names[at]!)))
+      return { kind: 'refused', code: 'NOT_A_COUNTER' };
+    const counters = items.map((one, at) => {
+      const result = one.kind === 'check' ? null : this.apply(names[at]!, one, index);
+      return result?.kind === 'applied' ? result.counter : null;
+    });
+    const applied = { kind: 'applied', index, epoch: 1, counter: null } as const;
+    const isBlind = items.every((one) => 'condition' in one && one.condition.kind === 'none');
+    if (isBlind && items.every(({ kind }) => kind !== 'check')) return applied;
+    const told = names.map((name, at) => ({
+      failed: false,
+      version: this.held.get(name)?.version ?? 0,
+      counter: counters[at]!,
+    }));
+    return { ...applied, items: told };
+  }
+
+  /** The same under an idempotency key. */
+  applyOnce(once: Extract<Command, { kind: 'once' }>, names: readonly string[], index: number): WriteResult {
+    const row = toLatin1(once.record);
+    const before = this.records.get(row);
+    if (before !== undefined) {
+      if (!Buffer.from(before.fingerprint).equals(once.fingerprint))
+        return { kind: 'refused', code: 'IDEMPOTENCY_CONFLICT' };
+      return { ...before.result, repeated: true } as WriteResult;
+    }
+    const result = this.applyBatch(names, keyCommands(once), index);
+    if (result.kind === 'refused') return result;
+    const { fingerprint, keptUntil } = once;
+    this.records.set(row, { fingerprint, result, keptUntil });
+    this.times.push({ row: once.record, expiresAt: keptUntil });
+    return result;
+  }
+
   /** The times that are over, and the end of what still has one of them. */
-  end(clock: number): { key: string; expiresAt: number }[] {
+  end(clock: number): { key: Uint8Array; expiresAt: number }[] {
     const due = this.times.filter(({ expiresAt }) => expiresAt <= clock);
-    for (const { key: name, expiresAt } of due) {
-      if (this.held.get(name)?.expiresAt === expiresAt) this.held.delete(name);
+    for (const { row, expiresAt } of due) {
+      const name = KEYS.find((one) => Buffer.from(key(one)).equals(row));
+      if (name === undefined) {
+        if (this.records.get(toLatin1(row))?.keptUntil === expiresAt) this.records.delete(toLatin1(row));
+      } else if (this.held.get(name)?.expiresAt === expiresAt) this.held.delete(name);
     }
     this.times.splice(0, this.times.length, ...this.times.filter(({ expiresAt }) => expiresAt > clock));
-    return due;
+    return due.map(({ row, expiresAt }) => ({ key: row, expiresAt }));
   }
 }
 
@@ -106,7 +181,11 @@ function conditionOf(asked: 'none' | 'absent' | 'exists' | number, model: Model,
   return { kind: 'version', version: Math.max(1, (model.held.get(name)?.version ?? 1) - asked) };
 }
 
-function commandOf(one: Extract<Step, { key: string }>, bench: MachineBench, model: Model): Command {
+function commandOf(
+  one: Extract<Step, { key: string }> | Item,
+  bench: MachineBench,
+  model: Model,
+): KeyCommand {
   const next = bench.log.lastIndex + 1;
   const clock = Math.max(bench.clock, next, bench.log.lastTimestamp);
   const expiresAt = 'ttl' in one && one.ttl > 0 ? clock + one.ttl : 0;
@@ -114,8 +193,42 @@ function commandOf(one: Extract<Step, { key: string }>, bench: MachineBench, mod
   if (one.kind === 'increment') return { kind: 'increment', key: name, delta: 1n, expiresAt };
   const asked = conditionOf(one.condition, model, one.key);
   if (one.kind === 'delete') return { kind: 'delete', key: name, condition: asked };
+  if (one.kind === 'check') return { kind: 'check', key: name, condition: asked };
   if (one.kind === 'touch') return { kind: 'touch', key: name, expiresAt, condition: asked };
   return { kind: 'put', key: name, codec: 2, expiresAt, value: Buffer.from(`v${next}`), condition: asked };
+}
+
+const KEPT_MS = 8;
+
+/** Applies a batch to both, with an idempotency key if it has one. */
+function runBatch(step: Extract<Step, { kind: 'batch' }>, bench: MachineBench, model: Model): WriteResult {
+  const items = step.items.map((one) => commandOf(one, bench, model));
+  const names = step.items.map((one) => one.key);
+  const write: Command = { kind: 'batch', items };
+  const index = bench.log.lastIndex + 1;
+  const once: Command = {
+    kind: 'once',
+    record: recordKey(
+      Buffer.from(step.once ?? ''),
+      items.map((one) => one.key),
+    ),
+    // As `fingerprintOf` does, without what a request is not told apart by.
+    fingerprint: Buffer.from(
+      hashBytes(Buffer.from(JSON.stringify(step.items)))
+        .toString(16)
+        .padStart(16, '0'),
+      'hex',
+    ),
+    keptUntil: Math.max(bench.clock, index, bench.log.lastTimestamp) + KEPT_MS,
+    write,
+  };
+  const command = step.once === null ? write : once;
+  const expected =
+    step.once === null ? model.applyBatch(names, items, index) : model.applyOnce(once, names, index);
+  bench.append(command);
+  bench.machine.prefetch(command);
+  bench.advance();
+  return expected;
 }
 
 function run(steps: readonly Step[]): {
@@ -132,11 +245,11 @@ function run(steps: readonly Step[]): {
     else if (one.kind === 'flush') bench.machine.flush();
     else if (one.kind === 'end due') {
       const clock = Math.max(bench.clock, bench.log.lastIndex + 1, bench.log.lastTimestamp);
-      const due = model.end(clock).map(({ key: name, expiresAt }) => ({ key: key(name), expiresAt }));
-      bench.append({ kind: 'expireKeys', due }, null);
+      bench.append({ kind: 'expireKeys', due: model.end(clock) }, null);
       bench.advance();
       expected.push(null);
-    } else {
+    } else if (one.kind === 'batch') expected.push(runBatch(one, bench, model));
+    else {
       const command = commandOf(one, bench, model);
       expected.push(model.apply(one.key, command, bench.log.lastIndex + 1));
       bench.append(command);
@@ -173,9 +286,11 @@ describe('the state machine', () => {
           });
         }
         const table = [...bench.rows.keys()].filter((name) => name.charCodeAt(8) === TABLE_EXPIRIES);
-        const times = model.times.map(({ key: name, expiresAt }) =>
-          storeKey(1, 1, TABLE_EXPIRIES, expiryRow(expiresAt, key(name))).toString('latin1'),
+        const times = model.times.map(({ row, expiresAt }) =>
+          storeKey(1, 1, TABLE_EXPIRIES, expiryRow(expiresAt, row)).toString('latin1'),
         );
+        const records = [...bench.rows.keys()].filter((name) => name.startsWith(RECORDS));
+        expect(records.length).toBe(model.records.size);
         expect(table.sort()).toEqual([...new Set(times)].sort());
       }),
       { numRuns: 400 },

@@ -10,9 +10,9 @@ import { DiskError } from '../../common/disk.ts';
 import { assert } from '../../common/errors.ts';
 import type { StoreView, StoreWrite } from '../store.ts';
 import type { StoreEffect } from './effects.ts';
-import type { Command, DueKey, Entry, RequestId } from './entry.ts';
+import { type Command, type DueKey, type Entry, keyCommands, type RequestId } from './entry.ts';
 import type { EpochStarts } from './epoch-starts.ts';
-import { execute, neededKeys, needsBytes } from './execute.ts';
+import { depends, execute, isBlind, needsOf, resultOf, resultOfBatch } from './execute.ts';
 import { KnownValues } from './known-values.ts';
 import {
   type AppliedMark,
@@ -33,7 +33,8 @@ import {
   TABLE_VALUES,
 } from './layout.ts';
 import { entryOf, type ReplicaLog } from './log.ts';
-import { decodeResult, encodeResult, type WriteResult } from './result.ts';
+import { encodeRecord, repeat } from './once.ts';
+import { encodeResult, openResult, type WriteResult } from './result.ts';
 import type { Sessions } from './sessions.ts';
 import type { StoreRead } from './store-reads.ts';
 
@@ -128,8 +129,8 @@ export class Machine {
 
   /** Starts fetching what a freshly appended entry will need, so that its decision need not wait. */
   prefetch(command: Command): void {
-    const keys = neededKeys(command);
-    if (keys.length > 0) this.values.areKnown(keys, needsBytes(command));
+    const needs = needsOf(command);
+    if (needs.length > 0) this.values.areKnown(needs);
   }
 
   /** Forgets what was fetched for entries that were truncated; what is still needed is fetched again. */
@@ -144,15 +145,15 @@ export class Machine {
       const item = log.at(this.mark.index + 1);
       assert(item !== undefined, 'an undecided entry is in memory');
       const entry = entryOf(item);
-      const keys = neededKeys(entry.command);
-      if (keys.length > 0 && !this.values.areKnown(keys, needsBytes(entry.command))) {
+      const needs = needsOf(entry.command);
+      if (needs.length > 0 && !this.values.areKnown(needs)) {
         this.waiting = true;
         return;
       }
       if (entry.epoch !== this.mark.epoch) this.startEpoch(entry);
       this.mark = { index: entry.index, epoch: entry.epoch, logTime: entry.timestamp };
       const result = this.decide(entry);
-      if (keys.length > 0) this.values.release(keys);
+      if (needs.length > 0) this.values.release(needs);
       this.hooks.decided(entry, result);
       // Its bytes may stay for followers; what was decoded from them weighs more than a small entry itself.
       item.entry = null;
@@ -223,7 +224,7 @@ export class Machine {
 
   private execute(entry: Entry, requestId: RequestId): WriteResult {
     const { command } = entry;
-    const conditional = neededKeys(command).length > 0;
+    const conditional = !isBlind(command);
     const result = this.perform(entry);
     const released = this.sessions.record(requestId, entry.index, conditional, entry.timestamp);
     for (const sequence of released) {
@@ -233,16 +234,36 @@ export class Machine {
     return result;
   }
 
-  private perform(entry: Entry): WriteResult {
-    const { command, index, epoch } = entry;
-    assert('key' in command, 'a request of a client works on a key');
-    const { key } = command;
-    const current = neededKeys(command).length > 0 ? this.values.current(key) : null;
-    const outcome = execute(command, index, epoch, current);
-    if (outcome.kind === 'refused') return outcome;
-    if (outcome.kind === 'condition') return { ...outcome, index };
-    this.writeValue(key, index, outcome.stored);
-    return { kind: 'applied', index, epoch, counter: outcome.counter };
+  private perform({ command, index, epoch }: Entry): WriteResult {
+    if (command.kind !== 'once') return this.write(command, index, epoch);
+    const { record, fingerprint, keptUntil, write } = command;
+    const before = this.values.current(record);
+    if (before !== null) return repeat(before.value, fingerprint);
+    const result = this.write(write, index, epoch);
+    // What was refused has no effect, and may be tried again.
+    if (result.kind === 'refused') return result;
+    const value = encodeRecord(fingerprint, result);
+    const content = { kind: 'value', codec: 0, value } as const;
+    this.writeValue(record, index, { ...content, version: index, epoch, expiresAt: keptUntil });
+    return result;
+  }
+
+  /** Carries out all commands of a request or none. */
+  private write(command: Command, index: number, epoch: number): WriteResult {
+    const items = keyCommands(command);
+    assert(items.length > 0, 'a request of a client works on keys');
+    const outcomes = items.map((item) =>
+      execute(item, index, epoch, depends(item) ? this.values.current(item.key) : null),
+    );
+    const result =
+      command.kind === 'batch'
+        ? resultOfBatch(command, outcomes, index, epoch)
+        : resultOf(outcomes[0]!, index, epoch);
+    if (result.kind !== 'applied') return result;
+    for (const [at, outcome] of outcomes.entries()) {
+      if (outcome.kind === 'write') this.writeValue(items[at]!.key, index, outcome.stored);
+    }
+    return result;
   }
 
   /** Ends what still expires at the times that are named; a key that was written since has another one, or none. */
@@ -420,7 +441,7 @@ export class Machine {
       return null;
     }
     try {
-      return bytes === undefined ? null : decodeResult(row, bytes);
+      return bytes === undefined ? null : openResult(row, bytes);
     } catch (failure) {
       if (!(failure instanceof DamagedRowError)) throw failure;
       this.hooks.damaged(failure.message);

@@ -13,7 +13,7 @@ import type { RecoveredReplica, ReplicaMeta } from '../wal/types.ts';
 import type { RestoreInput } from './api.ts';
 import { decodeEntry, UnknownEntryError } from './entry.ts';
 import { EpochStarts } from './epoch-starts.ts';
-import { neededKeys } from './execute.ts';
+import { isBlind } from './execute.ts';
 import type { Host } from './host.ts';
 import {
   type AppliedMark,
@@ -305,6 +305,6 @@ function replaySessions(
     if (command.kind === 'expireSessions') sessions.expire(command.before);
     if (requestId === null) continue;
     if (sessions.lookup(requestId, timestamp).kind !== 'new') continue;
-    sessions.record(requestId, index, neededKeys(command).length > 0, timestamp);
+    sessions.record(requestId, index, !isBlind(command), timestamp);
   }
 }

@@ -3,14 +3,32 @@
  * lead. Nothing is applied before every check has passed, so a refusal here is always `not_applied`.
  */
 
+import { asBuffer, toLatin1 } from '../../common/bytes.ts';
 import { type ErrorCode, RingkeepError } from '../../common/errors.ts';
-import { partitionOf } from '../../common/hash.ts';
-import { KEY_BYTES_MAX, KEY_BYTES_MIN, KEYSPACE_BYTES_MAX, TTL_MS_MAX } from '../../common/limits.ts';
+import { hashTag, partitionOf } from '../../common/hash.ts';
+import {
+  BATCH_BYTES_MAX,
+  BATCH_OPERATIONS_MAX,
+  IDEMPOTENCY_KEY_BYTES_MAX,
+  KEY_BYTES_MAX,
+  KEY_BYTES_MIN,
+  KEYSPACE_BYTES_MAX,
+  TTL_MS_MAX,
+} from '../../common/limits.ts';
 import { CODEC_COUNTER, isInt64, parseCounter } from '../../common/text.ts';
 import type { PartitionRecord } from '../../common/topology.ts';
-import type { Request, Row } from '../../common/wire/messages.ts';
+import type { BatchItem, Condition, Request, Row } from '../../common/wire/messages.ts';
 import { answerGet, damagedRead, failedRead, shown } from './answers.ts';
-import { type Ack, type Command, type Condition, NO_CONDITION, type RequestId } from './entry.ts';
+import {
+  type Ack,
+  type Command,
+  type Condition as Held,
+  type KeyCommand,
+  keyCommands,
+  NO_CONDITION,
+  type RequestId,
+  type WriteCommand,
+} from './entry.ts';
 import type { RequestHandle } from './host.ts';
 import {
   absoluteKey,
@@ -19,11 +37,12 @@ import {
   relativeKey,
   type StoredValue,
   splitUserKey,
-  storeRange,
   TABLE_VALUES,
   userKey,
+  valueRange,
 } from './layout.ts';
 import type { Leadership } from './leadership.ts';
+import { fingerprintOf, recordKey } from './once.ts';
 
 const ACKS: Record<Request['ack'], Ack> = { ACK_LEADER: 'leader', ACK_QUORUM: 'quorum', ACK_ALL: 'all' };
 const CODEC_MAX = 255;
@@ -40,12 +59,8 @@ export function checkRequest(request: Request, valueBytesMax: number): RingkeepE
   if (!Number.isSafeInteger(request.id) || request.id < 0)
     return invalid('INVALID_ARGUMENT', 'id out of range');
   if (operation === 'scan') return checkScan(request);
-  if (key.byteLength < KEY_BYTES_MIN || key.byteLength > KEY_BYTES_MAX) {
-    return invalid(
-      'KEY_TOO_LARGE',
-      `a key has ${KEY_BYTES_MIN} to ${KEY_BYTES_MAX} bytes, not ${key.byteLength}`,
-    );
-  }
+  const problem = checkKey(key);
+  if (problem !== null) return problem;
   if (Buffer.byteLength(keyspace) > KEYSPACE_BYTES_MAX) {
     return invalid('INVALID_ARGUMENT', `a keyspace name has at most ${KEYSPACE_BYTES_MAX} bytes`);
   }
@@ -68,7 +83,7 @@ function checkScan(request: Request): RingkeepError | null {
 }
 
 function checkWrite(request: Request, valueBytesMax: number): RingkeepError | null {
-  const { sequence, lowWater, sessionTime, put, increment } = request;
+  const { sequence, lowWater, sessionTime } = request;
   if (ACKS[request.ack] === undefined) return invalid('INVALID_ARGUMENT', 'unknown acknowledgement level');
   if (!Number.isSafeInteger(sequence) || sequence < 1)
     return invalid('INVALID_ARGUMENT', 'sequences start at 1');
@@ -78,9 +93,28 @@ function checkWrite(request: Request, valueBytesMax: number): RingkeepError | nu
   if (!Number.isSafeInteger(sessionTime) || sessionTime < 0) {
     return invalid('INVALID_ARGUMENT', 'bad session time');
   }
-  const problem = checkCondition(request);
+  if ((request.idempotencyKey?.byteLength ?? 0) > IDEMPOTENCY_KEY_BYTES_MAX) {
+    const text = `an idempotency key has at most ${IDEMPOTENCY_KEY_BYTES_MAX} bytes`;
+    return invalid('INVALID_ARGUMENT', text);
+  }
+  return request.operation === 'batch'
+    ? checkBatch(request, valueBytesMax)
+    : checkKeyCommand(request, valueBytesMax);
+}
+
+/** What a request and an item of a batch have in common. */
+type Asked = Pick<Request, 'key' | 'condition' | 'put' | 'increment' | 'touch'> & {
+  readonly operation: Request['operation'] | BatchItem['operation'];
+};
+
+/** Checks one write of a key, by itself or in a batch. */
+function checkKeyCommand(
+  { operation, condition, put, increment, touch }: Asked,
+  valueBytesMax: number,
+): RingkeepError | null {
+  const problem = checkCondition(operation, condition);
   if (problem !== null) return problem;
-  if (request.operation === 'put') {
+  if (operation === 'put') {
     if (!put) return invalid('INVALID_ARGUMENT', 'a put without its operation');
     if (put.value.byteLength > valueBytesMax) {
       return invalid(
@@ -93,15 +127,58 @@ function checkWrite(request: Request, valueBytesMax: number): RingkeepError | nu
     if (put.codec === CODEC_COUNTER && parseCounter(put.value) === null)
       return invalid('INVALID_ARGUMENT', 'a counter is put as the digits of a 64-bit integer');
   }
-  if (request.operation === 'increment') {
+  if (operation === 'increment') {
     if (!increment || !isDelta(increment.delta)) {
       return invalid('INVALID_ARGUMENT', 'the delta is not an integer of 64 bits');
     }
   }
-  if (request.operation === 'touch' && !request.touch) {
-    return invalid('INVALID_ARGUMENT', 'a touch without its operation');
+  if (operation === 'touch' && !touch) return invalid('INVALID_ARGUMENT', 'a touch without its operation');
+  return checkTtl(put?.ttlMs ?? increment?.ttlMs ?? touch?.ttlMs ?? 0);
+}
+
+function checkBatch({ key, condition, batch }: Request, valueBytesMax: number): RingkeepError | null {
+  const items = batch?.items ?? [];
+  if (condition && condition.kind !== 'CONDITION_NONE') {
+    return invalid('INVALID_ARGUMENT', 'the conditions of a batch are those of its operations');
   }
-  return checkTtl(put?.ttlMs ?? increment?.ttlMs ?? request.touch?.ttlMs ?? 0);
+  if (items.length === 0) return invalid('INVALID_ARGUMENT', 'a batch without operations');
+  const bytes = batchBytes(items);
+  if (items.length > BATCH_OPERATIONS_MAX || bytes > BATCH_BYTES_MAX) {
+    const limits = `at most ${BATCH_OPERATIONS_MAX} operations and ${BATCH_BYTES_MAX} bytes`;
+    return invalid('BATCH_TOO_LARGE', `a batch has ${limits}, not ${items.length} and ${bytes}`);
+  }
+  const tag = asBuffer(hashTag(key));
+  const names = new Set<string>();
+  for (const item of items) {
+    if (item.operation === undefined) return invalid('INVALID_ARGUMENT', 'a batch with an empty operation');
+    const problem = checkKey(item.key) ?? checkItem(item, valueBytesMax);
+    if (problem !== null) return problem;
+    if (!tag.equals(hashTag(item.key))) {
+      const text = 'the keys of a batch have one hash tag: write the same {tag} into each of them';
+      return invalid('CROSS_PARTITION', text);
+    }
+    names.add(toLatin1(item.key));
+  }
+  if (names.size < items.length) return invalid('INVALID_ARGUMENT', 'a batch with a key twice');
+  return null;
+}
+
+function checkItem(item: BatchItem, valueBytesMax: number): RingkeepError | null {
+  if (item.operation !== 'check') return checkKeyCommand(item, valueBytesMax);
+  if (item.condition && item.condition.kind !== 'CONDITION_NONE')
+    return checkCondition('check', item.condition);
+  return invalid('INVALID_ARGUMENT', 'a check without a condition');
+}
+
+function checkKey(key: Uint8Array): RingkeepError | null {
+  if (key.byteLength >= KEY_BYTES_MIN && key.byteLength <= KEY_BYTES_MAX) return null;
+  const text = `a key has ${KEY_BYTES_MIN} to ${KEY_BYTES_MAX} bytes, not ${key.byteLength}`;
+  return invalid('KEY_TOO_LARGE', text);
+}
+
+/** Bytes of the keys and values of a batch. */
+function batchBytes(items: readonly BatchItem[]): number {
+  return items.reduce((sum, { key, put }) => sum + key.byteLength + (put?.value.byteLength ?? 0), 0);
 }
 
 function isDelta(delta: number | bigint): boolean {
@@ -113,10 +190,15 @@ function checkTtl(ttlMs: number): RingkeepError | null {
   return invalid('INVALID_ARGUMENT', `a time to live has at most ${TTL_MS_MAX} ms`);
 }
 
-function checkCondition({ condition, operation }: Request): RingkeepError | null {
+const CONDITIONAL: ReadonlySet<string> = new Set(['put', 'delete', 'touch', 'check']);
+
+function checkCondition(
+  operation: BatchItem['operation'] | Request['operation'],
+  condition: Condition | null | undefined,
+): RingkeepError | null {
   if (!condition || condition.kind === 'CONDITION_NONE') return null;
-  if (operation !== 'put' && operation !== 'delete' && operation !== 'touch') {
-    return invalid('INVALID_ARGUMENT', 'only a put, a delete and a touch may have a condition');
+  if (!CONDITIONAL.has(operation)) {
+    return invalid('INVALID_ARGUMENT', 'only a put, a delete, a touch and a check may have a condition');
   }
   const { kind, version } = condition;
   if (operation === 'touch' && kind === 'CONDITION_ABSENT') {
@@ -133,9 +215,10 @@ function checkCondition({ condition, operation }: Request): RingkeepError | null
  * value that it keeps.
  */
 export function requestBytes(request: Request, valueBytesMax: number): number {
-  const { key, put, scan, touch } = request;
+  const { key, put, scan, touch, batch } = request;
   const read = (scan ? pageBytes(scan.bytesMax) : 0) + (touch ? valueBytesMax : 0);
-  return 64 + key.byteLength + (put?.value.byteLength ?? 0) + read;
+  const batched = batch ? batchBytes(batch.items) + 64 * batch.items.length : 0;
+  return 64 + key.byteLength + (put?.value.byteLength ?? 0) + batched + read;
 }
 
 /** Bytes of a scan's page. */
@@ -164,7 +247,7 @@ export function notLeader(
   );
 }
 
-function conditionOf({ condition }: Request): Condition {
+function heldBy(condition: Condition | null | undefined): Held {
   switch (condition?.kind) {
     case 'CONDITION_ABSENT':
       return { kind: 'absent' };
@@ -177,27 +260,48 @@ function conditionOf({ condition }: Request): Condition {
   }
 }
 
-/** `clock`: the timestamp that the entry will have. */
-function commandOf(request: Request, clock: number): Command {
+/** What the fields of a request or of an item of a batch ask for. `clock`: the timestamp that the entry will have. */
+function keyCommand(asked: Asked, keyspace: string, clock: number): KeyCommand {
   const expiry = (ttlMs: number): number => (ttlMs === 0 ? 0 : clock + ttlMs);
-  const key = userKey(request.keyspace, request.key);
-  switch (request.operation) {
+  const key = userKey(keyspace, asked.key);
+  const condition = heldBy(asked.condition);
+  switch (asked.operation) {
     case 'put': {
-      const { codec, value, ttlMs } = request.put!;
-      return { kind: 'put', key, codec, expiresAt: expiry(ttlMs), value, condition: conditionOf(request) };
+      const { codec, value, ttlMs } = asked.put!;
+      return { kind: 'put', key, codec, expiresAt: expiry(ttlMs), value, condition };
     }
-    case 'increment':
-      return {
-        kind: 'increment',
-        key,
-        delta: BigInt(request.increment!.delta),
-        expiresAt: expiry(request.increment!.ttlMs),
-      };
+    case 'increment': {
+      const { delta, ttlMs } = asked.increment!;
+      return { kind: 'increment', key, delta: BigInt(delta), expiresAt: expiry(ttlMs) };
+    }
     case 'touch':
-      return { kind: 'touch', key, expiresAt: expiry(request.touch!.ttlMs), condition: conditionOf(request) };
+      return { kind: 'touch', key, expiresAt: expiry(asked.touch!.ttlMs), condition };
+    case 'check':
+      return { kind: 'check', key, condition };
     default:
-      return { kind: 'delete', key, condition: conditionOf(request) };
+      return { kind: 'delete', key, condition };
   }
+}
+
+function writeOf(request: Request, clock: number): WriteCommand {
+  const { keyspace, operation, batch } = request;
+  if (operation !== 'batch') return keyCommand(request, keyspace, clock);
+  return {
+    kind: 'batch',
+    items: batch!.items.map((item) => keyCommand(item, keyspace, clock)),
+  };
+}
+
+/** `keptMs`: how long idempotency keys are kept. */
+function commandOf(request: Request, clock: number, keptMs: number): Command {
+  const write = writeOf(request, clock);
+  const { idempotencyKey } = request;
+  if (idempotencyKey === undefined || idempotencyKey.byteLength === 0) return write;
+  const record = recordKey(
+    idempotencyKey,
+    keyCommands(write).map(({ key }) => key),
+  );
+  return { kind: 'once', record, fingerprint: fingerprintOf(request), keptUntil: clock + keptMs, write };
 }
 
 /** Hands a checked request to the leader. `client` is the session's 16 bytes as a latin1 string. */
@@ -222,7 +326,7 @@ export function execute(
   const { sequence, lowWater, sessionTime } = request;
   const id: RequestId = { client, sequence, lowWater, sessionTime };
   const { writes } = leadership;
-  writes.propose(handle, id, ACKS[request.ack], commandOf(request, writes.clock));
+  writes.propose(handle, id, ACKS[request.ack], commandOf(request, writes.clock, host.options.idempotencyMs));
 }
 
 /** One page in key order. The view is opened behind every decided write, so the page is as linearizable as a get. */
@@ -230,7 +334,7 @@ function scan(leadership: Leadership, handle: RequestHandle, request: Request): 
   const { replica, host } = leadership;
   const { partition, machine } = replica;
   const { cursor, bytesMax, allKeyspaces } = request.scan!;
-  const range = storeRange(partition, machine.generation, TABLE_VALUES);
+  const range = valueRange(partition, machine.generation);
   const prefix = Buffer.from([TABLE_VALUES]);
   const from =
     cursor.byteLength === 0

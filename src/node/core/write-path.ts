@@ -13,12 +13,13 @@ import {
   SESSIONS_MAX,
 } from '../../common/limits.ts';
 import { narrow } from '../../common/text.ts';
+import type { ReceiptItem } from '../../common/wire/messages.ts';
 import type { Ack, Command, Entry, RequestId } from './entry.ts';
-import { neededKeys } from './execute.ts';
+import { isBlind } from './execute.ts';
 import type { RequestHandle } from './host.ts';
 import type { Leadership } from './leadership.ts';
 import { entryOf } from './log.ts';
-import type { WriteResult } from './result.ts';
+import type { ItemResult, WriteResult } from './result.ts';
 
 interface Waiter {
   readonly handle: RequestHandle;
@@ -43,6 +44,10 @@ const DEPOSED_BEFORE_ALL = 'deposed before every voter had acknowledged';
 
 function idKey(id: RequestId): string {
   return `${id.client}${id.sequence}`;
+}
+
+function receiptItem({ failed, version, counter }: ItemResult): ReceiptItem {
+  return { conditionFailed: failed, version, counter: counter === null ? 0 : narrow(counter) };
 }
 
 /** Takes, tracks and answers the writes of one leadership. */
@@ -78,8 +83,7 @@ export class WritePath {
   /** Takes a write: appends it, or answers at once. */
   propose(handle: RequestHandle, id: RequestId, ack: Ack, command: Command): void {
     const { replica, host } = this.leadership;
-    const blind = neededKeys(command).length === 0;
-    if (ack === 'leader' && !blind) {
+    if (ack === 'leader' && !isBlind(command)) {
       return this.refuse(handle, 'CONDITION_UNSUPPORTED', 'a conditional result is known at commit only');
     }
     const timestamp = this.clock;
@@ -279,6 +283,8 @@ export class WritePath {
       counter: result.kind === 'applied' && result.counter !== null ? narrow(result.counter) : 0,
       conditionFailed: result.kind === 'condition',
       index: result.index,
+      items: (result.items ?? []).map(receiptItem),
+      repeated: result.repeated === true,
     });
   }
 
@@ -300,7 +306,14 @@ export class WritePath {
         const { partition } = replica;
         const { logTime } = replica.machine.mark;
         const receipt = { partition, epoch, version: index, durability: 'leader' as const, logTime };
-        const rest = { duplicate: false, counter: 0, conditionFailed: false, index };
+        const rest = {
+          duplicate: false,
+          counter: 0,
+          conditionFailed: false,
+          index,
+          items: [],
+          repeated: false,
+        };
         host.succeed(waiter.handle, { ...receipt, ...rest });
       }
       if (rest.length > 0) this.waiters.set(index, rest);
