@@ -35,7 +35,8 @@ export function fingerprintOf({ operation, keyspace, batch, ...request }: Reques
     add(one.put?.value, one.put?.codec, one.put?.ttlMs);
     add(one.increment?.delta, one.increment?.ttlMs, one.touch?.ttlMs);
   };
-  add(keyspace);
+  // A batch of one operation is told another kind of result than the operation alone.
+  add(operation, keyspace);
   if (batch) for (const item of batch.items) addOne(item.operation, item);
   else addOne(operation, request);
   const fingerprint = Buffer.alloc(FINGERPRINT_BYTES);
