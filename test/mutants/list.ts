@@ -1,16 +1,25 @@
 /**
  * All mutants: for every invariant of DESIGN section 5 at least one deliberate bug that the tests must catch, and by the
  * check that is meant for it. One that survives means that the check, or the fault that brings it out, is missing.
- * None for invariant 12: there are no stale reads and no salts yet, so no bounds and no copies.
+ * Of invariant 12 the bounds of stale reads; there are no salts yet, so no copies.
  */
+import { BATCH_MUTANTS } from './batches.ts';
 import { CLIENT_MUTANTS } from './clients.ts';
 import { CONTROLLER_MUTANTS } from './controller.ts';
 import type { Mutant } from './mutant.ts';
+import { READ_MUTANTS } from './reads.ts';
 import { REPLICATION_MUTANTS } from './replication.ts';
 import { STORAGE_MUTANTS } from './storage.ts';
 
 /** The files that hold the mutants, where `search.ts --record` writes. */
-export const LISTS = ['replication.ts', 'controller.ts', 'storage.ts', 'clients.ts'] as const;
+export const LISTS = [
+  'replication.ts',
+  'controller.ts',
+  'storage.ts',
+  'clients.ts',
+  'reads.ts',
+  'batches.ts',
+] as const;
 
 /** Every mutant of this repository. */
 export const MUTANTS: readonly Mutant[] = [
@@ -18,4 +27,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...CONTROLLER_MUTANTS,
   ...STORAGE_MUTANTS,
   ...CLIENT_MUTANTS,
+  ...READ_MUTANTS,
+  ...BATCH_MUTANTS,
 ];
