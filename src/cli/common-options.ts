@@ -3,7 +3,7 @@
  * closed, and the cluster's status over the administration call.
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { connect, type RingkeepClient } from '../client/index.ts';
+import { type ConnectOptions, connect, type RingkeepClient } from '../client/index.ts';
 import { assert, RingkeepError } from '../common/errors.ts';
 import { describe } from '../common/failure.ts';
 import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from '../common/limits.ts';
@@ -87,8 +87,9 @@ export function unreachable(url: string, error: RingkeepError): RingkeepError {
 export async function withClient<T>(
   options: ClusterOptions,
   use: (client: RingkeepClient) => Promise<T>,
+  more: Partial<ConnectOptions> = {},
 ): Promise<T> {
-  const client = connect(options.url, { requestTimeoutMs: options.timeout });
+  const client = connect(options.url, { requestTimeoutMs: options.timeout, ...more });
   try {
     await client.ready({ timeoutMs: Math.min(options.timeout, REACH_MS) });
   } catch (error) {

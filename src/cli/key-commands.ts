@@ -6,6 +6,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import type {
   Ack,
   ConditionalOptions,
+  IdempotentOptions,
   Keyspace,
   ReadLevel,
   ReadOptions,
@@ -28,15 +29,18 @@ interface GetFlags extends KeyFlags {
   readonly session?: string;
 }
 
-interface WriteFlags extends KeyFlags {
+interface AckFlags extends KeyFlags {
   readonly ack: Ack;
+  readonly idempotencyKey?: string;
+}
+
+interface WriteFlags extends AckFlags {
   readonly ifAbsent?: boolean;
   readonly ifExists?: boolean;
   readonly ifVersion?: number;
 }
 
-interface IncrementFlags extends KeyFlags {
-  readonly ack: Ack;
+interface IncrementFlags extends AckFlags {
   readonly by: bigint;
 }
 
@@ -60,6 +64,17 @@ export function operationsOn(client: RingkeepClient, keyspace: string): KeyOpera
 export function ackOption(): Option {
   const text = 'acknowledge when it is on the disks of the leader, of a quorum, or of all voters';
   return new Option('--ack <level>', text).choices(['leader', 'quorum', 'all']).default('quorum');
+}
+
+/** The option `--idempotency-key`. */
+export function idempotencyOption(): Option {
+  const text = 'a name of this write of this key: repeated within a day, it is told the first result';
+  return new Option('--idempotency-key <key>', text);
+}
+
+/** Adds the options of a write. */
+function withWrite(command: Command): Command {
+  return command.addOption(ackOption()).addOption(idempotencyOption());
 }
 
 async function readInput(): Promise<Uint8Array> {
@@ -112,10 +127,14 @@ function parseDelta(text: string): bigint {
   throw new InvalidArgumentError('A delta is a whole number of 64 bits.');
 }
 
+function ackOptions({ ack, idempotencyKey }: AckFlags): IdempotentOptions {
+  return { ack, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) };
+}
+
 /** The options of a write as the SDK takes them. */
-function writeOptions({ ack, ifAbsent, ifExists, ifVersion }: WriteFlags): ConditionalOptions {
+function writeOptions({ ifAbsent, ifExists, ifVersion, ...flags }: WriteFlags): ConditionalOptions {
   return {
-    ack,
+    ...ackOptions(flags),
     ...(ifAbsent === undefined ? {} : { ifAbsent }),
     ...(ifExists === undefined ? {} : { ifExists }),
     ...(ifVersion === undefined ? {} : { ifVersion }),
@@ -132,7 +151,10 @@ async function showReceipt(
 ): Promise<number> {
   const { applied, version, durability } = receipt;
   if (json) await printJson({ key, ...receipt, session: client.defaultSession.token });
-  else if (applied) await print(`${verb} ${key} (version ${version}, on ${durable(durability)})`);
+  else if (applied)
+    await print(
+      `${receipt.repeated ? 'before: ' : ''}${verb} ${key} (version ${version}, on ${durable(durability)})`,
+    );
   else
     note(
       `not ${verb === 'wrote' ? 'written' : verb}: ${key} ${version === 0 ? 'is absent' : `has version ${version}`}`,
@@ -140,7 +162,8 @@ async function showReceipt(
   return applied ? EXIT.OK : EXIT.FAILED;
 }
 
-function durable(level: Receipt['durability']): string {
+/** Says what holds a write. */
+export function durable(level: Receipt['durability']): string {
   return { leader: "the leader's disk", quorum: 'a quorum of disks', all: 'all disks' }[level];
 }
 
@@ -210,7 +233,7 @@ function addLivingCommands(program: Command, done: (status: number) => void): vo
     const status = await withClient(flags, async (client) => {
       const operations = operationsOn(client, flags.keyspace);
       const { ifVersion } = flags;
-      const options = { ack: flags.ack, ...(ifVersion === undefined ? {} : { ifVersion }) };
+      const options = { ...ackOptions(flags), ...(ifVersion === undefined ? {} : { ifVersion }) };
       const receipt = await (ttlMs === null
         ? operations.persist(key, options)
         : operations.expire(key, ttlMs, options));
@@ -220,20 +243,18 @@ function addLivingCommands(program: Command, done: (status: number) => void): vo
   };
   const version = new Option('--if-version <version>', VERSION_TEXT).argParser(parseVersion);
   const expireCommand = program.command('expire').description('let what a key holds go after a time');
-  withKeyspace(withCluster(expireCommand))
+  withWrite(withKeyspace(withCluster(expireCommand)))
     .argument('<key>')
     .argument('<time>', 'as in 500ms, 30s, 15m, 2h or 7d', parseTtl)
     .addOption(version)
-    .addOption(ackOption())
     .addHelpText('after', '\nExample:\n  ringkeep expire session:1 30m\n')
     .action((key: string, ttlMs: number, flags: WriteFlags) => touch(key, flags, ttlMs));
   const persistCommand = program
     .command('persist')
     .description('let what a key holds stay, whatever time it had');
-  withKeyspace(withCluster(persistCommand))
+  withWrite(withKeyspace(withCluster(persistCommand)))
     .argument('<key>')
     .addOption(version)
-    .addOption(ackOption())
     .addHelpText('after', '\nExample:\n  ringkeep persist session:1\n')
     .action((key: string, flags: WriteFlags) => touch(key, flags, null));
 }
@@ -241,7 +262,7 @@ function addLivingCommands(program: Command, done: (status: number) => void): vo
 /** Adds the commands `put`, `get` and `del`. `done` is told the exit status. */
 export function addKeyCommands(program: Command, done: (status: number) => void): void {
   const putCommand = program.command('put').description('write a value');
-  withConditions(withKeyspace(withCluster(putCommand)))
+  withWrite(withConditions(withKeyspace(withCluster(putCommand))))
     .argument('<key>')
     .argument('<value>', 'the value; - reads it from stdin')
     .option(
@@ -250,7 +271,6 @@ export function addKeyCommands(program: Command, done: (status: number) => void)
       parseCodec,
     )
     .addOption(new Option('--ttl <time>', 'let it go after a time, as in 30s, 15m or 7d').argParser(parseTtl))
-    .addOption(ackOption())
     .addHelpText(
       'after',
       '\nExamples:\n  ringkeep put user:1 \'{"name":"Ada"}\'\n  ringkeep put photo:1 - --codec bytes < photo.jpg\n  ringkeep put lock:1 me --if-absent\n',
@@ -262,19 +282,18 @@ export function addKeyCommands(program: Command, done: (status: number) => void)
 
   addGetCommand(program, done);
   const incrementCommand = program.command('incr').description('add to a counter and print it');
-  withKeyspace(withCluster(incrementCommand))
+  withWrite(withKeyspace(withCluster(incrementCommand)))
     .argument('<key>')
     .addOption(
       new Option('--by <delta>', 'what is added, an integer of 64 bits')
         .default(1n, '1')
         .argParser(parseDelta),
     )
-    .addOption(ackOption())
     .addHelpText('after', '\nExamples:\n  ringkeep incr visits\n  ringkeep incr stock:7 --by -3\n')
     .action(async (key: string, flags: IncrementFlags) => {
       await withClient(flags, async (client) => {
         const operations = operationsOn(client, flags.keyspace);
-        const { exact, ...receipt } = await operations.increment(key, flags.by, { ack: flags.ack });
+        const { exact, ...receipt } = await operations.increment(key, flags.by, ackOptions(flags));
         if (flags.json)
           await print(toJson({ key, ...receipt, value: exact, session: client.defaultSession.token }));
         else await print(String(exact));
@@ -284,9 +303,8 @@ export function addKeyCommands(program: Command, done: (status: number) => void)
 
   addLivingCommands(program, done);
   const deleteCommand = program.command('del').alias('delete').description('delete a key');
-  withConditions(withKeyspace(withCluster(deleteCommand)))
+  withWrite(withConditions(withKeyspace(withCluster(deleteCommand))))
     .argument('<key>')
-    .addOption(ackOption())
     .addHelpText('after', '\nExample:\n  ringkeep del user:1\n')
     .action(async (key: string, flags: WriteFlags) => {
       const status = await withClient(flags, async (client) => {

@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addBatchCommand } from './batch-command.ts';
 import { addBenchCommand } from './bench.ts';
 import { addCheckHistoryCommand } from './check-history.ts';
 import { addExportCommand } from './export.ts';
@@ -43,6 +44,7 @@ async function buildProgram(argv: readonly string[], done: (status: number) => v
   addRouterCommand(program, done);
   addStatusCommand(program, done);
   addKeyCommands(program, done);
+  addBatchCommand(program, done);
   addImportCommand(program, done);
   addExportCommand(program, done);
   addWaldumpCommand(program, done);

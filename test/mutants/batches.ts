@@ -4,7 +4,7 @@ import type { Mutant } from './mutant.ts';
 export const BATCH_MUTANTS: readonly Mutant[] = [
   {
     name: 'a batch writes what it can although a condition fails',
-    seed: 1,
+    seed: 2,
     breaks: '6',
     file: 'src/node/core/machine.ts',
     from: "if (result.kind !== 'applied') return result;",
@@ -40,7 +40,7 @@ export const BATCH_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a quorum read does not see that a batch is about its key',
-    seed: 1,
+    seed: 35,
     breaks: '10',
     file: 'src/node/core/entry.ts',
     from: `  return keyCommands(command)

@@ -201,7 +201,9 @@ export class ClientChecks {
     if (outcome === 'unknown') this.counts.unknown += 1;
     if (outcome === 'applied') {
       this.counts.applied += 1;
-      const index = this.ghost(operation.partition).effectOf(operation.request);
+      const ghost = this.ghost(operation.partition);
+      // An earlier operation with its idempotency key is what voters lack.
+      const index = ghost.effectOf(operation.request) ?? ghost.repeatOf(operation.request)?.index;
       this.world.check(
         index !== undefined,
         () => `${describe(operation)} was told applied and is not committed`,
