@@ -116,6 +116,40 @@ describe('put, get and del', () => {
     expect((await cluster.run(['incr', 'n', '--by', '1.5'])).status).toBe(2);
   });
 
+  it('write several keys of one hash tag at once, or none', async () => {
+    const lines = (...operations: object[]): string =>
+      operations.map((one) => JSON.stringify(one)).join('\n');
+    const order = { type: 'put', key: 'order:{tea}', value: { amount: 2 }, ifAbsent: true };
+    const sell = { type: 'increment', key: 'stock:{tea}', delta: -2 };
+    const first = await cluster.run(['batch', '-'], lines(sell, order));
+    expect(ok(first)).toMatch(/^wrote 2 keys \(version \d+, on a quorum of disks\)\nstock:\{tea\} -2\n$/);
+    const again = await cluster.run(['batch', '-', '--json'], lines(sell, order));
+    expect(again.status).toBe(1);
+    const { applied, results } = JSON.parse(again.stdout);
+    expect([applied, results[0].failed, results[1].failed]).toEqual([false, false, true]);
+    expect((await cluster.run(['batch', '-'], lines(sell, order))).stderr).toMatch(
+      /^not written: order:\{tea\} has version \d+\n$/,
+    );
+    expect(ok(await cluster.run(['get', 'stock:{tea}']))).toBe('-2\n');
+    expect(JSON.parse(ok(await cluster.run(['get', 'order:{tea}'])))).toEqual({ amount: 2 });
+    const apart = await cluster.run(['batch', '-'], lines(sell, { ...order, key: 'order:1' }));
+    expect(apart.status).toBe(1);
+    expect(apart.stderr).toMatch(/^error: CROSS_PARTITION .*\{tag\}/);
+    expect((await cluster.run(['batch', '-'], '{')).stderr).toMatch(/line 1 is not JSON/);
+  });
+
+  it('repeat a result under its idempotency key, and refuse another write', async () => {
+    const once = ['--idempotency-key', 'order 7'];
+    ok(await cluster.run(['put', 'i', '1', ...once]));
+    ok(await cluster.run(['put', 'i', '2']));
+    expect(ok(await cluster.run(['put', 'i', '1', ...once]))).toMatch(/^before: wrote i /);
+    expect(ok(await cluster.run(['get', 'i']))).toBe('2\n');
+    expect((await cluster.run(['put', 'i', '3', ...once])).stderr).toMatch(/^error: IDEMPOTENCY_CONFLICT /);
+    const counted = ['incr', 'i-n', '--json', ...once];
+    expect(JSON.parse(ok(await cluster.run(counted)))).toMatchObject({ value: 1, repeated: false });
+    expect(JSON.parse(ok(await cluster.run(counted)))).toMatchObject({ value: 1, repeated: true });
+  });
+
   it('write only if a condition holds, and tell by the status', async () => {
     expect(ok(await cluster.run(['put', 'c', '1', '--if-absent']))).toMatch(/^wrote c /);
     const { version } = JSON.parse(ok(await cluster.run(['get', 'c', '--json'])));

@@ -99,6 +99,19 @@ async function putGetDelete(address: string): Promise<void> {
     ...{ found: true, value: Buffer.from('40'), codec: 5 },
   });
 
+  const items = [
+    { key: counter, increment: { delta: 2 } },
+    { key, put: { value: Buffer.from('{tag}'), codec: 3 } },
+  ];
+  const apart = { key, batch: { items } };
+  expect(await failureOf(call(client, 'Batch', { request: apart }))).toMatchObject({
+    ...{ status: Status.INVALID_ARGUMENT, code: 'CROSS_PARTITION', outcome: 'not_applied' },
+  });
+  const batch = { key: counter, batch: { items: [items[0]] }, idempotencyKey: Buffer.from('once') };
+  const counted = { items: [{ conditionFailed: false, counter: 42 }] };
+  expect(await call(client, 'Batch', { request: batch })).toMatchObject({ ...counted, repeated: false });
+  expect(await call(client, 'Batch', { request: batch })).toMatchObject({ ...counted, repeated: true });
+
   const large = { key, put: { value: Buffer.alloc(1024 * 1024 + 1), codec: 4 } };
   expect(await failureOf(call(client, 'Put', { request: large }))).toMatchObject({
     ...{ status: Status.INVALID_ARGUMENT, code: 'VALUE_TOO_LARGE', outcome: 'not_applied' },
