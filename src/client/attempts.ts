@@ -4,7 +4,7 @@
  * INVARIANT: an operation ends as not_applied only if every attempt was answered not_applied or never left.
  * INVARIANT: a fresh sequence is taken only while no attempt under the old one can have taken effect.
  */
-import { type ErrorCode, RingkeepError } from '../common/errors.ts';
+import { type ErrorCode, type ErrorDetails, RingkeepError } from '../common/errors.ts';
 import { describe } from '../common/failure.ts';
 import type { Operation } from './operation.ts';
 import {
@@ -65,6 +65,7 @@ export function judge(operation: Operation, error: RingkeepError, context: Attem
       // Asked again under the same id, the leader of the time answers it as a duplicate, once the level is reached.
       operation.maybeApplied = true;
       operation.applied = true;
+      operation.reached = error;
     } else if (error.outcome === 'unknown') {
       operation.maybeApplied = true;
     }
@@ -153,6 +154,13 @@ export function cancelledError(operation: Operation): RingkeepError {
   return restate(operation, 'CANCELLED', 'aborted by the caller', operation.spec.signal?.reason);
 }
 
+/** What is known of a write that is in effect. */
+function receiptOf(reached: RingkeepError | null): ErrorDetails {
+  if (reached?.version === undefined) return {};
+  const { version, reached: holders, voters } = reached;
+  return { version, ...(voters === undefined ? {} : { reached: holders ?? 0, voters }) };
+}
+
 /** An error with the outcome over all attempts. */
 export function restate(
   operation: Operation,
@@ -169,5 +177,6 @@ export function restate(
     ...(from?.retryAfterMs === undefined ? {} : { retryAfterMs: from.retryAfterMs }),
     ...(from?.leader === undefined ? {} : { leader: from.leader }),
     ...(from?.epoch === undefined ? {} : { epoch: from.epoch }),
+    ...receiptOf(operation.reached),
   });
 }

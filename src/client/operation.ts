@@ -158,6 +158,8 @@ export class Operation implements SessionPin {
   maybeApplied = false;
   /** An attempt was answered: in effect, but not acknowledged at the level asked for. */
   applied = false;
+  /** ... and how far it had come, as it was last told. */
+  reached: RingkeepError | null = null;
   sequences: PartitionSequences | null = null;
 
   state: OperationState = 'parked';

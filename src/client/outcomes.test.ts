@@ -96,6 +96,15 @@ describe('the outcome of a write', () => {
     }
   });
 
+  it('tells how far it has come, as it was last told', async () => {
+    const told = (reached: number) => (request: Request) =>
+      refusal(request, 'ACK_NOT_REACHED', { outcome: 'applied', version: 12, reached, voters: 3 });
+    const { db } = setUp([told(1), told(2), 'drop']);
+    const error = await errorOf(db.put('k', 1, { ack: 'all' }));
+    expect(error).toMatchObject({ code: 'ACK_NOT_REACHED', outcome: 'applied' });
+    expect(error).toMatchObject({ version: 12, reached: 2, voters: 3 });
+  });
+
   it('is a receipt if the level is reached when the leader of the time is asked again', async () => {
     const { db, writes } = setUp(['apply and cut', ackNotReached, 'apply']);
     const receipt = await db.put('k', 1, { ack: 'all' });

@@ -60,6 +60,11 @@ export interface ErrorDetails {
   readonly epoch?: number;
   /** Log time in ms, told with SESSION_TIME. */
   readonly logTime?: number;
+  /** Told with ACK_NOT_REACHED: the version of the write, which is in effect. */
+  readonly version?: number;
+  /** Told with ACK_NOT_REACHED where it is known: as many of the `voters` had the write on their disks. */
+  readonly reached?: number;
+  readonly voters?: number;
 }
 
 /** The one class of operating errors. */
@@ -71,6 +76,9 @@ export class RingkeepError extends Error {
   readonly partition: number | undefined;
   readonly epoch: number | undefined;
   readonly logTime: number | undefined;
+  readonly version: number | undefined;
+  readonly reached: number | undefined;
+  readonly voters: number | undefined;
 
   constructor(
     code: ErrorCode,
@@ -87,6 +95,9 @@ export class RingkeepError extends Error {
     this.partition = details.partition;
     this.epoch = details.epoch;
     this.logTime = details.logTime;
+    this.version = details.version;
+    this.reached = details.reached;
+    this.voters = details.voters;
   }
 }
 

@@ -29,6 +29,9 @@ export function toFailure(error: unknown): Failure {
       partition: 0,
       epoch: 0,
       logTime: 0,
+      version: 0,
+      reached: 0,
+      voters: 0,
     };
   }
   return {
@@ -40,6 +43,9 @@ export function toFailure(error: unknown): Failure {
     partition: error.partition ?? 0,
     epoch: error.epoch ?? 0,
     logTime: error.logTime ?? 0,
+    version: error.version ?? 0,
+    reached: error.reached ?? 0,
+    voters: error.voters ?? 0,
   };
 }
 
@@ -60,6 +66,8 @@ export function fromFailure(failure: Failure): RingkeepError {
     ...(located ? { partition: failure.partition } : {}),
     ...(failure.epoch > 0 ? { epoch: failure.epoch } : {}),
     ...(failure.logTime > 0 ? { logTime: failure.logTime } : {}),
+    ...(failure.version > 0 ? { version: failure.version } : {}),
+    ...(failure.voters > 0 ? { reached: failure.reached, voters: failure.voters } : {}),
   };
   return new RingkeepError(code, message, outcome, details);
 }

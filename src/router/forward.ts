@@ -137,6 +137,9 @@ export function failureReply(
     partition: details.partition ?? 0,
     epoch: 0,
     logTime: 0,
+    version: 0,
+    reached: 0,
+    voters: 0,
   };
   return { id: 0, end: true, result: 'failure', failure };
 }

@@ -26,6 +26,9 @@ export function failure(code: string, fields: Partial<Failure> = {}): Failure {
     partition: 0,
     epoch: 0,
     logTime: 0,
+    version: 0,
+    reached: 0,
+    voters: 0,
     ...fields,
   };
 }

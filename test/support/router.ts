@@ -107,7 +107,17 @@ export function found(request: Request): Reply {
 }
 
 export function refusal(request: Request, failure: Partial<Failure>): Reply {
-  const nothing = { message: 'scripted', retryAfterMs: 0, leader: '', partition: 0, epoch: 0, logTime: 0 };
+  const nothing = {
+    message: 'scripted',
+    retryAfterMs: 0,
+    leader: '',
+    partition: 0,
+    epoch: 0,
+    logTime: 0,
+    version: 0,
+    reached: 0,
+    voters: 0,
+  };
   const whole: Failure = { code: 'NOT_LEADER', outcome: 'not_applied', ...nothing, ...failure };
   return { id: request.id, end: true, result: 'failure', failure: whole };
 }

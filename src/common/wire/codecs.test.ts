@@ -40,6 +40,9 @@ const failure: fc.Arbitrary<Failure> = fc.record({
   partition: uint32,
   epoch: uint64,
   logTime: uint64,
+  version: uint64,
+  reached: uint32,
+  voters: uint32,
 });
 
 const head = {

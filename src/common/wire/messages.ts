@@ -42,6 +42,9 @@ export interface Failure {
   partition: number;
   epoch: number;
   logTime: number;
+  version: number;
+  reached: number;
+  voters: number;
 }
 
 // ------------------------------------------------------------ client data path

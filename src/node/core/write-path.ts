@@ -5,7 +5,7 @@
  * for a blind write that is durable here, while a quorum has been heard from within the lease.
  */
 
-import { type ErrorCode, type Outcome, RingkeepError } from '../../common/errors.ts';
+import { type ErrorCode, type ErrorDetails, type Outcome, RingkeepError } from '../../common/errors.ts';
 import {
   LEADER_ACK_LEASE_MS,
   OVERLOADED_RETRY_AFTER_MS,
@@ -163,23 +163,20 @@ export class WritePath {
     code: ErrorCode,
     outcome: Outcome,
     message: string,
-    retryAfterMs?: number,
-  ) {
+    more: ErrorDetails = {},
+  ): void {
     const { replica, host, epoch } = this.leadership;
-    const details = { partition: replica.partition, epoch };
-    host.fail(
-      handle,
-      new RingkeepError(
-        code,
-        message,
-        outcome,
-        retryAfterMs === undefined ? details : { ...details, retryAfterMs },
-      ),
-    );
+    const details = { partition: replica.partition, epoch, ...more };
+    host.fail(handle, new RingkeepError(code, message, outcome, details));
+  }
+
+  /** The write at `index` is in effect; who has it only the next leader can tell. */
+  private deposed(handle: RequestHandle, index: number): void {
+    this.fail(handle, 'ACK_NOT_REACHED', 'applied', DEPOSED_BEFORE_ALL, { version: index });
   }
 
   private refuse(handle: RequestHandle, code: ErrorCode, message: string, retryAfterMs?: number): void {
-    this.fail(handle, code, 'not_applied', message, retryAfterMs);
+    this.fail(handle, code, 'not_applied', message, retryAfterMs === undefined ? {} : { retryAfterMs });
   }
 
   /** Tells the timestamp of a committed entry; when that is old, appends one that only advances the log time first. */
@@ -259,7 +256,7 @@ export class WritePath {
     // A condition that did not hold has written nothing that voters could have.
     if (ack === 'all' && !onAll && result.kind === 'applied') {
       // A stored result may come back after the end.
-      if (this.ended) return this.fail(handle, 'ACK_NOT_REACHED', 'applied', DEPOSED_BEFORE_ALL);
+      if (this.ended) return this.deposed(handle, result.index);
       this.all.push({ handle, id, index: result.index, result, duplicate });
       return;
     }
@@ -352,8 +349,9 @@ export class WritePath {
     this.all = this.all.filter((waiter) => {
       if (waiter.handle.deadline > now) return true;
       const { match, voters } = this.leadership.ackCount(waiter.index);
-      const reached = `${match} of ${voters} voters have it`;
-      this.fail(waiter.handle, 'ACK_NOT_REACHED', 'applied', reached);
+      const text = `${match} of ${voters} voters have it`;
+      const receipt = { version: waiter.index, reached: match, voters };
+      this.fail(waiter.handle, 'ACK_NOT_REACHED', 'applied', text, receipt);
       return false;
     });
     this.timeWaiters = this.timeWaiters.filter((handle) => {
@@ -378,7 +376,7 @@ export class WritePath {
       }
     }
     for (const waiter of this.all) {
-      this.fail(waiter.handle, 'ACK_NOT_REACHED', 'applied', DEPOSED_BEFORE_ALL);
+      this.deposed(waiter.handle, waiter.index);
     }
     for (const handle of this.timeWaiters) this.refuse(handle, 'NOT_LEADER', 'deposed');
     this.waiters.clear();
