@@ -47,6 +47,9 @@ export interface Experiment {
   readonly steps: readonly Step[];
 }
 
+/** Something that goes on while a run is measured, from its start on; times are monotonic, in ms. */
+export type During = (run: { readonly measureFrom: number; readonly endAt: number }) => Promise<void>;
+
 /** Time for the client processes to get ready for a run. */
 const LEAD_MS = 200;
 /** What a process without a rate may reach, for what has to be known beforehand. */
@@ -58,13 +61,21 @@ class Course {
   readonly #cluster: ClusterUnderTest;
   readonly #clients: Clients;
   readonly #progress: Progress;
+  readonly #during: During | null;
   #runs = 0;
 
-  constructor(settings: Settings, cluster: ClusterUnderTest, clients: Clients, progress: Progress) {
+  constructor(
+    settings: Settings,
+    cluster: ClusterUnderTest,
+    clients: Clients,
+    progress: Progress,
+    during: During | null,
+  ) {
     this.#settings = settings;
     this.#cluster = cluster;
     this.#clients = clients;
     this.#progress = progress;
+    this.#during = during;
   }
 
   async load(): Promise<LoadFacts> {
@@ -109,7 +120,7 @@ class Course {
     this.#runs += 1;
     return {
       startAt: monotonicMs() + LEAD_MS,
-      noteGaps: kill !== null,
+      noteGaps: kill !== null || this.#during !== null,
       // Every run has arrivals of its own, in a way that can be repeated.
       seed: seed + this.#runs * 1_000_000,
       ...{ warmUpMs, durationMs, operations, rate, arrival, inFlightMax, drainMs, spin },
@@ -126,16 +137,18 @@ class Course {
       [...waiting.values()].reduce((sum, one) => sum + one, 0),
     );
     const seenEvents = this.#cluster.events.length;
+    const endAt = measureFrom + (plan.durationMs ?? 0);
     const killing = this.#kill(measureFrom);
-    // It is waited for after the clients, which may fail first.
-    killing.catch(() => {});
+    const during = this.#during?.({ measureFrom, endAt });
+    // They are waited for after the clients, which may fail first.
+    for (const beside of [killing, during]) beside?.catch(() => {});
     try {
       const reports = await this.#clients.run(plan, (told) => {
         waiting.set(told.process, told.waiting);
         collector.add(told.interval);
       });
       const kill = await killing;
-      const endAt = measureFrom + (plan.durationMs ?? 0);
+      await during;
       const judged =
         kill === null
           ? null
@@ -156,6 +169,8 @@ class Course {
     } finally {
       sampler.stop();
       rows();
+      // What it does to the cluster, it also ends.
+      await during?.catch(() => {});
     }
   }
 
@@ -216,13 +231,14 @@ export async function unlessStopped<T>(work: Promise<T>, stopped: AbortSignal): 
 
 /**
  * Runs a benchmark. Rejects with RingkeepError, or with the reason of `stopped`. Client processes of the caller's are used as
- * many as there are, and left to it: they are warm from the experiment before.
+ * many as there are, and left to it: they are warm from the experiment before. `during` goes on beside every run.
  */
 export async function runExperiment(
   settings: Settings,
   progress: Progress,
   stopped: AbortSignal,
   warmClients: Clients | null = null,
+  during: During | null = null,
 ): Promise<Experiment> {
   const startedAt = new Date();
   if (settings.url === null) progress.say('starting a cluster');
@@ -230,7 +246,7 @@ export async function runExperiment(
     ? spawnCluster(settings.spawn, stopped)
     : attachCluster(settings.url, settings.servers));
   const clients = warmClients ?? new Clients(settings.processes);
-  const course = new Course(settings, cluster, clients, progress);
+  const course = new Course(settings, cluster, clients, progress, during);
   const work = async (): Promise<Experiment> => {
     await clients.connect(jobOf(settings, cluster.url));
     const load = settings.load ? await course.load() : null;

@@ -41,6 +41,7 @@ const PURE = [
   /^bench\/profile\/budget\.ts$/,
   /^bench\/compare\/(document|etcd-requests|h2load-log|measurements|redis-benchmark|resp)\.ts$/,
   /^bench\/growth\/(dimensions|document|figures|memory|page|rules)\.ts$/,
+  /^bench\/reads\/(conditions|document|figures|page)\.ts$/,
   /^bench\/servers\/sample\.ts$/,
 ];
 /** Type-only imports of a pure file may name these contracts as well; libraries that are pure functions are fine. */
@@ -64,7 +65,7 @@ const OWNERS = [
   ],
   [
     /^node:fs$|^node:fs\/promises$/,
-    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|micro\/\w+|profile\/main)\.ts$|^bench\/servers\/|^bench\/compare\/(course|etcd|main|processes|redis|system)\.ts$|^bench\/growth\/(course|main)\.ts$/,
+    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|program|session|micro\/\w+|profile\/main)\.ts$|^bench\/servers\/|^bench\/compare\/(course|etcd|main|processes|redis|system)\.ts$|^bench\/(growth|reads)\/main\.ts$/,
   ],
   [/^pino$/, /^src\/common\/log\.ts$/],
   [/^prom-client$/, /^src\/common\/metrics\.ts$/],

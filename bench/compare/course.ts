@@ -5,8 +5,7 @@
  */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { RingkeepError } from '#src/common/errors.ts';
-import { describe } from '#src/common/failure.ts';
+import { messageOf } from '../program.ts';
 import { type Figures, MEASUREMENTS, type Measured, orderOf, type Pace } from './measurements.ts';
 import { Processes } from './processes.ts';
 import type { Host, RunningSystem, SystemUnderTest } from './system.ts';
@@ -39,11 +38,6 @@ function summaryOf({ throughput, p50, p99, errors }: Figures): string {
   const failed = errors === null || errors === 0 ? '' : `, ${errors} errors`;
   const latency = `p50 ${p50.toFixed(2)} ms, p99 ${p99.toFixed(2)} ms`;
   return `${Math.round(throughput)} operations per second, ${latency}${failed}`;
-}
-
-function messageOf(error: unknown): string {
-  if (error instanceof RingkeepError) return describe(error);
-  return error instanceof Error ? error.message : String(error);
 }
 
 /** One system in one round. */

@@ -3,7 +3,13 @@ import { type Circumstances, createDocument, documentText } from './document.ts'
 import { MEASUREMENTS, type Measured, SYSTEMS } from './measurements.ts';
 
 const CIRCUMSTANCES: Circumstances = {
-  ...{ version: '0.1.0', commit: null, fileSystem: 'ext4', elapsedSeconds: 60, startedAt: new Date(0) },
+  ...{
+    version: '0.1.0',
+    commit: null,
+    fileSystem: 'ext4',
+    elapsedSeconds: 60,
+    startedAt: '1970-01-01T00:00:00.000Z',
+  },
   machine: { cpu: 'a cpu', cores: 2, memoryBytes: 1, kernel: 'Linux', node: 'v20' },
   loadAverage: 0.1,
   systems: SYSTEMS.map((name) => ({ name, versions: { [name]: '1' }, setting: 'so' })),

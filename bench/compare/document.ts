@@ -2,9 +2,10 @@
  * The result of a comparison as one JSON document, which is also what its tables are made of. Its shape is described in
  * docs/BENCHMARKS.md: fields are added, never renamed or removed while `format` stays the same. Latencies are in ms.
  */
+import type { Circumstances as Made } from '../program.ts';
 import { type Spread, spreadOf } from '../report/spread.ts';
 import { textTable } from '../report/table.ts';
-import type { Commit, Machine } from '../servers/machine.ts';
+import type { Machine } from '../servers/machine.ts';
 import type { Comparison, RoundFailure } from './course.ts';
 import {
   type Figures,
@@ -54,33 +55,15 @@ export interface ShownMedian {
 }
 
 /** What a document says besides what was measured. */
-export interface Circumstances {
-  readonly version: string;
+export interface Circumstances extends Made {
   readonly machine: Machine;
-  /** Of the last minute before the start. */
-  readonly loadAverage: number;
-  readonly commit: Commit | null;
-  readonly fileSystem: string;
-  readonly startedAt: Date;
-  readonly elapsedSeconds: number;
   readonly systems: readonly ComparedSystem[];
   readonly skipped: readonly SkippedSystem[];
 }
 
-export interface CompareDocument {
+export interface CompareDocument extends Circumstances {
   readonly format: typeof FORMAT;
-  readonly version: string;
-  readonly startedAt: string;
-  readonly elapsedSeconds: number;
-  readonly machine: Machine;
-  /** Of the last minute before the start. */
-  readonly loadAverage: number;
-  readonly commit: Commit | null;
-  /** Under the data of all systems. */
-  readonly fileSystem: string;
   readonly options: Pace & { readonly valueBytes: number; readonly openRate: number };
-  readonly systems: readonly ComparedSystem[];
-  readonly skipped: readonly SkippedSystem[];
   readonly rounds: number;
   /** Medians of the rounds; null: not measured. */
   readonly ratios: Readonly<Record<string, number | null>>;
@@ -144,7 +127,6 @@ export function createDocument(
   pace: Pace,
   circumstances: Circumstances,
 ): CompareDocument {
-  const { startedAt, fileSystem, ...rest } = circumstances;
   const results = RATIOS.map((plan) => ({ plan, result: ratioOver(plan, measured, pace.rounds) }));
   const spread = results.flatMap(({ plan, result }): [string, ShownRatio][] => {
     if (result === null) return [];
@@ -154,9 +136,7 @@ export function createDocument(
   });
   return {
     format: FORMAT,
-    ...rest,
-    startedAt: startedAt.toISOString(),
-    fileSystem,
+    ...circumstances,
     options: { ...pace, valueBytes: VALUE_BYTES, openRate: OPEN_RATE },
     rounds: pace.rounds,
     ratios: Object.fromEntries(results.map(({ plan, result }) => [plan.name, result?.median ?? null])),

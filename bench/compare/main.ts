@@ -3,17 +3,15 @@
  * stderr, prints medians and ratios on stdout, and writes all figures as one JSON document. docs/BENCHMARKS.md has the
  * method. Exit status: 0 when all was measured, whatever the ratios are; 1 when something failed to run.
  */
-import { setMaxListeners } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { loadavg, tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { count } from '#src/cli/common-options.ts';
-import { EXIT, note, print, showError } from '#src/cli/output.ts';
-import { monotonicMs } from '../load/monotonic.ts';
+import { EXIT, note, print } from '#src/cli/output.ts';
 import { someOf } from '../options.ts';
-import { describeMachine, fileSystemOf, findRoot, readCommit, readVersion } from '../servers/machine.ts';
-import { type Comparison, runComparison } from './course.ts';
+import { endWith, noteCircumstances, workIn } from '../program.ts';
+import { describeMachine, findRoot } from '../servers/machine.ts';
+import { runComparison } from './course.ts';
 import { createDocument, documentText, type SkippedSystem, skippedText } from './document.ts';
 import { etcdSystem } from './etcd.ts';
 import { estimateSeconds, type Pace, SYSTEMS, type SystemName } from './measurements.ts';
@@ -61,13 +59,6 @@ function outputOf({ output, only, smoke }: Flags): string {
   return join(findRoot(), 'bench/results', part ? 'compare-part.json' : 'compare.json');
 }
 
-/** Makes an empty directory for all data of this comparison. */
-function makeDirectory(data: string | undefined): string {
-  const parent = resolve(data ?? tmpdir());
-  mkdirSync(parent, { recursive: true });
-  return mkdtempSync(join(parent, 'ringkeep-compare-'));
-}
-
 function tellPlan(systems: readonly SystemUnderTest[], skipped: readonly SkippedSystem[], pace: Pace): void {
   for (const one of skipped) note(skippedText(one));
   const minutes =
@@ -79,43 +70,24 @@ function tellPlan(systems: readonly SystemUnderTest[], skipped: readonly Skipped
   if (minutes > MINUTES_MAX) note(`that is more than ${MINUTES_MAX} minutes: fewer --rounds or --seconds`);
 }
 
-async function run(flags: Flags): Promise<number> {
-  const stop = new AbortController();
-  setMaxListeners(0, stop.signal);
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort());
+async function compare(flags: Flags, directory: string, stopped: AbortSignal): Promise<number> {
   const { systems, skipped } = sortSystems(ALL.filter(({ name }) => flags.only.includes(name)));
   const pace = paceOf(flags);
   const output = outputOf(flags);
   mkdirSync(dirname(output), { recursive: true });
-  const startedAt = new Date();
-  const from = monotonicMs();
+  const told = noteCircumstances(directory);
   const facts = {
-    loadAverage: loadavg()[0] ?? 0,
-    ...{ version: readVersion(), machine: describeMachine(), commit: readCommit(), startedAt, skipped },
+    ...{ machine: describeMachine(), skipped },
     systems: systems.map(({ name, setting, versions }) => ({ name, versions: versions(), setting })),
   };
   tellPlan(systems, skipped, pace);
-  const directory = makeDirectory(flags.data);
-  let comparison: Comparison;
-  let fileSystem: string;
-  try {
-    fileSystem = fileSystemOf(directory);
-    comparison = await runComparison({ systems, pace, directory, stopped: stop.signal, say: note });
-  } catch (error) {
-    if (stop.signal.aborted) return EXIT.INTERRUPTED;
-    throw error;
-  } finally {
-    rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
-  }
-  const elapsedSeconds = Math.round((monotonicMs() - from) / 1_000);
-  const document = createDocument(comparison, pace, { ...facts, fileSystem, elapsedSeconds });
+  const comparison = await runComparison({ systems, pace, directory, stopped, say: note });
+  const document = createDocument(comparison, pace, { ...told(), ...facts });
   writeFileSync(output, `${JSON.stringify(document, null, 2)}\n`);
   await print(documentText(document));
   note(`written to ${output}`);
   return comparison.failures.length === 0 ? EXIT.OK : EXIT.FAILED;
 }
 
-const command = createCommand().parse();
-const status = await run(command.opts<Flags>()).catch((error: unknown) => showError(error, false));
-// A start that was broken off may leave timers behind. Pipes take what is written at their reader's pace.
-process.stdout.write('', () => process.exit(status));
+const flags = createCommand().parse().opts<Flags>();
+await endWith(workIn(flags.data, 'compare', (directory, stopped) => compare(flags, directory, stopped)));

@@ -2,6 +2,7 @@
  * What grows, and through which sizes: one dimension at a time, all others stay at `BASE`. No figures here, and nothing that
  * runs.
  */
+import type { Size } from '../session.ts';
 
 /** Dimensions that are measured unless others are asked for, in this order. */
 export const DIMENSIONS = ['keys', 'partitions', 'values', 'nodes', 'inflight'] as const;
@@ -12,18 +13,6 @@ export type Dimension = (typeof DIMENSIONS)[number];
 export const PARTS = [...DIMENSIONS, 'memory'] as const;
 
 export type Part = (typeof PARTS)[number];
-
-/** The cluster and the load of one point. */
-export interface Size {
-  /** Records that are there when it is measured. */
-  readonly records: number;
-  readonly valueBytes: number;
-  /** Of the cluster; on three nodes with three copies, each node has as many replicas. */
-  readonly partitions: number;
-  readonly nodes: number;
-  /** Operations in flight over all client processes. */
-  readonly inFlight: number;
-}
 
 /** One point of a dimension. */
 export interface Point extends Size {

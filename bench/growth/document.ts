@@ -4,10 +4,12 @@
  * again replaces its former result; the others stay, each with what it was measured with.
  */
 import { formatNumber } from '#src/common/report/chart.ts';
+import type { Circumstances as Made } from '../program.ts';
 import { textTable } from '../report/table.ts';
-import type { Commit, Machine } from '../servers/machine.ts';
-import type { Pace, PointFailure } from './course.ts';
-import { DIMENSIONS, type Dimension, type Size } from './dimensions.ts';
+import type { Machine } from '../servers/machine.ts';
+import type { Pace, Size } from '../session.ts';
+import type { PointFailure } from './course.ts';
+import { DIMENSIONS, type Dimension } from './dimensions.ts';
 import { type Figures, type MeasuredPoint, OPERATIONS, type WorstStorage } from './figures.ts';
 import type { NodeMemory } from './memory.ts';
 import { type Finding, judge } from './rules.ts';
@@ -15,16 +17,7 @@ import { type Finding, judge } from './rules.ts';
 export const FORMAT = 1;
 
 /** What a part was measured with. */
-export interface Circumstances {
-  readonly version: string;
-  readonly commit: Commit | null;
-  /** ISO 8601. */
-  readonly startedAt: string;
-  readonly elapsedSeconds: number;
-  /** Under the data of the clusters. */
-  readonly fileSystem: string;
-  /** Of the machine, in the minute before the start. */
-  readonly loadAverage: number;
+export interface Circumstances extends Made {
   readonly options: Pace & { readonly quick: boolean };
 }
 

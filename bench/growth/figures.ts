@@ -5,6 +5,7 @@
 import { latencyOf } from '../load/histogram.ts';
 import type { RunResult } from '../report/run-result.ts';
 import type { ServerSample } from '../servers/sample.ts';
+import type { Loaded } from '../session.ts';
 import type { Point } from './dimensions.ts';
 
 /** One run of puts, or of gets. Null: the servers could not be looked at (not on Linux), or nothing succeeded. */
@@ -23,8 +24,8 @@ export interface Figures {
 
 /** A point with what was measured there. */
 export interface MeasuredPoint extends Omit<Point, 'dimension' | 'goesOn'> {
-  /** Seconds that the load of what was missing took, and its records; null: everything was there. */
-  readonly load: { readonly records: number; readonly seconds: number } | null;
+  /** What the load of what was missing took; null: everything was there. */
+  readonly load: Loaded | null;
   readonly puts: Figures;
   readonly gets: Figures;
   /** After both; on a cluster that goes on, with all that was before. Null: no node has told. */

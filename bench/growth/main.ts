@@ -4,18 +4,17 @@
  * and writes one JSON document and a page. docs/BENCHMARKS.md has the method. Exit status: 0 when all was measured, whatever
  * grows; 1 when something failed to run.
  */
-import { setMaxListeners } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { loadavg, tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { Command, InvalidArgumentError } from 'commander';
 import { count } from '#src/cli/common-options.ts';
-import { EXIT, note, print, showError } from '#src/cli/output.ts';
+import { EXIT, note, print } from '#src/cli/output.ts';
 import { RingkeepError } from '#src/common/errors.ts';
-import { monotonicMs } from '../load/monotonic.ts';
 import { someOf } from '../options.ts';
-import { describeMachine, fileSystemOf, findRoot, readCommit, readVersion } from '../servers/machine.ts';
-import { growAlong, type Host, messageOf, Session } from './course.ts';
+import { endWith, messageOf, noteCircumstances, workIn } from '../program.ts';
+import { describeMachine, findRoot } from '../servers/machine.ts';
+import { type Host, Session } from '../session.ts';
+import { growAlong } from './course.ts';
 import { BASE, DIMENSIONS, type Dimension, PARTS, type Part, pointsOf } from './dimensions.ts';
 import {
   type Circumstances,
@@ -29,7 +28,7 @@ import {
   mergeDocuments,
   progressText,
 } from './document.ts';
-import { figuresOf, type MeasuredPoint } from './figures.ts';
+import { figuresOf, type MeasuredPoint, worstOf } from './figures.ts';
 import { memoryOf } from './memory.ts';
 import { renderGrowth } from './page.ts';
 
@@ -107,15 +106,9 @@ function save(file: string, fresh: Pick<GrowthDocument, 'dimensions' | 'memory'>
 }
 
 /** Notes what a part is measured with; the function that it returns ends the time. */
-function circumstances(flags: Flags, { pace, directory }: Host): () => Circumstances {
-  const startedAt = new Date().toISOString();
-  const from = monotonicMs();
-  const loadAverage = loadavg()[0] ?? 0;
-  return () => ({
-    ...{ version: readVersion(), commit: readCommit(), startedAt },
-    elapsedSeconds: Math.round((monotonicMs() - from) / 1_000),
-    ...{ fileSystem: fileSystemOf(directory), loadAverage, options: { ...pace, quick: flags.quick } },
-  });
+function circumstances({ quick }: Flags, { pace, directory }: Host): () => Circumstances {
+  const told = noteCircumstances(directory);
+  return () => ({ ...told(), options: { ...pace, quick } });
 }
 
 async function runDimension(dimension: Dimension, flags: Flags, host: Host): Promise<DimensionResult> {
@@ -139,9 +132,9 @@ async function runMemory(flags: Flags, host: Host): Promise<MemoryResult> {
   try {
     const load = await session.load(size);
     note(`memory: loaded in ${load?.seconds.toFixed(0)} s; ${flags.minutes} minutes of load`);
-    const run = await session.run(size, HALF, { ...host.pace, seconds: flags.minutes * 60 });
+    const run = await session.run(size, HALF, { durationMs: flags.minutes * 60_000 });
     const { minutes } = flags;
-    const storage = await session.storage();
+    const storage = worstOf([...(await session.storage()).values()]);
     return {
       ...{ ...told(), ...size, minutes, loadSeconds: load?.seconds ?? 0, figures: figuresOf(run), storage },
       byNode: memoryOf(run.servers),
@@ -176,31 +169,18 @@ async function runParts(flags: Flags, host: Host, output: string): Promise<boole
 }
 
 async function run(flags: Flags): Promise<number> {
-  const stop = new AbortController();
-  setMaxListeners(0, stop.signal);
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort());
   const output = outputOf(flags);
   mkdirSync(dirname(output), { recursive: true });
   // A file that is none of its documents is better found now than after the measurements.
   readEarlier(output);
-  const parent = resolve(flags.data ?? tmpdir());
-  mkdirSync(parent, { recursive: true });
-  const directory = mkdtempSync(join(parent, 'ringkeep-growth-'));
   const { seconds, warmup: warmUpSeconds, processes } = flags;
   const pace = { seconds, warmUpSeconds, processes };
-  try {
-    const complete = await runParts(flags, { pace, directory, stopped: stop.signal, say: note }, output);
+  return workIn(flags.data, 'growth', async (directory, stopped) => {
+    const complete = await runParts(flags, { pace, directory, stopped, say: note }, output);
     note(`written to ${output}, with a page beside it`);
     return complete ? EXIT.OK : EXIT.FAILED;
-  } catch (error) {
-    if (stop.signal.aborted) return EXIT.INTERRUPTED;
-    throw error;
-  } finally {
-    rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
-  }
+  });
 }
 
 const command = createCommand().parse();
-const status = await run(flagsOf(command)).catch((error: unknown) => showError(error, false));
-// A start that was broken off may leave timers behind. Pipes take what is written at their reader's pace.
-process.stdout.write('', () => process.exit(status));
+await endWith(run(flagsOf(command)));

@@ -2,8 +2,9 @@
  * Growth as a page: per dimension the figures as a table, what grows faster than it should, and a chart of each figure; the
  * memory of the long run over time.
  */
-import { type Chart, drawChart, formatNumber, type Line } from '#src/common/report/chart.ts';
+import { type Chart, formatNumber, type Line } from '#src/common/report/chart.ts';
 import { escapeHtml, renderPage } from '#src/common/report/page.ts';
+import { htmlFigure, htmlTable, machineHtml, madeHtml } from '../report/html.ts';
 import {
   type Circumstances,
   COLUMNS,
@@ -42,18 +43,6 @@ const SHOWN: readonly ShownFigure[] = [
   },
 ];
 
-function htmlTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const cells = (row: readonly string[]) =>
-    row.map((cell) => `<td class="number">${escapeHtml(cell)}</td>`).join('');
-  const header = head.map((cell) => `<th>${escapeHtml(cell)}</th>`).join('');
-  const body = rows.map((row) => `<tr>${cells(row)}</tr>`).join('\n');
-  return `<div class="scroll"><table><thead><tr>${header}</tr></thead><tbody>\n${body}\n</tbody></table></div>`;
-}
-
-function figure(chart: Chart): string {
-  return `<h3>${escapeHtml(chart.title)}</h3>\n<div class="scroll">${drawChart(chart)}</div>`;
-}
-
 /** Returns the charts of a dimension: one per figure, puts and gets as lines. */
 export function chartsOf({ dimension, points }: DimensionResult): Chart[] {
   const linear = dimension === 'nodes';
@@ -69,13 +58,9 @@ export function chartsOf({ dimension, points }: DimensionResult): Chart[] {
   }));
 }
 
-function madeWith({ version, commit, startedAt, fileSystem, loadAverage, options }: Circumstances): string {
-  const changed = commit?.changed ? ', changed' : '';
-  const made = commit === null ? '' : ` (${commit.hash.slice(0, 12)}${changed})`;
-  const pace = `${options.seconds} s each, ${options.processes} client processes`;
-  const quick = options.quick ? '; a try: the figures say nothing' : '';
-  const text = `${startedAt}: Ringkeep ${version}${made}; ${pace}; data on ${fileSystem}; load average before ${loadAverage.toFixed(1)}${quick}`;
-  return `<p class="faint">${escapeHtml(text)}</p>`;
+function madeWith(part: Circumstances): string {
+  const { seconds, processes, quick } = part.options;
+  return madeHtml(part, `${seconds} s each, ${processes} client processes`, quick);
 }
 
 function dimensionHtml(result: DimensionResult): string {
@@ -92,7 +77,7 @@ function dimensionHtml(result: DimensionResult): string {
     htmlTable(STORAGE_HEAD, storageRows(points)),
     ...(lines.length === 0 ? ['<p class="ok">Nothing grows faster than it should.</p>'] : []),
     ...lines.map((line) => `<p class="illegal">${escapeHtml(line)}</p>`),
-    ...chartsOf(result).map(figure),
+    ...chartsOf(result).map(htmlFigure),
   ].join('\n');
 }
 
@@ -121,17 +106,15 @@ function memoryHtml(memory: MemoryResult): string {
     htmlTable(MEMORY_HEAD, memoryRows(byNode)),
     '<p class="faint">Storage, of the worst node, since its start:</p>',
     htmlTable(STORAGE_HEAD, [storageRow(formatNumber(records), storage)]),
-    figure(memoryChart(memory)),
+    htmlFigure(memoryChart(memory)),
   ].join('\n');
 }
 
 /** Returns the page of a document. */
 export function renderGrowth({ machine, dimensions, memory }: GrowthDocument): string {
-  const { cpu, cores, memoryBytes, kernel, node } = machine;
-  const on = `${cpu}, ${cores} cores, ${formatNumber(memoryBytes / 1024 ** 3)} GiB; ${kernel}; Node.js ${node}`;
   const body = [
     '<h1>Growth, one dimension at a time</h1>',
-    `<p class="faint">${escapeHtml(on)}; clients and servers share the machine</p>`,
+    machineHtml(machine),
     ...dimensions.map(dimensionHtml),
     ...(memory === null ? [] : [memoryHtml(memory)]),
   ].join('\n');

@@ -3,6 +3,7 @@
  * operations, never means of percentiles.
  * INVARIANT: every reported end is counted once, in its kind, in the sum of all kinds, and in its second.
  */
+import { commonGaps, type Gap } from '../load/gaps.ts';
 import {
   addEncoded,
   createHistogram,
@@ -67,6 +68,8 @@ export interface RunResult {
   readonly servers: readonly ServerSample[];
   readonly events: readonly RunEvent[];
   readonly failover: Failover | null;
+  /** Times without any success, by partition; none if they were not noted. Monotonic, in ms. */
+  readonly gaps: ReadonlyMap<number, readonly Gap[]>;
 }
 
 /** What was asked of a run; times in ms. */
@@ -192,6 +195,7 @@ export class RunCollector {
         busy,
         rssBytes,
       })),
+      gaps: commonGaps(reports.map(({ gaps }) => gaps)),
       ...seen,
     };
   }

@@ -1,7 +1,7 @@
 /**
  * The cluster under test: one that runs already, or a throw-away one that the command starts as `ringkeep up --ephemeral` does
- * and ends again. Tells where its processes are, and kills a node of its own.
- * INVARIANT: only processes that were started here are killed.
+ * and ends again. Tells where its processes are, and kills or pauses a node of its own.
+ * INVARIANT: only processes that were started here get signals.
  */
 import { readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
@@ -25,6 +25,8 @@ export interface ProcessEvent {
   readonly reason: string;
 }
 
+export type NodeSignal = 'SIGKILL' | 'SIGSTOP' | 'SIGCONT';
+
 /** A cluster as the benchmark sees it. */
 export interface ClusterUnderTest {
   readonly url: string;
@@ -36,8 +38,8 @@ export interface ClusterUnderTest {
   status(): Promise<ShownStatus>;
   /** What its processes did, oldest first. */
   readonly events: readonly ProcessEvent[];
-  /** Kills a node with SIGKILL and returns the time. @throws RingkeepError INVALID_ARGUMENT if there is no such node here */
-  kill(node: string): number;
+  /** Kills, pauses or continues a node; returns the time. @throws RingkeepError INVALID_ARGUMENT if it is not of this cluster */
+  signal(node: string, signal: NodeSignal): number;
   /** Resolves when every node runs and every partition has a leader. Rejects with NOT_READY. */
   whole(): Promise<void>;
   stop(): Promise<void>;
@@ -102,7 +104,7 @@ export async function attachCluster(url: string, named: readonly Server[]): Prom
     servers: () => servers,
     status: async () => showStatus(await fetchStatus(url)),
     whole: () => waitUntilWhole(url),
-    kill: (node) => {
+    signal: (node) => {
       throw new RingkeepError('INVALID_ARGUMENT', `${node} is not of a cluster that was started here`);
     },
     stop: async () => {},
@@ -157,11 +159,11 @@ class SpawnedCluster implements ClusterUnderTest {
     return waitUntilWhole(this.url);
   }
 
-  kill(node: string): number {
+  signal(node: string, signal: NodeSignal): number {
     const pid = this.#servers.get(node)?.pid ?? null;
     if (pid === null) throw new RingkeepError('INVALID_ARGUMENT', `there is no node ${node} here`);
     const at = monotonicMs();
-    process.kill(pid, 'SIGKILL');
+    process.kill(pid, signal);
     return at;
   }
 

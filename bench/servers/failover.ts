@@ -47,6 +47,25 @@ export function chooseVictim(status: ShownStatus, who: string, partition: number
   );
 }
 
+/** Resolves with the time at which all of `led` have an established leader of a later epoch; null: not until `until`. */
+export async function nextLeadersOf(
+  cluster: Pick<ClusterUnderTest, 'status'>,
+  led: ShownStatus['partitions'],
+  until: number,
+): Promise<number | null> {
+  const epochs = new Map(led.map(({ partition, epoch }) => [partition, epoch]));
+  while (monotonicMs() < until) {
+    // A cluster in trouble may not answer; it is asked again.
+    const status = await cluster.status().catch(() => null);
+    const back = (status?.partitions ?? []).filter(
+      ({ partition, epoch, established }) => established && epoch > (epochs.get(partition) ?? Infinity),
+    );
+    if (back.length === led.length) return monotonicMs();
+    await delay(POLL_MS);
+  }
+  return null;
+}
+
 /** Waits for the time of the kill, kills, and watches until the partitions are led again, at most until `until`. */
 export async function killDuring(
   cluster: ClusterUnderTest,
@@ -59,18 +78,8 @@ export async function killDuring(
   const node = chooseVictim(before, plan.who, run.hotPartition);
   const led = before.partitions.filter(({ leader }) => leader === node);
   await delay(Math.max(0, killAt - monotonicMs()));
-  const at = cluster.kill(node);
-  const epochs = new Map(led.map(({ partition, epoch }) => [partition, epoch]));
-  let leaderBackAt: number | null = null;
-  while (leaderBackAt === null && monotonicMs() < run.until) {
-    // A cluster in trouble may not answer; it is asked again.
-    const status = await cluster.status().catch(() => null);
-    const back = (status?.partitions ?? []).filter(
-      ({ partition, epoch, established }) => established && epoch > (epochs.get(partition) ?? Infinity),
-    );
-    if (back.length === led.length) leaderBackAt = monotonicMs();
-    else await delay(POLL_MS);
-  }
+  const at = cluster.signal(node, 'SIGKILL');
+  const leaderBackAt = await nextLeadersOf(cluster, led, run.until);
   return { node, at, partitions: led.map(({ partition }) => partition), leaderBackAt };
 }
 
