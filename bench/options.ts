@@ -87,6 +87,15 @@ function killPlan(text: string): KillPlan {
   return { who: found[1]!, second: Number(found[2]) };
 }
 
+/** Returns a parser of a number above 0, at most `max`. */
+export function decimal(max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (text.trim() !== '' && value > 0 && value <= max) return value;
+    throw new InvalidArgumentError(`It must be a number above 0, at most ${max}.`);
+  };
+}
+
 /** Parses names with commas between them; returns them in the order of `all`. */
 export function someOf<Name extends string>(all: readonly Name[]): (text: string) => Name[] {
   return (text) => {

@@ -3,7 +3,7 @@
  * docs/BENCHMARKS.md: fields are added, never renamed or removed while `format` stays the same. Latencies are in ms.
  */
 import type { Circumstances as Made } from '../program.ts';
-import { type Spread, spreadOf } from '../report/spread.ts';
+import { type Spread, spreadOf, spreadText } from '../report/spread.ts';
 import { textTable } from '../report/table.ts';
 import type { Machine } from '../servers/machine.ts';
 import type { Comparison, RoundFailure } from './course.ts';
@@ -150,10 +150,6 @@ export function createDocument(
 
 const whole = (value: number) => Math.round(value).toLocaleString('en');
 const fine = (value: number) => value.toFixed(2);
-
-function spreadText({ median, min, max }: Spread, show: (value: number) => string): string {
-  return min === max ? show(median) : `${show(median)} (${show(min)}–${show(max)})`;
-}
 
 function medianRows(medians: readonly ShownMedian[]): string[][] {
   return medians.map(({ system, name, throughput, mean, p50, p99, errors }) => [

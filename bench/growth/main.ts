@@ -6,11 +6,11 @@
  */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { count } from '#src/cli/common-options.ts';
 import { EXIT, note, print } from '#src/cli/output.ts';
 import { RingkeepError } from '#src/common/errors.ts';
-import { someOf } from '../options.ts';
+import { decimal, someOf } from '../options.ts';
 import { endWith, messageOf, noteCircumstances, workIn } from '../program.ts';
 import { describeMachine, findRoot } from '../servers/machine.ts';
 import { type Host, Session } from '../session.ts';
@@ -48,12 +48,6 @@ interface Flags {
 const QUICK = { seconds: 1, warmup: 0.3, keys: 2_000, minutes: 0.1 };
 const HALF = 0.5;
 
-function decimal(text: string): number {
-  const value = Number(text);
-  if (text.trim() !== '' && value > 0 && value <= 1_440) return value;
-  throw new InvalidArgumentError('It must be a number above 0, at most 1440.');
-}
-
 function createCommand(): Command {
   return new Command('bench:growth')
     .description('measure how figures grow with one dimension at a time')
@@ -62,7 +56,7 @@ function createCommand(): Command {
     .option('--warmup <s>', 'before each run', count(0, 600), 2)
     .option('--processes <n>', 'client processes', count(1, 64), 1)
     .option('--keys <n>', 'most keys: of the dimension, and of memory', count(1_000, 1e8), 5_000_000)
-    .option('--minutes <m>', 'of the run for memory', decimal, 10)
+    .option('--minutes <m>', 'of the run for memory', decimal(1_440), 10)
     .option('--quick', 'a try: two small sizes each, short runs', false)
     .option('--data <dir>', 'folder on the disk that is meant (default: the one for temporary files)')
     .option('--output <file>', 'the document (default: bench/results/growth.json); the page is beside it');

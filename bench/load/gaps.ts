@@ -78,6 +78,17 @@ export function commonGaps(processes: readonly (readonly Gap[])[]): Map<number, 
   return result;
 }
 
+/** Returns the longest part of any gap that is in `[from, to)`, in ms; 0 if none of the gaps reaches into it. */
+export function longestGapMs(
+  gaps: ReadonlyMap<number, readonly Gap[]>,
+  run: { readonly from: number; readonly to: number },
+): number {
+  const parts = [...gaps.values()].flatMap((list) =>
+    list.map(({ from, to }) => Math.min(to, run.to) - Math.max(from, run.from)),
+  );
+  return Math.max(0, ...parts);
+}
+
 /** What a kill did to the partitions that the killed node led. Times as in the gaps. */
 export interface Outage {
   /** Partitions of the killed node that were in use. */

@@ -19,3 +19,9 @@ export function spreadOf(values: readonly number[]): Spread {
     max: sorted[sorted.length - 1]!,
   };
 }
+
+/** Returns a spread as its median, with the lowest and the highest figure if they differ. */
+export function spreadText({ median, min, max }: Spread, show: (value: number) => string): string {
+  const [middle, lowest, highest] = [median, min, max].map(show);
+  return lowest === highest ? middle! : `${middle} (${lowest}–${highest})`;
+}
