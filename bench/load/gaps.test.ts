@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { commonGaps, GAP_MS_MIN, type Gap, GapRecorder, outageOf } from './gaps.ts';
+import { commonGaps, GAP_MS_MIN, type Gap, GapRecorder, longestGapMs, outageOf } from './gaps.ts';
 
 const END = 10_000;
 
@@ -19,6 +19,18 @@ describe('commonGaps', () => {
         expect(common).toEqual(gapsOf(processes.flat()));
       }),
     );
+  });
+});
+
+describe('longestGapMs', () => {
+  it('counts the part of a gap that is in the run, of any partition', () => {
+    const gap = (partition: number, from: number, to: number) =>
+      [partition, [{ partition, from, to }]] as const;
+    const gaps = new Map([gap(0, 100, 600), gap(1, 900, 2_000)]);
+    expect(longestGapMs(gaps, { from: 400, to: 1_000 })).toBe(200);
+    expect(longestGapMs(gaps, { from: 0, to: 1_000 })).toBe(500);
+    expect(longestGapMs(gaps, { from: 700, to: 800 })).toBe(0);
+    expect(longestGapMs(new Map(), { from: 0, to: 1_000 })).toBe(0);
   });
 });
 
