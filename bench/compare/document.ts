@@ -5,6 +5,7 @@
 import type { Circumstances as Made } from '../program.ts';
 import { type Spread, spreadOf, spreadText } from '../report/spread.ts';
 import { textTable } from '../report/table.ts';
+import { machineWarnings } from '../report/warnings.ts';
 import type { Machine } from '../servers/machine.ts';
 import type { Comparison, RoundFailure } from './course.ts';
 import {
@@ -76,8 +77,6 @@ export interface CompareDocument extends Circumstances {
 
 /** Part of a rate below which an open loop is none of that rate any more. */
 const ACHIEVED_MIN = 0.95;
-/** Load average per core of a machine that does nothing else. */
-const IDLE_LOAD_MAX = 0.25;
 
 function mediansOf(measured: readonly Measured[]): ShownMedian[] {
   return SYSTEMS.flatMap((system) =>
@@ -98,10 +97,7 @@ function mediansOf(measured: readonly Measured[]): ShownMedian[] {
   );
 }
 
-function warningsOf(
-  measured: readonly Measured[],
-  { fileSystem, loadAverage, machine }: Circumstances,
-): string[] {
+function warningsOf(measured: readonly Measured[], circumstances: Circumstances): string[] {
   const warnings = measured.flatMap(({ round, system, name, figures }) => {
     const what = `${system} ${name} in round ${round}`;
     const failed = figures.errors ?? 0;
@@ -113,12 +109,7 @@ function warningsOf(
         : []),
     ];
   });
-  if (fileSystem === 'tmpfs')
-    warnings.push('the data is in memory (tmpfs), where syncs cost nothing: use --data');
-  if (loadAverage > IDLE_LOAD_MAX * machine.cores) {
-    warnings.push(`the machine was not idle: its load average was ${loadAverage.toFixed(1)} at the start`);
-  }
-  return [...warnings, 'servers and load generators shared one machine'];
+  return [...warnings, ...machineWarnings(circumstances)];
 }
 
 /** Returns the document of a comparison. */

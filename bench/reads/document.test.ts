@@ -11,7 +11,7 @@ const PACE: ReadPace = {
 };
 const MADE = {
   ...{ version: '0.1.0', commit: null, startedAt: '2026-01-01T00:00:00.000Z', elapsedSeconds: 9 },
-  ...{ fileSystem: 'ext4', loadAverage: 0.1 },
+  ...{ fileSystem: 'ext4', loadAverage: 7.25 },
   machine: { cpu: 'A <CPU>', cores: 2, memoryBytes: 4e9, kernel: 'Linux', node: 'v20' },
 };
 const FIGURES: ReadFigures = {
@@ -73,6 +73,7 @@ describe('the document of reads', () => {
     expect(text).toContain('3 of 4 reads (75 %) took more than 200 ms');
     expect(text).toMatch(/no writes before the pause: p99 70 ms, .*: not met$/m);
     expect(text).toMatch(/other keys written until the pause: p99 5 ms, .*: met$/m);
+    expect(text).toContain('note: the machine was not idle: its load average was 7.3 at the start');
     expect(text).toContain('failed: quorum full in round 2: no <room>');
   });
 

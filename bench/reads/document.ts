@@ -3,9 +3,11 @@
  * in docs/BENCHMARKS.md: fields are added, never renamed or removed while `format` stays the same. Latencies are in ms.
  */
 import { formatNumber } from '#src/common/report/chart.ts';
+import { GAP_MS_MIN } from '../load/gaps.ts';
 import type { Circumstances } from '../program.ts';
 import { type Spread, spreadText } from '../report/spread.ts';
 import { textTable } from '../report/table.ts';
+import { machineWarnings } from '../report/warnings.ts';
 import type { Machine } from '../servers/machine.ts';
 import {
   CONDITIONS,
@@ -48,6 +50,8 @@ export interface ReadDocument extends Circumstances {
   readonly verdicts: readonly Verdict[];
   readonly measurements: readonly ShownMeasurement[];
   readonly failures: readonly Failure[];
+  /** Reasons to doubt the figures. */
+  readonly warnings: readonly string[];
 }
 
 /** Returns the document of what was measured. */
@@ -65,13 +69,14 @@ export function createDocument(
     ...{ cells, pending, required: REQUIRED, verdicts: judge(cells, pending) },
     measurements: measured.map(({ figures, latencies, ...what }) => ({ ...what, ...figures })),
     failures,
+    warnings: machineWarnings(circumstances),
   };
 }
 
 const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
 
 function showGap(ms: number): string {
-  return ms === 0 ? '<50' : formatNumber(ms);
+  return ms < GAP_MS_MIN ? `<${GAP_MS_MIN}` : formatNumber(ms);
 }
 
 /** Head of `rowOf`. */
@@ -167,7 +172,7 @@ export function progressText(one: Measured | PendingReads | null): string {
 
 /** Returns a document as lines for people. */
 export function documentText(document: ReadDocument): string {
-  const { machine, fileSystem, options, pending, verdicts, failures } = document;
+  const { machine, fileSystem, options, pending, verdicts, failures, warnings } = document;
   const { rounds, seconds, records, mode } = options;
   return [
     `${machine.cpu}, ${machine.cores} cores; data on ${fileSystem}; ${rounds} rounds, ${seconds} s each; ${records} records, ${mode}`,
@@ -190,5 +195,6 @@ export function documentText(document: ReadDocument): string {
     '',
     ...verdicts.map(verdictText),
     ...failures.map(failureText),
+    ...warnings.map((text) => `note: ${text}`),
   ].join('\n');
 }

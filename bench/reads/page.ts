@@ -30,7 +30,7 @@ export function chartOf({ cells, options }: ReadDocument, condition: Condition):
   };
 }
 
-function paragraph(kind: 'faint' | 'ok' | 'illegal', text: string): string {
+function paragraph(kind: 'faint' | 'ok' | 'illegal' | 'unknown', text: string): string {
   return `<p class="${kind}">${escapeHtml(text)}</p>`;
 }
 
@@ -59,7 +59,7 @@ function pendingHtml({ pending }: ReadDocument): string[] {
 
 /** Returns the page of a document. */
 export function renderReads(document: ReadDocument): string {
-  const { machine, options, verdicts, failures } = document;
+  const { machine, options, verdicts, failures, warnings } = document;
   const { rounds, seconds, processes, mode, records, quick } = options;
   const pace = `medians of ${rounds} rounds (lowest–highest), ${seconds} s each, ${processes} client processes, ${mode}, ${records} records`;
   const body = [
@@ -68,6 +68,7 @@ export function renderReads(document: ReadDocument): string {
     madeHtml(document, pace, quick),
     ...verdicts.map((verdict) => paragraph(verdict.met ? 'ok' : 'illegal', verdictText(verdict))),
     ...failures.map((failure) => paragraph('illegal', failureText(failure))),
+    ...warnings.map((text) => paragraph('unknown', text)),
     ...conditionsOf(document).map((condition) => conditionHtml(document, condition)),
     ...pendingHtml(document),
   ].join('\n');

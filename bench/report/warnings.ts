@@ -2,6 +2,8 @@
  * Reasons to doubt a figure: what limited it may have been the client, the disk may be none, reads may have found nothing.
  */
 import type { ClusterFacts } from '../experiment.ts';
+import type { Circumstances } from '../program.ts';
+import type { Machine } from '../servers/machine.ts';
 import type { Settings } from '../settings.ts';
 import type { ShownRun, ShownStep } from './document.ts';
 
@@ -11,6 +13,8 @@ export const BUSY_MAX = 0.9;
 const START_DELAY_MS_MAX = 10;
 /** Part of the operations that may wait at the end by the grain of the timer. */
 const BACKLOG_SHARE_MAX = 0.01;
+/** Load average per core of a machine that does nothing else. */
+const IDLE_LOAD_MAX = 0.25;
 
 function pace(rate: number | null): string {
   return rate === null ? '' : ` at ${rate} operations per second`;
@@ -58,4 +62,19 @@ export function warningsOf(steps: readonly ShownStep[], settings: Settings, clus
     );
   }
   return [...new Set(warnings)];
+}
+
+/** Returns the reasons to doubt figures of clusters that were started for a measurement, on the machine of the load. */
+export function machineWarnings({
+  fileSystem,
+  loadAverage,
+  machine,
+}: Pick<Circumstances, 'fileSystem' | 'loadAverage'> & { readonly machine: Machine }): string[] {
+  const warnings: string[] = [];
+  if (fileSystem === 'tmpfs')
+    warnings.push('the data is in memory (tmpfs), where syncs cost nothing: use --data');
+  if (loadAverage > IDLE_LOAD_MAX * machine.cores) {
+    warnings.push(`the machine was not idle: its load average was ${loadAverage.toFixed(1)} at the start`);
+  }
+  return [...warnings, 'servers and load generators shared one machine'];
 }
