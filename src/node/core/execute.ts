@@ -96,22 +96,22 @@ export function resultOf(outcome: Outcome, index: number, epoch: number): WriteR
 
 /** The result of a batch: applied only if no condition fails and nothing is refused. */
 export function resultOfBatch(
-  command: Command,
+  items: readonly KeyCommand[],
   outcomes: readonly Outcome[],
   index: number,
   epoch: number,
 ): WriteResult {
   if (outcomes.some(({ kind }) => kind === 'condition')) {
-    const items = outcomes.map((outcome): ItemResult => {
+    const results = outcomes.map((outcome): ItemResult => {
       const failed = outcome.kind === 'condition';
       return { failed, version: failed ? outcome.version : 0, counter: null };
     });
-    return { kind: 'condition', index, version: 0, items };
+    return { kind: 'condition', index, version: 0, items: results };
   }
   const refused = outcomes.find((outcome) => outcome.kind === 'refused');
   if (refused !== undefined) return refused;
   const applied = { kind: 'applied', index, epoch, counter: null } as const;
-  if (isBlind(command)) return applied;
+  if (!items.some(depends)) return applied;
   return { ...applied, items: outcomes.map((outcome) => itemOf(outcome, index)) };
 }
 
@@ -148,5 +148,6 @@ export function needsOf(command: Command): readonly Need[] {
 
 /** Whether a command's result is known when it is appended. */
 export function isBlind(command: Command): boolean {
+  if ('key' in command) return !depends(command);
   return command.kind !== 'once' && !keyCommands(command).some(depends);
 }

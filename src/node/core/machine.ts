@@ -10,9 +10,9 @@ import { DiskError } from '../../common/disk.ts';
 import { assert } from '../../common/errors.ts';
 import type { StoreView, StoreWrite } from '../store.ts';
 import type { StoreEffect } from './effects.ts';
-import { type Command, type DueKey, type Entry, keyCommands, type RequestId } from './entry.ts';
+import type { Command, DueKey, Entry, KeyCommand, RequestId } from './entry.ts';
 import type { EpochStarts } from './epoch-starts.ts';
-import { depends, execute, isBlind, needsOf, resultOf, resultOfBatch } from './execute.ts';
+import { depends, execute, isBlind, needsOf, type Outcome, resultOf, resultOfBatch } from './execute.ts';
 import { KnownValues } from './known-values.ts';
 import {
   type AppliedMark,
@@ -248,22 +248,28 @@ export class Machine {
     return result;
   }
 
-  /** Carries out all commands of a request or none. */
   private write(command: Command, index: number, epoch: number): WriteResult {
-    const items = keyCommands(command);
-    assert(items.length > 0, 'a request of a client works on keys');
-    const outcomes = items.map((item) =>
-      execute(item, index, epoch, depends(item) ? this.values.current(item.key) : null),
-    );
-    const result =
-      command.kind === 'batch'
-        ? resultOfBatch(command, outcomes, index, epoch)
-        : resultOf(outcomes[0]!, index, epoch);
+    if (command.kind === 'batch') return this.writeAll(command.items, index, epoch);
+    assert('key' in command, 'a request of a client works on keys');
+    const outcome = this.outcomeOf(command, index, epoch);
+    if (outcome.kind === 'write') this.writeValue(command.key, index, outcome.stored);
+    return resultOf(outcome, index, epoch);
+  }
+
+  /** Carries out all commands of a batch or none. */
+  private writeAll(items: readonly KeyCommand[], index: number, epoch: number): WriteResult {
+    const outcomes = items.map((item) => this.outcomeOf(item, index, epoch));
+    const result = resultOfBatch(items, outcomes, index, epoch);
     if (result.kind !== 'applied') return result;
     for (const [at, outcome] of outcomes.entries()) {
       if (outcome.kind === 'write') this.writeValue(items[at]!.key, index, outcome.stored);
     }
     return result;
+  }
+
+  private outcomeOf(command: KeyCommand, index: number, epoch: number): Outcome {
+    const current = depends(command) ? this.values.current(command.key) : null;
+    return execute(command, index, epoch, current);
   }
 
   /** Ends what still expires at the times that are named; a key that was written since has another one, or none. */
