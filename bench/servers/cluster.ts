@@ -126,7 +126,7 @@ class SpawnedCluster implements ClusterUnderTest {
     this.#layout = layout;
     this.#cluster = new Cluster(
       layout,
-      { port: 0, logLevel: undefined, startMs: START_MS },
+      { port: 0, logLevel: undefined, startMs: START_MS, ack: undefined },
       {
         ended: (name, _pid, reason) => void note(name, 'ended', reason),
         restarted: (name, ready, reason) => {

@@ -9,12 +9,12 @@ import type { Ack, BatchOperation, BatchReceipt } from '../client/index.ts';
 import { RingkeepError } from '../common/errors.ts';
 import { toJson } from '../common/text.ts';
 import { type ClusterOptions, withClient, withCluster, withKeyspace } from './common-options.ts';
-import { ackOption, durable, idempotencyOption } from './key-commands.ts';
+import { ackOption, ackOptions, durable, idempotencyOption } from './key-commands.ts';
 import { EXIT, note, print } from './output.ts';
 
 interface BatchFlags extends ClusterOptions {
   readonly keyspace: string;
-  readonly ack: Ack;
+  readonly ack?: Ack;
   readonly idempotencyKey?: string;
 }
 
@@ -59,9 +59,7 @@ async function batch(file: string, flags: BatchFlags): Promise<number> {
     flags,
     async (client) => {
       const target = flags.keyspace === '' ? client : client.keyspace(flags.keyspace);
-      const { ack, idempotencyKey } = flags;
-      const options = { ack, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) };
-      const receipt = await target.batch(operations, options);
+      const receipt = await target.batch(operations, ackOptions(flags));
       if (flags.json) await print(toJson({ ...receipt, session: client.defaultSession.token }));
       else await show(operations, receipt);
       return receipt.applied ? EXIT.OK : EXIT.FAILED;

@@ -3,7 +3,7 @@
  * closed, and the cluster's status over the administration call.
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type ConnectOptions, connect, type RingkeepClient } from '../client/index.ts';
+import { type Ack, type ConnectOptions, connect, type RingkeepClient } from '../client/index.ts';
 import { assert, RingkeepError } from '../common/errors.ts';
 import { describe } from '../common/failure.ts';
 import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from '../common/limits.ts';
@@ -17,6 +17,9 @@ export const URL_DEFAULT = 'ringkeep://127.0.0.1:7400';
 
 /** A cluster that cannot be reached at all is reported after this, though a request may take longer. */
 const REACH_MS = 3_000;
+
+/** Levels of acknowledgement, as options name them. */
+export const ACK_LEVELS: readonly Ack[] = ['leader', 'quorum', 'all'];
 
 /** Options of every command that talks to a cluster. */
 export interface ClusterOptions {
@@ -111,17 +114,25 @@ export function statusAt(address: string, timeoutMs: number): Promise<StatusRepl
   return grpcConnector.adminStatus(address, makeHello({ role: 'client' }), timeoutMs);
 }
 
-/** Asks the cluster's addresses, one after the other, for its status. Rejects with the last RingkeepError. */
-export async function clusterStatus(options: ClusterOptions): Promise<StatusReply> {
+/** Asks the cluster's addresses, one after the other, until one answers. Rejects with the last RingkeepError. */
+export async function atCluster<T>(
+  options: ClusterOptions,
+  ask: (address: string, timeoutMs: number) => Promise<T>,
+): Promise<T> {
   const timeoutMs = Math.min(options.timeout, REACH_MS);
   let failure: unknown;
   for (const address of parseClusterUrl(options.url).map(formatAddress)) {
     try {
-      return await statusAt(address, timeoutMs);
+      return await ask(address, timeoutMs);
     } catch (error) {
       failure = error;
     }
   }
   assert(failure !== undefined, 'a cluster URL has an address');
   throw failure instanceof RingkeepError ? unreachable(options.url, failure) : failure;
+}
+
+/** Asks the cluster's addresses, one after the other, for its status. Rejects with the last RingkeepError. */
+export function clusterStatus(options: ClusterOptions): Promise<StatusReply> {
+  return atCluster(options, statusAt);
 }

@@ -15,7 +15,7 @@ import type {
 } from '../client/index.ts';
 import { TTL_MS_MAX, VALUE_BYTES_CEILING } from '../common/limits.ts';
 import { isInt64, toJson } from '../common/text.ts';
-import { type ClusterOptions, withClient, withCluster, withKeyspace } from './common-options.ts';
+import { ACK_LEVELS, type ClusterOptions, withClient, withCluster, withKeyspace } from './common-options.ts';
 import { EXIT, note, print, printJson, write } from './output.ts';
 import { type EncodedValue, encodeInput, type InputCodec, parseCodec } from './values.ts';
 
@@ -30,7 +30,7 @@ interface GetFlags extends KeyFlags {
 }
 
 interface AckFlags extends KeyFlags {
-  readonly ack: Ack;
+  readonly ack?: Ack;
   readonly idempotencyKey?: string;
 }
 
@@ -62,8 +62,14 @@ export function operationsOn(client: RingkeepClient, keyspace: string): KeyOpera
 
 /** The option `--ack`. */
 export function ackOption(): Option {
-  const text = 'acknowledge when it is on the disks of the leader, of a quorum, or of all voters';
-  return new Option('--ack <level>', text).choices(['leader', 'quorum', 'all']).default('quorum');
+  const text =
+    'acknowledge when it is on the disks of the leader, of a quorum, or of all voters (default: as `ringkeep ack` tells)';
+  return new Option('--ack <level>', text).choices(ACK_LEVELS);
+}
+
+/** The level that a command was given, as the SDK takes it. */
+export function ackOf({ ack }: { readonly ack?: Ack }): { readonly ack?: Ack } {
+  return ack === undefined ? {} : { ack };
 }
 
 /** The option `--idempotency-key`. */
@@ -127,8 +133,9 @@ function parseDelta(text: string): bigint {
   throw new InvalidArgumentError('A delta is a whole number of 64 bits.');
 }
 
-function ackOptions({ ack, idempotencyKey }: AckFlags): IdempotentOptions {
-  return { ack, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) };
+/** The level and the idempotency key that a command was given, as the SDK takes them. */
+export function ackOptions({ idempotencyKey, ...flags }: AckFlags): IdempotentOptions {
+  return { ...ackOf(flags), ...(idempotencyKey === undefined ? {} : { idempotencyKey }) };
 }
 
 /** The options of a write as the SDK takes them. */

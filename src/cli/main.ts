@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addAckCommand } from './ack.ts';
 import { addBatchCommand } from './batch-command.ts';
 import { addBenchCommand } from './bench.ts';
 import { addCheckHistoryCommand } from './check-history.ts';
@@ -43,6 +44,7 @@ async function buildProgram(argv: readonly string[], done: (status: number) => v
   addNodeCommand(program, done);
   addRouterCommand(program, done);
   addStatusCommand(program, done);
+  addAckCommand(program, done);
   addKeyCommands(program, done);
   addBatchCommand(program, done);
   addImportCommand(program, done);

@@ -4,9 +4,11 @@
  * service.ts.
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Ack } from '../client/index.ts';
+import { ACKS } from '../client/options.ts';
 import { PARTITIONS_MAX, REPLICATION_FACTOR_MAX, VALUE_BYTES_CEILING } from '../common/limits.ts';
 import { LOG_LEVELS, type LogLevel } from '../common/log.ts';
-import { collect, count, withJson } from './common-options.ts';
+import { ACK_LEVELS, collect, count, withJson } from './common-options.ts';
 import { runService } from './service.ts';
 
 const NODES_MAX = 1_000;
@@ -45,6 +47,7 @@ interface RouterFlags extends ServiceFlags {
   readonly initialNodes?: number;
   readonly partitions?: number;
   readonly replicationFactor?: number;
+  readonly ack?: Ack;
 }
 
 /** The fields of `record` that are set: optional options are left out, never undefined. */
@@ -131,6 +134,12 @@ export function addNodeCommand(program: Command, done: (status: number) => void)
     });
 }
 
+/** The option `--ack` of what forms a cluster. */
+export function newClusterAckOption(): Option {
+  const text = 'when writes of a new cluster are acknowledged that name no level (default: quorum)';
+  return new Option('--ack <level>', text).choices(ACK_LEVELS);
+}
+
 /** Adds the command `router`. `done` is told its exit status. */
 export function addRouterCommand(program: Command, done: (status: number) => void): void {
   const command = program.command('router').description('run a router, with the controller and the topology');
@@ -139,6 +148,7 @@ export function addRouterCommand(program: Command, done: (status: number) => voi
     .option('--initial-nodes <n>', 'form a new cluster once this many nodes are here', count(1, NODES_MAX))
     .option('--partitions <n>', 'partitions of a new cluster', count(1, PARTITIONS_MAX))
     .option('--replication-factor <n>', 'voters of each partition', count(1, REPLICATION_FACTOR_MAX))
+    .addOption(newClusterAckOption())
     .addHelpText(
       'after',
       '\nExample:\n  ringkeep router --data /var/lib/ringkeep-router --listen 10.0.0.9:7400 \\\n' +
@@ -161,6 +171,7 @@ export function addRouterCommand(program: Command, done: (status: number) => voi
             initialNodes: flags.initialNodes,
             partitions: flags.partitions,
             replicationFactor: flags.replicationFactor,
+            ack: flags.ack && ACKS[flags.ack],
           }),
         });
         return { service: router, id: router.id, address: router.address, http: router.httpAddress };

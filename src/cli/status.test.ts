@@ -76,9 +76,21 @@ describe('showStatus', () => {
     ]);
   });
 
+  it('tells the default levels, quorum where a topology has none', () => {
+    expect(showStatus(REPLY).acks).toEqual({ cluster: 'quorum', keyspaces: [] });
+    const keyspaces = [{ keyspace: 'orders', ack: 'ACK_ALL' as const }];
+    const topology = { ...REPLY.topology!, acks: { cluster: 'ACK_LEADER' as const, keyspaces } };
+    expect(showStatus({ ...REPLY, topology }).acks).toEqual({
+      cluster: 'leader',
+      keyspaces: [{ keyspace: 'orders', ack: 'all' }],
+    });
+  });
+
   it('shows an empty cluster before there is one', () => {
     const empty = showStatus({ topology: null, nodes: [], replicas: [], json: '' });
-    expect(empty).toEqual({ clusterId: '', replicationFactor: 0, waitingFor: '', nodes: [], partitions: [] });
+    const acks = { cluster: 'quorum', keyspaces: [] };
+    const nothing = { clusterId: '', replicationFactor: 0, waitingFor: '', nodes: [], partitions: [] };
+    expect(empty).toEqual({ ...nothing, acks });
   });
 });
 

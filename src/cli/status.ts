@@ -8,6 +8,7 @@ import type { NodeRecord, PartitionRecord, Topology } from '../common/topology.t
 import type { ReplicaReport, StatusReply } from '../common/wire/messages.ts';
 import { SLOW_BATCH_MS, type StorageFigures } from '../node/storage-figures.ts';
 import type { RouterFigures } from '../router/index.ts';
+import { type ShownAcks, showAcks } from './ack.ts';
 import { type ClusterOptions, clusterStatus, statusAt, withCluster } from './common-options.ts';
 import { EXIT, print, printJson } from './output.ts';
 
@@ -67,6 +68,8 @@ export interface ShownStatus {
   readonly replicationFactor: number;
   /** What the controller waits for; empty when it waits for nothing. */
   readonly waitingFor: string;
+  /** At which level writes are acknowledged that name none. */
+  readonly acks: ShownAcks;
   readonly nodes: readonly ShownNode[];
   readonly partitions: readonly ShownPartition[];
 }
@@ -172,6 +175,7 @@ export function showStatus(status: StatusReply, storage: StorageByNode = new Map
     clusterId,
     replicationFactor,
     waitingFor,
+    acks: showAcks(status.topology?.acks),
     nodes: nodes
       .map((node) => showNode(node, status, records, storage))
       .sort((a, b) => a.id.localeCompare(b.id, 'en', { numeric: true })),

@@ -67,6 +67,29 @@ describe('client', () => {
     expect(acks).toEqual(['ACK_ALL', 'ACK_LEADER', 'ACK_QUORUM']);
   });
 
+  it('leaves the level to the cluster if nobody says one, and learns which writes wait for every voter', async () => {
+    const { db, model, router } = setUp();
+    model.defaultAck = 'ACK_ALL';
+    const orders = db.keyspace('orders');
+    expect(await orders.put('k', 1)).toMatchObject({ durability: 'all' });
+    expect(await orders.put('k', 2, { ack: 'quorum' })).toMatchObject({ durability: 'quorum' });
+    await orders.put('k', 3);
+    await db.put('k', 4);
+    model.defaultAck = 'ACK_QUORUM';
+    await orders.put('k', 5);
+    await orders.put('k', 6);
+    const sent = router.requests.filter(({ sessionTime }) => sessionTime > 0);
+    // Writes that wait for every voter have a client id of their own.
+    expect(sent.map(({ ack, clientId }) => [ack, clientId.length])).toEqual([
+      ['ACK_DEFAULT', 0],
+      ['ACK_QUORUM', 0],
+      ['ACK_DEFAULT', 16],
+      ['ACK_DEFAULT', 0],
+      ['ACK_DEFAULT', 16],
+      ['ACK_DEFAULT', 0],
+    ]);
+  });
+
   it('gives a result for every entry of putMany and never rejects for one', async () => {
     const { db } = setUp();
     const results = await db.putMany([

@@ -235,7 +235,7 @@ export class Engine implements RoutesHost, LinkSink {
   sending(operation: Operation): number {
     const now = this.now();
     const remainingMs = operation.spec.deadline - now;
-    const whole = operation.spec.ack === 'ACK_ALL' || operation.spec.kind === 'scan';
+    const whole = operation.isWhole || operation.spec.kind === 'scan';
     const attemptMs = attemptTimeMs(this.#options.retry, remainingMs, whole);
     operation.attemptDeadline = now + attemptMs;
     operation.sentAt = now;
@@ -272,12 +272,11 @@ export class Engine implements RoutesHost, LinkSink {
   }
 
   /** Takes from an answer what later operations go by. `asked` is the attempt that was answered. */
-  #note(
-    { sequences, spec: { session }, sentAt }: Operation,
-    asked: Operation,
-    { receipt, value }: Reply,
-  ): void {
+  #note(operation: Operation, asked: Operation, { receipt, value }: Reply): void {
+    const { sequences, spec, sentAt } = operation;
+    const { session } = spec;
     if (receipt) {
+      if (!receipt.conditionFailed) this.#windows.told(operation, receipt.durability);
       sequences?.observe(receipt.logTime);
       session?.wrote(receipt);
     }
@@ -289,6 +288,7 @@ export class Engine implements RoutesHost, LinkSink {
     if (operation.hedgeOf !== null) return this.#forgetHedge(operation);
     const now = this.now();
     operation.rows = null;
+    if (error.code === 'ACK_NOT_REACHED') this.#windows.told(operation, 'all');
     const redirect = error.code === 'NOT_LEADER' && this.#routes.reroute(operation, error);
     operation.link = null;
     const verdict = judge(operation, error, {

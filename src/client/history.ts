@@ -10,6 +10,7 @@ import type { RingkeepError } from '../common/errors.ts';
 import type { HistoryCondition, HistoryEvent, HistoryOutput } from '../common/history.ts';
 import { keyText } from '../common/text.ts';
 import type {
+  AckName,
   BatchItem,
   Condition,
   PutOperation,
@@ -19,8 +20,6 @@ import type {
 } from '../common/wire/messages.ts';
 import { decodeValue } from './codec.ts';
 import type { Operation, OperationSpec } from './operation.ts';
-
-const ACKS = { ACK_LEADER: 'leader', ACK_QUORUM: 'quorum', ACK_ALL: 'all' } as const;
 
 /**
  * Returns what a reader will get. Not the caller's value: it may be changed after the call, and a codec may not give back
@@ -50,6 +49,13 @@ const LEVELS = {
 function levelOf(name: ReadLevelName): Pick<HistoryEvent, 'level'> {
   const level = LEVELS[name];
   return level === undefined ? {} : { level };
+}
+
+const ACKS = { ACK_LEADER: 'leader', ACK_QUORUM: 'quorum', ACK_ALL: 'all', ACK_DEFAULT: undefined } as const;
+
+function ackOf(name: AckName): Pick<HistoryEvent, 'ack'> {
+  const ack = ACKS[name];
+  return ack === undefined ? {} : { ack };
 }
 
 /** What is recorded of an operation on one key. */
@@ -153,7 +159,7 @@ export class HistoryRecorder {
       ...input,
       ...(condition === null ? {} : { condition: historyCondition(condition) }),
       ...(ttlMs === 0 ? {} : { ttlMs }),
-      ...(kind === 'get' ? levelOf(level) : { ack: ACKS[ack] }),
+      ...(kind === 'get' ? levelOf(level) : ackOf(ack)),
       call: operation.calledAt,
       return: this.clock(),
       output,

@@ -64,7 +64,8 @@ export interface KeyspaceContext {
   /** Empty: the default keyspace. */
   readonly name: string;
   readonly codec: CodecName;
-  readonly ack: Ack;
+  /** Null: the cluster's default. */
+  readonly ack: Ack | null;
   readonly requestTimeoutMs: number;
   /** What takes note of every answer, unless a call names another one. */
   readonly session: Session;
@@ -434,7 +435,7 @@ export class Keyspace<T = unknown> {
   }
 
   /** The result of a write that is not blind is known when it is committed. */
-  #refuseEarly(ack: Ack): void {
+  #refuseEarly(ack: Ack | null): void {
     if (ack !== 'leader') return;
     const text =
       'a write that depends on what is there is acknowledged at quorum or all, when its result is known';

@@ -152,6 +152,8 @@ export class Operation implements SessionPin {
   readonly bytes: number;
   partition = -1;
 
+  /** Of writes: may wait for every voter; set once a sequence is first asked for. */
+  isWhole = false;
   sequence = 0;
   sessionTime = 0;
   sessionGeneration = 0;

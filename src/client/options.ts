@@ -14,6 +14,7 @@ import {
   REQUEST_TIMEOUT_MS_MAX,
   TTL_MS_MAX,
 } from '../common/limits.ts';
+import type { AckLevel } from '../common/topology.ts';
 import { formatAddress, parseClusterUrl } from '../common/wire/address.ts';
 import type { AckName, Condition, ReadLevelName } from '../common/wire/messages.ts';
 import { type CodecName, isCodecName } from './codec.ts';
@@ -22,7 +23,7 @@ import type { OperationSpec } from './operation.ts';
 import { RETRY_DEFAULTS, type RetryOptions } from './retry-policy.ts';
 import { Session } from './session.ts';
 
-/** When a write is acknowledged: on the leader's disk, on a quorum's (default), or on every voter's. */
+/** When a write is acknowledged: on the leader's disk, on a quorum's, or on every voter's. */
 export type Ack = 'leader' | 'quorum' | 'all';
 
 /** Options of `connect`. */
@@ -37,7 +38,7 @@ export interface ConnectOptions {
   readonly connectTimeoutMs?: number;
   /** Codec of the default keyspace; default `msgpack`. */
   readonly codec?: CodecName;
-  /** Acknowledgement of writes that do not say; default `quorum`. */
+  /** Acknowledgement of writes that do not say; default: what the cluster has for their keyspace, `quorum` unless it was set. */
   readonly ack?: Ack;
   /** Numbers of the retry loop. */
   readonly retry?: Partial<RetryOptions>;
@@ -74,7 +75,7 @@ export interface ReadOptions extends CallOptions {
 
 /** Options of a write. */
 export interface WriteOptions extends CallOptions {
-  /** When this write is acknowledged. */
+  /** When this write is acknowledged; default: as the keyspace or the client says, else the cluster. */
   readonly ack?: Ack;
 }
 
@@ -131,7 +132,8 @@ export interface ResolvedOptions {
   readonly requestTimeoutMs: number;
   readonly connectTimeoutMs: number;
   readonly codec: CodecName;
-  readonly ack: Ack;
+  /** Null: the cluster's default. */
+  readonly ack: Ack | null;
   readonly retry: RetryOptions;
   readonly operationsMax: number;
   readonly operationBytesMax: number;
@@ -152,7 +154,12 @@ const READS: Readonly<Record<ReadLevel, ReadLevelName>> = {
 /** Bound of bounds of staleness, ms: an uint32. */
 const STALENESS_MS_MAX = 2 ** 32 - 1;
 
-const ACKS: Readonly<Record<Ack, AckName>> = { leader: 'ACK_LEADER', quorum: 'ACK_QUORUM', all: 'ACK_ALL' };
+/** Levels by their wire names. */
+export const ACKS: Readonly<Record<Ack, AckLevel>> = {
+  leader: 'ACK_LEADER',
+  quorum: 'ACK_QUORUM',
+  all: 'ACK_ALL',
+};
 
 const CONNECT_NAMES: ReadonlySet<string> = new Set([
   'endpoints',
@@ -228,8 +235,8 @@ export function checkCodec(codec: CodecName | undefined, fallback: CodecName): C
   return codec;
 }
 
-/** Returns the acknowledgement level, or the fallback if none is given. */
-export function checkAck(ack: Ack | undefined, fallback: Ack): Ack {
+/** Returns the acknowledgement level, or the fallback if none is given; null is the cluster's default. */
+export function checkAck(ack: Ack | undefined, fallback: Ack | null): Ack | null {
   if (ack === undefined) return fallback;
   if (typeof ack !== 'string' || !Object.hasOwn(ACKS, ack))
     throw invalid('ack must be leader, quorum or all');
@@ -305,9 +312,9 @@ export function checkCondition(options: ConditionalOptions): Condition | null {
   return { kind: 'CONDITION_VERSION', version: ifVersion! };
 }
 
-/** Returns the wire name of an acknowledgement level. */
-export function ackName(ack: Ack): AckName {
-  return ACKS[ack];
+/** Returns the wire name of an acknowledgement level; null is the default. */
+export function ackName(ack: Ack | null): AckName {
+  return ack === null ? 'ACK_DEFAULT' : ACKS[ack];
 }
 
 function resolveRetry(retry: Partial<RetryOptions> | undefined): RetryOptions {
@@ -357,7 +364,7 @@ export function resolveOptions(
     requestTimeoutMs: checkTimeout('requestTimeoutMs', given.requestTimeoutMs, REQUEST_TIMEOUT_MS),
     connectTimeoutMs: number('connectTimeoutMs', given.connectTimeoutMs, CONNECT_TIMEOUT_MS, 1, 60_000),
     codec: checkCodec(given.codec, 'msgpack'),
-    ack: checkAck(given.ack, 'quorum'),
+    ack: checkAck(given.ack, null),
     retry: resolveRetry(given.retry),
     operationsMax: number('operationsMax', given.operationsMax, OPERATIONS_MAX, 1, 1e7),
     operationBytesMax: number('operationBytesMax', given.operationBytesMax, OPERATION_BYTES_MAX, 1, 2 ** 40),

@@ -2,11 +2,12 @@
  * The deduplication sequences of all partitions of one client, and the writes that wait because their
  * partition's window is full. Gives sequences out and takes them back; sends nothing.
  * Writes that wait for every voter have a session of their own, under another client id: one of them can wait as
- * long as a voter is away, and would hold back the low water, and with it everything behind, of the others.
+ * long as a voter is away, and would hold back the low water, and with it everything behind, of the others. Of a write at
+ * the default level, only its answer tells which one that is, so it goes by the last answer in its keyspace.
  * INVARIANT: a write holds a sequence from its admission to its end, through all attempts.
  */
 import { NO_BYTES } from '../common/bytes.ts';
-import type { Operation } from './operation.ts';
+import type { Operation, Receipt } from './operation.ts';
 import { PartitionSequences } from './sequences.ts';
 
 interface Window {
@@ -25,6 +26,8 @@ const COMPACT_AT = 1_024;
 export class SequenceWindows {
   readonly #windows = new Map<number, Window>();
   readonly #wholeClientId: Uint8Array;
+  /** Keyspaces whose default was `all` when last heard of. */
+  readonly #wholeKeyspaces = new Set<string>();
 
   /** `wholeClientId`: 16 random bytes, the client id of writes that wait for every voter. */
   constructor(wholeClientId: Uint8Array) {
@@ -43,6 +46,7 @@ export class SequenceWindows {
    */
   admit(operation: Operation): boolean {
     if (operation.sequence !== 0) return true;
+    if (operation.sequences === null) operation.isWhole = this.#isWhole(operation);
     const window = this.#of(operation);
     operation.sequences = window.sequences;
     operation.sequence = window.sequences.acquire();
@@ -100,8 +104,18 @@ export class SequenceWindows {
     operation.attempt = 0;
   }
 
-  #of({ partition, spec }: Operation): Window {
-    const whole = spec.ack === 'ACK_ALL';
+  /** Takes note of the level that an answer tells: what later writes at the default level will most likely wait for. */
+  told({ spec }: Operation, durability: Receipt['durability']): void {
+    if (spec.ack !== 'ACK_DEFAULT') return;
+    if (durability === 'all') this.#wholeKeyspaces.add(spec.keyspace);
+    else this.#wholeKeyspaces.delete(spec.keyspace);
+  }
+
+  #isWhole({ spec }: Operation): boolean {
+    return spec.ack === 'ACK_ALL' || (spec.ack === 'ACK_DEFAULT' && this.#wholeKeyspaces.has(spec.keyspace));
+  }
+
+  #of({ partition, isWhole: whole }: Operation): Window {
     const name = partition * 2 + (whole ? 1 : 0);
     let window = this.#windows.get(name);
     if (window === undefined) {

@@ -51,7 +51,7 @@ export interface HistoryEvent {
   readonly condition?: HistoryCondition;
   /** Writes: the time to live that they gave, ms. None: the value stays. */
   readonly ttlMs?: number;
-  /** Acknowledgement level that was asked for; writes only. */
+  /** Acknowledgement level that was asked for; writes only, none if the default counted. */
   readonly ack?: 'leader' | 'quorum' | 'all';
   /** Read level; none is `linearizable`. */
   readonly level?: 'linearizable' | 'quorum' | 'session' | 'stale';

@@ -12,6 +12,8 @@ export const KEY_BYTES_MIN = 1;
 export const KEY_BYTES_MAX = 4 * 1024;
 /** Keyspace name in UTF-8 bytes; a length byte precedes it in store keys. */
 export const KEYSPACE_BYTES_MAX = 64;
+/** Keyspaces with a default acknowledgement of their own: all of them are pushed to every node. */
+export const ACK_KEYSPACES_MAX = 256;
 /** Value length in bytes, inclusive: default and the most that can be configured. */
 export const VALUE_BYTES_MAX = 1024 * 1024;
 export const VALUE_BYTES_CEILING = 8 * 1024 * 1024;

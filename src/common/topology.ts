@@ -64,6 +64,25 @@ export interface FormerRun {
   readonly run: string;
 }
 
+/** An acknowledgement level by its wire name (`Ack`). */
+export type AckLevel = 'ACK_QUORUM' | 'ACK_LEADER' | 'ACK_ALL';
+
+/** Part of the cluster's configuration: at which level writes are acknowledged that name none. */
+export interface AckDefaults {
+  readonly cluster: AckLevel;
+  /** Keyspaces with a default of their own, sorted by name; ACK_KEYSPACES_MAX at most. */
+  readonly keyspaces: readonly KeyspaceAck[];
+}
+
+/** The default of one keyspace. */
+export interface KeyspaceAck {
+  readonly keyspace: string;
+  readonly ack: AckLevel;
+}
+
+/** What holds where nobody has set anything. */
+export const ACK_DEFAULTS: AckDefaults = { cluster: 'ACK_QUORUM', keyspaces: [] };
+
 /** A whole topology (`full`) or the records that changed. `revision` grows with every change of any record. */
 export interface Topology {
   readonly clusterId: string;
@@ -73,6 +92,8 @@ export interface Topology {
   readonly full: boolean;
   readonly nodes: readonly NodeRecord[];
   readonly records: readonly PartitionRecord[];
+  /** None: in a change, as before; in a full topology, those of `ACK_DEFAULTS`. */
+  readonly acks?: AckDefaults | null;
 }
 
 /** Returns the number of replicas that make a quorum of `voters` voters. */

@@ -156,6 +156,26 @@ describe('ControllerShell', () => {
     expect(store.reads[0]).toContain('partition/0');
   });
 
+  it('sets a default acknowledgement level once, and tells when it is stored and pushed', async () => {
+    const store = new MemoryStore();
+    const { shell } = await start(store);
+    await expect(shell.setAck({ keyspace: '', ack: 'ACK_ALL' })).rejects.toMatchObject({ code: 'NOT_READY' });
+    const nodes = IDS.map((id) => new FakeNode(id).attach(shell));
+    await until(() => shell.formed, 'the cluster is formed');
+    store.unknown = 1;
+    const acks = { cluster: 'ACK_QUORUM', keyspaces: [{ keyspace: 'orders', ack: 'ACK_ALL' }] };
+    expect(await shell.setAck({ keyspace: 'orders', ack: 'ACK_ALL' })).toEqual(acks);
+    expect(store.table.read(['cluster'])[0]!.value).toMatchObject({ acks });
+    for (const node of nodes) expect(node.topologies().at(-1)).toMatchObject({ acks });
+    expect(await shell.setAck({ keyspace: 'orders', ack: 'ACK_ALL' })).toEqual(acks);
+    await expect(shell.setAck({ keyspace: 'orders', ack: 9 as never })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+    });
+    const waiting = shell.setAck({ keyspace: '', ack: 'ACK_LEADER' });
+    shell.stop();
+    await expect(waiting).rejects.toMatchObject({ code: 'SHUTTING_DOWN', outcome: 'unknown' });
+  });
+
   it('gives a node that could not take a topology the full one before any order', async () => {
     const { shell } = await start();
     const slow = new FakeNode('n1');

@@ -8,8 +8,15 @@
  */
 import { RingkeepError } from '../common/errors.ts';
 import type { Log, LogFields } from '../common/log.ts';
-import type { Topology } from '../common/topology.ts';
-import type { AttachSink, ControlHandler, ControlPush, Opening, Peer } from '../common/wire/contract.ts';
+import type { AckDefaults, Topology } from '../common/topology.ts';
+import type {
+  AckChange,
+  AttachSink,
+  ControlHandler,
+  ControlPush,
+  Opening,
+  Peer,
+} from '../common/wire/contract.ts';
 import type { NodeMessage, NodeStatus, Prepare, ReplicaReport, Seal } from '../common/wire/messages.ts';
 import type { Controller } from './controller/controller.ts';
 import type {
@@ -60,6 +67,8 @@ export class ControllerShell implements ControlHandler {
   readonly #cas: Record<CasOutcome, number> = { ok: 0, conflict: 0, unknown: 0 };
   readonly #events = new Map<string, number>();
   #timer: NodeJS.Timeout | undefined;
+  /** Operators who wait until what they have set is stored. */
+  #ackWaiters: { resolve(acks: AckDefaults): void; reject(error: RingkeepError): void }[] = [];
   #announced = false;
   #draining = false;
   #stopped = false;
@@ -90,6 +99,9 @@ export class ControllerShell implements ControlHandler {
     this.#stopped = true;
     clearInterval(this.#timer);
     this.#streams.clear();
+    const text = 'the router stopped before the topology store had answered';
+    const error = new RingkeepError('SHUTTING_DOWN', text, 'unknown');
+    for (const { reject } of this.#ackWaiters.splice(0)) reject(error);
   }
 
   get formed(): boolean {
@@ -107,6 +119,18 @@ export class ControllerShell implements ControlHandler {
 
   counts(): ControllerCounts {
     return { cas: this.#cas, events: this.#events };
+  }
+
+  /**
+   * Sets a default acknowledgement level; resolves with all of them once it is durable and on its way to the nodes.
+   * Rejects with RingkeepError NOT_READY before the cluster is formed, INVALID_ARGUMENT, SHUTTING_DOWN.
+   */
+  async setAck({ keyspace, ack }: AckChange): Promise<AckDefaults> {
+    if (this.#stopped) throw new RingkeepError('SHUTTING_DOWN', 'the router is stopping');
+    if (!this.#controller.formed) throw new RingkeepError('NOT_READY', 'the cluster is not formed yet');
+    this.#controller.setAck(keyspace, ack);
+    this.#schedule();
+    return new Promise((resolve, reject) => this.#ackWaiters.push({ resolve, reject }));
   }
 
   /** Returns the reasons of partitions that are not served. */
@@ -231,6 +255,8 @@ export class ControllerShell implements ControlHandler {
     }
     if (effects.push !== null) this.#broadcast(effects.push);
     this.#order(effects);
+    const acks = this.#controller.acks;
+    if (acks !== null) for (const { resolve } of this.#ackWaiters.splice(0)) resolve(acks);
   }
 
   #broadcast(change: Topology): void {

@@ -13,7 +13,7 @@ import * as limits from '../common/limits.ts';
 import { createLog, type Log, type LogLevel } from '../common/log.ts';
 import { makeDataDirectory } from '../common/node-disk.ts';
 import { createRandom } from '../common/random.ts';
-import type { Topology } from '../common/topology.ts';
+import { ACK_DEFAULTS, type AckLevel, type Topology } from '../common/topology.ts';
 import { parseAddress } from '../common/wire/address.ts';
 import { grpcConnector } from '../common/wire/connections.ts';
 import type { AdminHandler, Connector } from '../common/wire/contract.ts';
@@ -44,6 +44,8 @@ export interface RouterOptions {
   /** Of a new cluster; an existing one keeps its own. */
   readonly partitions?: number;
   readonly replicationFactor?: number;
+  /** At which level writes are acknowledged that name none, in a new cluster; default: ACK_QUORUM. */
+  readonly ack?: AckLevel;
   /** Where metrics and health are served; absent: nowhere. */
   readonly httpListen?: string;
   /** Address under which this process reaches a node, by node id. */
@@ -106,7 +108,8 @@ function bootstrapOf(options: RouterOptions): BootstrapOptions {
     const text = `${replicationFactor} voters per partition need ${replicationFactor} nodes, not ${initialNodes}`;
     throw new RingkeepError('INVALID_ARGUMENT', `${text}; set initialNodes or replicationFactor`);
   }
-  return { initialNodes, partitions, replicationFactor };
+  const { ack = ACK_DEFAULTS.cluster } = options;
+  return { initialNodes, partitions, replicationFactor, ack };
 }
 
 class RouterShell {
@@ -283,6 +286,10 @@ class RouterShell {
     if (this.#options.partitions !== undefined && asked !== partitions) {
       this.#log.warn('option_ignored', { option: 'partitions', asked, partitions });
     }
+    const ack = topology.acks?.cluster ?? ACK_DEFAULTS.cluster;
+    if (this.#options.ack !== undefined && this.#options.ack !== ack) {
+      this.#log.warn('option_ignored', { option: 'ack', asked: this.#options.ack, ack });
+    }
   }
 
   #admin(): AdminHandler {
@@ -291,6 +298,7 @@ class RouterShell {
       hashPartition: async () => {
         throw new RingkeepError('INVALID_ARGUMENT', 'a router holds no rows: ask the nodes');
       },
+      setAck: (_peer, change) => this.#shell.setAck(change),
     };
   }
 

@@ -6,7 +6,7 @@
  */
 import { assert, RingkeepError } from '../../src/common/errors.ts';
 import { partitionOf } from '../../src/common/hash.ts';
-import type { NodeRecord, PartitionRecord, Topology } from '../../src/common/topology.ts';
+import type { AckLevel, NodeRecord, PartitionRecord, Topology } from '../../src/common/topology.ts';
 import type { Connector, SessionHandlers, WatchHandlers } from '../../src/common/wire/contract.ts';
 import { answerHello } from '../../src/common/wire/handshake.ts';
 import type { Failure, Hello, Receipt, Reply, Request } from '../../src/common/wire/messages.ts';
@@ -262,6 +262,8 @@ export class StoreModel {
   logTime = 1_000_000;
   windowMs = 600_000;
   epoch = 1;
+  /** What writes at ACK_DEFAULT are acknowledged at. */
+  defaultAck: AckLevel = 'ACK_QUORUM';
   /** Writes that took effect. */
   applied = 0;
   #version = 0;
@@ -358,7 +360,8 @@ export class StoreModel {
   }
 
   #receipt(request: Request, version: number, counter: number, conditionFailed: boolean): Reply {
-    const durability = request.ack === 'ACK_ALL' ? 'all' : request.ack === 'ACK_LEADER' ? 'leader' : 'quorum';
+    const ack = request.ack === 'ACK_DEFAULT' ? this.defaultAck : request.ack;
+    const durability = ack === 'ACK_ALL' ? 'all' : ack === 'ACK_LEADER' ? 'leader' : 'quorum';
     const { epoch, logTime } = this;
     const partition = this.#partition(request);
     const receipt: Receipt = {

@@ -5,7 +5,7 @@
  */
 import { assert } from '../../src/common/errors.ts';
 import { createRandom } from '../../src/common/random.ts';
-import { type PartitionRecord, quorumSize } from '../../src/common/topology.ts';
+import { type AckLevel, type PartitionRecord, quorumSize } from '../../src/common/topology.ts';
 import { Controller } from '../../src/router/controller/controller.ts';
 import type { ControllerEvent, ControllerOptions, Effects } from '../../src/router/controller/types.ts';
 import { type Entry, type FakeReplica, nextSerial, ScriptedNode } from './scripted-node.ts';
@@ -33,6 +33,7 @@ export class ScriptedCluster {
   passes: (kind: 'seal' | 'prepare' | 'push', node: string) => boolean = () => true;
   /** Of a cluster that is formed from now on. */
   replicationFactor = 3;
+  ack: AckLevel = 'ACK_QUORUM';
   private readonly committed = new Map<number, Entry[]>();
   private readonly partitions: number;
   private steps = 0;
@@ -52,6 +53,7 @@ export class ScriptedCluster {
         initialNodes: this.nodes.size,
         partitions: this.partitions,
         replicationFactor: this.replicationFactor,
+        ack: this.ack,
       },
       options,
     });

@@ -89,7 +89,8 @@ export class ScriptedNode {
       records.set(record.partition, record);
       this.follow(record);
     }
-    this.known = { ...topology, full: true, records: [...records.values()] };
+    const acks = topology.acks ?? this.known?.acks ?? null;
+    this.known = { ...topology, acks, full: true, records: [...records.values()] };
   }
 
   private follow(record: PartitionRecord): void {

@@ -14,7 +14,7 @@ import {
   withCluster,
   withKeyspace,
 } from '../common-options.ts';
-import { ackOption, operationsOn } from '../key-commands.ts';
+import { ackOf, ackOption, operationsOn } from '../key-commands.ts';
 import { EXIT, note, print, printJson } from '../output.ts';
 import { BAD_LINES_KEPT, type BadLine, Checkpoint, type Done, NOTHING_DONE } from './checkpoint.ts';
 import { Importer } from './importer.ts';
@@ -26,7 +26,7 @@ interface ImportFlags extends ClusterOptions {
   readonly key: string;
   readonly keyspace: string;
   readonly codec: RecordCodec;
-  readonly ack: Ack;
+  readonly ack?: Ack;
   readonly concurrency: number;
   readonly maxErrors: number;
   /** A path, or false for none. */
@@ -91,7 +91,7 @@ class ImportRun {
     this.#badLines = [...done.badLines];
     this.#checkpoint = checkpoint;
     const operations = operationsOn(client, flags.keyspace);
-    const options = { ack: flags.ack };
+    const options = ackOf(flags);
     this.#importer = new Importer({
       keyField: flags.key,
       codec: flags.codec,

@@ -4,6 +4,7 @@
  * INVARIANT: when `stop` has resolved, no process of it is left.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Ack } from '../../client/index.ts';
 import { RingkeepError } from '../../common/errors.ts';
 import type { LogLevel } from '../../common/log.ts';
 import type { StatusReply } from '../../common/wire/messages.ts';
@@ -20,6 +21,8 @@ export interface ClusterFlags {
   readonly logLevel: LogLevel | undefined;
   /** Time until the cluster must take writes, in ms. */
   readonly startMs: number;
+  /** Default acknowledgement of a new cluster; undefined: quorum. */
+  readonly ack: Ack | undefined;
 }
 
 /** A process of a started cluster. */
@@ -114,6 +117,7 @@ export class Cluster {
       ...['router', '--data', data, '--listen', listen, '--http-listen', ANY_ADDRESS],
       ...['--initial-nodes', `${shape.nodes}`, '--partitions', `${shape.partitions}`],
       ...['--replication-factor', `${shape.replicationFactor}`],
+      ...(this.#flags.ack === undefined ? [] : ['--ack', this.#flags.ack]),
       ...this.#logArgs(),
     ];
     return {

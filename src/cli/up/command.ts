@@ -5,10 +5,12 @@
  */
 import { relative } from 'node:path';
 import { type Command, Option } from 'commander';
+import type { Ack } from '../../client/index.ts';
 import { PARTITIONS_MAX, REPLICATION_FACTOR_MAX } from '../../common/limits.ts';
 import { LOG_LEVELS, type LogLevel } from '../../common/log.ts';
 import { count, URL_DEFAULT, withJson } from '../common-options.ts';
 import { EXIT, note, print, printJson, surviveClosedOutput } from '../output.ts';
+import { newClusterAckOption } from '../service-commands.ts';
 import { Cluster, type ReadyCluster } from './cluster.ts';
 import { type Layout, openLayout } from './layout.ts';
 import type { ProcessReporter } from './supervised.ts';
@@ -17,6 +19,7 @@ interface UpFlags {
   readonly nodes?: number;
   readonly replicationFactor?: number;
   readonly partitions?: number;
+  readonly ack?: Ack;
   readonly data?: string;
   readonly ephemeral: boolean;
   readonly port: number;
@@ -100,8 +103,10 @@ function greeting(layout: Layout, ready: ReadyCluster): string {
 }
 
 async function run(layout: Layout, flags: UpFlags): Promise<void> {
-  const { port, json, logLevel, startTimeout } = flags;
-  const cluster = new Cluster(layout, { port, logLevel, startMs: startTimeout }, reporter(json));
+  const { port, json, logLevel, startTimeout, ack } = flags;
+  if (!json && layout.existed && ack !== undefined)
+    note('--ack is for a new cluster; this one has what `ringkeep ack` tells');
+  const cluster = new Cluster(layout, { port, logLevel, startMs: startTimeout, ack }, reporter(json));
   const told = whenTold(() => cluster.kill());
   try {
     if (!json) note(layout.existed ? `starting the cluster in ${shortPath(layout.directory)}` : 'starting');
@@ -135,6 +140,7 @@ export function addUpCommand(program: Command, done: (status: number) => void): 
       count(1, REPLICATION_FACTOR_MAX),
     )
     .option('--partitions <n>', 'partitions of a new cluster (default: 12)', count(1, PARTITIONS_MAX))
+    .addOption(newClusterAckOption())
     .option('--data <dir>', `data directory, kept (default: ${DATA_DEFAULT})`)
     .option('--ephemeral', 'use a temporary directory, removed at the end', false)
     .option('--port <n>', 'port for clients; 0 takes a free one', count(0, 65_535), 7400)

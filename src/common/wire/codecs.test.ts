@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type {
+  AckName,
   BatchItem,
   ClientMessage,
   Failure,
@@ -55,7 +56,7 @@ const head = {
   lowWater: uint64,
   sessionTime: uint64,
   attempt: uint32,
-  ack: fc.constantFrom('ACK_QUORUM' as const, 'ACK_LEADER' as const, 'ACK_ALL' as const),
+  ack: fc.constantFrom<AckName>('ACK_QUORUM', 'ACK_LEADER', 'ACK_ALL', 'ACK_DEFAULT'),
   traceParent: text,
   idempotencyKey: bytes,
 };

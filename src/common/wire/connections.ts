@@ -323,4 +323,6 @@ export const grpcConnector: Connector = {
     once(address, (channel) => channel.unary(methods.status, { hello }, timeoutMs)),
   hashPartition: (address, hello, partition, timeoutMs) =>
     once(address, (channel) => channel.unary(methods.hashPartition, { hello, partition }, timeoutMs)),
+  setAck: (address, hello, change, timeoutMs) =>
+    once(address, (channel) => channel.unary(methods.setAck, { hello, ...change }, timeoutMs)),
 };

@@ -7,8 +7,9 @@
  * Array arguments belong to the callee; decoded bytes are views of the received message (copy what is kept).
  */
 import type { RingkeepError } from '../errors.ts';
-import type { Topology } from '../topology.ts';
+import type { AckDefaults, Topology } from '../topology.ts';
 import type {
+  AckName,
   ControllerMessage,
   Credit,
   HashReply,
@@ -138,6 +139,8 @@ export interface Connector {
   adminStatus(address: string, hello: Hello, timeoutMs: number): Promise<StatusReply>;
   /** Asks a node for the hash of a partition's rows. Rejects with RingkeepError. */
   hashPartition(address: string, hello: Hello, partition: number, timeoutMs: number): Promise<HashReply>;
+  /** Sets a default acknowledgement level on a router; see `AdminHandler.setAck`. Rejects with RingkeepError. */
+  setAck(address: string, hello: Hello, change: AckChange, timeoutMs: number): Promise<AckDefaults>;
 }
 
 // ------------------------------------------------------------ services that this process answers
@@ -230,11 +233,19 @@ export interface ReplicationHandler {
   onSubscribe(peer: Peer, push: PeerPush): EndSink;
 }
 
+/** A default acknowledgement level of a keyspace, or with the empty name of the cluster. ACK_DEFAULT: none is set. */
+export interface AckChange {
+  readonly keyspace: string;
+  readonly ack: AckName;
+}
+
 export interface AdminHandler {
   /** Rejects with RingkeepError. */
   status(peer: Peer): Promise<StatusReply>;
   /** Rejects with RingkeepError. */
   hashPartition(peer: Peer, partition: number): Promise<HashReply>;
+  /** Resolves with all defaults once the change is durable. The change is decoded, not validated. Rejects with RingkeepError. */
+  setAck(peer: Peer, change: AckChange): Promise<AckDefaults>;
 }
 
 /** What a server answers; what is left out is answered as unimplemented. */

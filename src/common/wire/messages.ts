@@ -4,7 +4,7 @@
  * is no second model to translate into. A test compares them with the schema.
  */
 import type { Outcome } from '../errors.ts';
-import type { Replica, Topology } from '../topology.ts';
+import type { AckLevel, Replica, Topology } from '../topology.ts';
 
 export interface Hello {
   protocolMin: number;
@@ -49,7 +49,7 @@ export interface Failure {
 
 // ------------------------------------------------------------ client data path
 
-export type AckName = 'ACK_QUORUM' | 'ACK_LEADER' | 'ACK_ALL';
+export type AckName = AckLevel | 'ACK_DEFAULT';
 
 export type ConditionKind = 'CONDITION_NONE' | 'CONDITION_ABSENT' | 'CONDITION_EXISTS' | 'CONDITION_VERSION';
 export interface Condition {
@@ -415,4 +415,9 @@ export interface HashReply {
   appliedIndex: number;
   hash: string;
   rows: number;
+}
+export interface SetAckRequest {
+  hello: Hello | null;
+  keyspace: string;
+  ack: AckName;
 }

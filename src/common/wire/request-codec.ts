@@ -42,7 +42,7 @@ export interface RareCodecs {
   readonly failure: GenericCodec<Failure>;
 }
 
-const ACKS: readonly AckName[] = ['ACK_QUORUM', 'ACK_LEADER', 'ACK_ALL'];
+const ACKS: readonly AckName[] = ['ACK_QUORUM', 'ACK_LEADER', 'ACK_ALL', 'ACK_DEFAULT'];
 const CONDITIONS: readonly ConditionKind[] = [
   'CONDITION_NONE',
   'CONDITION_ABSENT',

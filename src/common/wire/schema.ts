@@ -11,6 +11,7 @@ import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
 import { type AnyDefinition, loadSync, type PackageDefinition } from '@grpc/proto-loader';
 import { assert } from '../errors.ts';
 import { MESSAGE_ITEMS_MAX } from '../limits.ts';
+import type { AckDefaults } from '../topology.ts';
 import type {
   ClientMessage,
   ControllerMessage,
@@ -22,6 +23,7 @@ import type {
   PeerBatch,
   Receipt,
   ServerMessage,
+  SetAckRequest,
   StatusReply,
   TopologyMessage,
   UnaryRequest,
@@ -207,4 +209,5 @@ export const methods = {
   subscribe: method<Hello, PeerBatch>(services.replication, 'Subscribe'),
   status: method<{ hello: Hello | null }, StatusReply>(services.admin, 'Status'),
   hashPartition: method<HashRequest, HashReply>(services.admin, 'HashPartition'),
+  setAck: method<SetAckRequest, AckDefaults>(services.admin, 'SetAck'),
 } as const;

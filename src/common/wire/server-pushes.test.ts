@@ -40,6 +40,7 @@ function topology(revision: number, full: boolean, reason = ''): Topology {
     revision,
     partitions: 48,
     replicationFactor: 3,
+    acks: { cluster: 'ACK_LEADER', keyspaces: [{ keyspace: 'orders', ack: 'ACK_ALL' }] },
     full,
     nodes: [{ ...node, alive: false, reason }],
     records: [

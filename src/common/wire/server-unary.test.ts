@@ -198,6 +198,10 @@ describe('administration', () => {
           replicas: [],
           json: JSON.stringify(peer.hello.role),
         }),
+        setAck: async (_peer, { keyspace, ack }) => ({
+          cluster: 'ACK_QUORUM',
+          keyspaces: ack === 'ACK_ALL' ? [{ keyspace, ack }] : [],
+        }),
         hashPartition: async (_peer, partition) => {
           if (partition === 9) throw new RingkeepError('NOT_READY', 'not here');
           return { replica: 'r', appliedIndex: 5, hash: 'ab', rows: partition };
@@ -208,6 +212,11 @@ describe('administration', () => {
     const hello = makeHello({ role: 'client' });
     expect(await grpcConnector.adminStatus(server.address, hello, 2000)).toMatchObject({ json: '"client"' });
     expect(await grpcConnector.hashPartition(server.address, hello, 3, 2000)).toMatchObject({ rows: 3 });
+    const change = { keyspace: 'orders', ack: 'ACK_ALL' } as const;
+    expect(await grpcConnector.setAck(server.address, hello, change, 2000)).toEqual({
+      cluster: 'ACK_QUORUM',
+      keyspaces: [change],
+    });
     await expect(grpcConnector.hashPartition(server.address, hello, 9, 2000)).rejects.toMatchObject({
       code: 'NOT_READY',
     });

@@ -27,6 +27,7 @@ const EVERYTHING: Services = {
   admin: {
     status: async () => ({ topology: null, nodes: [], replicas: [], json: '' }),
     hashPartition: async () => ({ replica: '', appliedIndex: 0, hash: '', rows: 0 }),
+    setAck: async () => ({ cluster: 'ACK_QUORUM', keyspaces: [] }),
   },
 };
 

@@ -21,6 +21,7 @@ import { HealthImplementation } from 'grpc-health-check';
 import { assert, RingkeepError } from '../errors.ts';
 import { toFailure } from '../failure.ts';
 import * as limits from '../limits.ts';
+import type { AckDefaults } from '../topology.ts';
 import { type Address, formatAddress, parseAddress } from './address.ts';
 import type { AdminHandler, KeyValueHandler, ServerIdentity, Services, StreamEnd } from './contract.ts';
 import { assertListenAllowed, serverCredentials } from './credentials.ts';
@@ -36,6 +37,7 @@ import type {
   Receipt,
   Reply,
   ServerMessage,
+  SetAckRequest,
   StatusReply,
   TopologyMessage,
   UnaryRequest,
@@ -302,6 +304,10 @@ class GrpcServer implements WireServer, StreamHost {
       HashPartition: (call: ServerUnaryCall<HashRequest, HashReply>, callback: sendUnaryData<HashReply>) =>
         this.#admitUnary(callback, (done) =>
           serveAdmin(call, this, (peer) => handler.hashPartition(peer, call.request.partition), done),
+        ),
+      SetAck: (call: ServerUnaryCall<SetAckRequest, AckDefaults>, callback: sendUnaryData<AckDefaults>) =>
+        this.#admitUnary(callback, (done) =>
+          serveAdmin(call, this, (peer) => handler.setAck(peer, call.request), done),
         ),
     });
   }

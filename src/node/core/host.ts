@@ -3,7 +3,7 @@
  * node core implements it; replicas know nothing else of each other.
  */
 import type { RingkeepError } from '../../common/errors.ts';
-import type { Replica as ReplicaName } from '../../common/topology.ts';
+import type { AckLevel, Replica as ReplicaName } from '../../common/topology.ts';
 import type { PeerMessage, Receipt, Reply, SealReply } from '../../common/wire/messages.ts';
 import type { WalAppend } from '../wal/types.ts';
 import type { NodeCoreOptions } from './api.ts';
@@ -59,6 +59,8 @@ export interface Host {
   /** Takes `bytes` of the snapshot budget; false when it is spent for now. */
   takeSnapshotBudget(bytes: number): boolean;
 
+  /** The level at which writes to a keyspace are acknowledged that name none, as the cluster has it. */
+  defaultAck(keyspace: string): AckLevel;
   /** Whether anybody still waits for the answer. */
   isOpen(handle: RequestHandle): boolean;
   /** Ends a request. A request that was cancelled meanwhile is skipped silently. */

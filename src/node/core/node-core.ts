@@ -12,7 +12,7 @@ import {
   REQUEST_TIMEOUT_MS_MAX,
   STORE_READS_MAX,
 } from '../../common/limits.ts';
-import type { Replica as ReplicaName, Topology } from '../../common/topology.ts';
+import type { AckLevel, Replica as ReplicaName, Topology } from '../../common/topology.ts';
 import type {
   PeerMessage,
   Prepare,
@@ -143,7 +143,7 @@ export class NodeCore implements NodeCoreEvents, Host {
       'the shell refuses the topology of another cluster',
     );
     const news = this.cache.merge(topology);
-    if (news.length > 0 || topology.nodes.length > 0)
+    if (news.length > 0 || topology.nodes.length > 0 || topology.acks)
       this.noteChange({ ...topology, full: false, records: news });
     if (this.admitted) for (const record of news) this.replicas.onRecord(record);
     else if (this.isAdmittedBy(topology)) this.admit();
@@ -169,6 +169,7 @@ export class NodeCore implements NodeCoreEvents, Host {
         ? change
         : {
             ...change,
+            acks: change.acks ?? before.acks ?? null,
             nodes: [...before.nodes, ...change.nodes],
             records: [...before.records, ...change.records],
           };
@@ -303,6 +304,10 @@ export class NodeCore implements NodeCoreEvents, Host {
     const report = replica.report();
     this.reported.set(partition, { report, at: this.now });
     this.effects.reports.push(report);
+  }
+
+  defaultAck(keyspace: string): AckLevel {
+    return this.cache.defaultAck(keyspace);
   }
 
   topology(): Topology | null {

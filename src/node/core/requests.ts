@@ -16,8 +16,8 @@ import {
   TTL_MS_MAX,
 } from '../../common/limits.ts';
 import { CODEC_COUNTER, isInt64, parseCounter } from '../../common/text.ts';
-import type { PartitionRecord } from '../../common/topology.ts';
-import type { BatchItem, Condition, Request, Row } from '../../common/wire/messages.ts';
+import type { AckLevel, PartitionRecord } from '../../common/topology.ts';
+import type { AckName, BatchItem, Condition, Request, Row } from '../../common/wire/messages.ts';
 import { answerGet, damagedRead, failedRead, shown } from './answers.ts';
 import {
   type Ack,
@@ -29,7 +29,8 @@ import {
   type RequestId,
   type WriteCommand,
 } from './entry.ts';
-import type { RequestHandle } from './host.ts';
+import { isBlind } from './execute.ts';
+import type { Host, RequestHandle } from './host.ts';
 import {
   absoluteKey,
   DamagedRowError,
@@ -44,7 +45,8 @@ import {
 import type { Leadership } from './leadership.ts';
 import { fingerprintOf, recordKey } from './once.ts';
 
-const ACKS: Record<Request['ack'], Ack> = { ACK_LEADER: 'leader', ACK_QUORUM: 'quorum', ACK_ALL: 'all' };
+const ACKS: Record<AckLevel, Ack> = { ACK_LEADER: 'leader', ACK_QUORUM: 'quorum', ACK_ALL: 'all' };
+const ACK_NAMES: ReadonlySet<AckName> = new Set(['ACK_LEADER', 'ACK_QUORUM', 'ACK_ALL', 'ACK_DEFAULT']);
 const CODEC_MAX = 255;
 const SCAN_BYTES_MAX = 1024 * 1024;
 
@@ -84,7 +86,7 @@ function checkScan(request: Request): RingkeepError | null {
 
 function checkWrite(request: Request, valueBytesMax: number): RingkeepError | null {
   const { sequence, lowWater, sessionTime } = request;
-  if (ACKS[request.ack] === undefined) return invalid('INVALID_ARGUMENT', 'unknown acknowledgement level');
+  if (!ACK_NAMES.has(request.ack)) return invalid('INVALID_ARGUMENT', 'unknown acknowledgement level');
   if (!Number.isSafeInteger(sequence) || sequence < 1)
     return invalid('INVALID_ARGUMENT', 'sequences start at 1');
   if (!Number.isSafeInteger(lowWater) || lowWater < 0 || lowWater > sequence) {
@@ -304,6 +306,13 @@ function commandOf(request: Request, clock: number, keptMs: number): Command {
   return { kind: 'once', record, fingerprint: fingerprintOf(request), keptUntil: clock + keptMs, write };
 }
 
+/** The level that a write asks for, or the default one; that is never below what tells the write's result. */
+function ackOf({ ack, keyspace }: Request, command: Command, host: Host): Ack {
+  if (ack !== 'ACK_DEFAULT') return ACKS[ack];
+  const level = ACKS[host.defaultAck(keyspace)];
+  return level === 'leader' && !isBlind(command) ? 'quorum' : level;
+}
+
 /** Hands a checked request to the leader. `client` is the session's 16 bytes as a latin1 string. */
 export function execute(
   leadership: Leadership,
@@ -326,7 +335,8 @@ export function execute(
   const { sequence, lowWater, sessionTime } = request;
   const id: RequestId = { client, sequence, lowWater, sessionTime };
   const { writes } = leadership;
-  writes.propose(handle, id, ACKS[request.ack], commandOf(request, writes.clock, host.options.idempotencyMs));
+  const command = commandOf(request, writes.clock, host.options.idempotencyMs);
+  writes.propose(handle, id, ackOf(request, command, host), command);
 }
 
 /** One page in key order. The view is opened behind every decided write, so the page is as linearizable as a get. */

@@ -3,7 +3,13 @@
  * data path needs no router (G10).
  * INVARIANT: a record is replaced only by a newer one: a higher epoch, or the same epoch and a higher revision.
  */
-import type { NodeRecord, PartitionRecord, Topology } from '../../common/topology.ts';
+import {
+  ACK_DEFAULTS,
+  type AckLevel,
+  type NodeRecord,
+  type PartitionRecord,
+  type Topology,
+} from '../../common/topology.ts';
 
 /** Tells whether `candidate` is newer than `known`. A rebuilt topology store starts revisions again, at a higher epoch. */
 export function isNewer(candidate: PartitionRecord, known: PartitionRecord | undefined): boolean {
@@ -18,6 +24,8 @@ export class TopologyCache {
   private revision = 0;
   private partitions = 0;
   private replicationFactor = 0;
+  private acks = ACK_DEFAULTS;
+  private keyspaceAcks: ReadonlyMap<string, AckLevel> = new Map();
   private readonly nodes = new Map<string, NodeRecord>();
   private readonly records = new Map<number, PartitionRecord>();
 
@@ -37,12 +45,21 @@ export class TopologyCache {
     return this.records.values();
   }
 
+  /** The level at which writes to a keyspace are acknowledged that name none. */
+  defaultAck(keyspace: string): AckLevel {
+    return this.keyspaceAcks.get(keyspace) ?? this.acks.cluster;
+  }
+
   /** Takes a full topology or a change. Returns the records that are news. */
   merge(topology: Topology): PartitionRecord[] {
     if (topology.partitions > 0) {
       this.clusterId = topology.clusterId;
       this.partitions = topology.partitions;
       this.replicationFactor = topology.replicationFactor;
+    }
+    if (topology.full || topology.acks) {
+      this.acks = topology.acks ?? ACK_DEFAULTS;
+      this.keyspaceAcks = new Map(this.acks.keyspaces.map(({ keyspace, ack }) => [keyspace, ack]));
     }
     this.revision = Math.max(this.revision, topology.revision);
     for (const node of topology.nodes) this.nodes.set(node.id, node);
@@ -64,6 +81,7 @@ export class TopologyCache {
       partitions: this.partitions,
       replicationFactor: this.replicationFactor,
       full: true,
+      acks: this.acks,
       nodes: [...this.nodes.values()],
       records: [...this.records.values()].sort((a, b) => a.partition - b.partition),
     };

@@ -115,5 +115,11 @@ export function adminService(
       }
       return hashPartition(store, replica);
     },
+    setAck: async () => {
+      throw new RingkeepError(
+        'INVALID_ARGUMENT',
+        'a node does not set defaults of the cluster: ask a router',
+      );
+    },
   };
 }

@@ -5,7 +5,7 @@
  */
 import type { Random } from '../../common/random.ts';
 import type { Leader, PartitionRecord, Replica } from '../../common/topology.ts';
-import type { Prepare, Seal, SealReply } from '../../common/wire/messages.ts';
+import type { AckName, Prepare, Seal, SealReply } from '../../common/wire/messages.ts';
 import type { NodeRegistry } from './nodes.ts';
 import { checkTransition } from './record-rules.ts';
 import type { StoreView } from './store-view.ts';
@@ -117,6 +117,9 @@ export interface Context {
   /** Confirmed since the last push. */
   readonly dirtyRecords: Set<number>;
   readonly dirtyNodes: Set<string>;
+  dirtyAcks: boolean;
+  /** Default levels that somebody has asked for and the store does not have yet, by keyspace; empty: the cluster's. */
+  readonly ackWishes: Map<string, AckName>;
   seals: { node: string; seal: Seal }[];
   prepares: { node: string; prepare: Prepare }[];
   events: ControllerEvent[];

@@ -7,8 +7,9 @@
  */
 import { assert } from '../../common/errors.ts';
 import type { Random } from '../../common/random.ts';
-import type { NodeRecord, PartitionRecord, Topology } from '../../common/topology.ts';
-import type { Heartbeat, ReplicaReport, SealReply } from '../../common/wire/messages.ts';
+import type { AckDefaults, NodeRecord, PartitionRecord, Topology } from '../../common/topology.ts';
+import type { AckName, Heartbeat, ReplicaReport, SealReply } from '../../common/wire/messages.ts';
+import { acksOf, stepAcks, wishAck } from './acks.ts';
 import { adopt, hearNode, refuseRun, writeNodes } from './adoption.ts';
 import { type Context, createPartitionState, emit, type PartitionState } from './context.ts';
 import {
@@ -78,6 +79,8 @@ export class Controller {
       quietSince: 0,
       dirtyRecords: new Set(),
       dirtyNodes: new Set(),
+      dirtyAcks: false,
+      ackWishes: new Map(),
       seals: [],
       prepares: [],
       events: [],
@@ -176,6 +179,21 @@ export class Controller {
     return true;
   }
 
+  /**
+   * Asks for a default acknowledgement level of a keyspace, or with the empty name of the cluster; `acks` tells when it is
+   * stored. Only once the cluster is formed.
+   * @throws RingkeepError INVALID_ARGUMENT
+   */
+  setAck(keyspace: string, ack: AckName): void {
+    wishAck(this.context, keyspace, ack);
+    stepAcks(this.context);
+  }
+
+  /** The confirmed default levels, or null while a change of them is on its way to the store. */
+  get acks(): AckDefaults | null {
+    return this.context.ackWishes.size > 0 ? null : acksOf(this.context);
+  }
+
   /** To be called every few tens of ms: liveness, deadlines, resends, planned changes. */
   tick(now: number): void {
     if (this.formation.mode === 'starting') return;
@@ -229,18 +247,17 @@ export class Controller {
   }
 
   private takePush(): Topology | null {
-    if (
-      this.formation.mode !== 'active' ||
-      this.context.dirtyRecords.size + this.context.dirtyNodes.size === 0
-    )
-      return null;
-    const { store } = this.context;
-    const records = [...this.context.dirtyRecords].map((partition) => store.partition(partition));
-    const nodes = [...this.context.dirtyNodes].map((id) => store.node(id));
-    this.context.dirtyRecords.clear();
-    this.context.dirtyNodes.clear();
+    const { store, dirtyRecords, dirtyNodes, dirtyAcks } = this.context;
+    const isDirty = dirtyAcks || dirtyRecords.size + dirtyNodes.size > 0;
+    if (this.formation.mode !== 'active' || !isDirty) return null;
+    const records = [...dirtyRecords].map((partition) => store.partition(partition));
+    const nodes = [...dirtyNodes].map((id) => store.node(id));
+    dirtyRecords.clear();
+    dirtyNodes.clear();
+    this.context.dirtyAcks = false;
     const present = <T>(value: T | null): value is T => value !== null;
-    return this.topologyOf(false, nodes.filter(present), records.filter(present));
+    const change = this.topologyOf(false, nodes.filter(present), records.filter(present));
+    return dirtyAcks ? change : { ...change, acks: null };
   }
 
   private topologyOf(
@@ -257,6 +274,7 @@ export class Controller {
       full,
       nodes,
       records: cluster === null ? [] : records,
+      acks: acksOf(this.context),
     };
   }
 
@@ -304,6 +322,10 @@ export class Controller {
       this.context.dirtyNodes.add(id);
       refuseRun(this.context, now, id);
     }
+    if (key === 'cluster') {
+      this.context.dirtyAcks = true;
+      stepAcks(this.context);
+    }
     if (!key.startsWith('partition/')) return null;
     const state = this.context.partitions.get(Number(key.slice('partition/'.length)));
     if (state === undefined) return null;
@@ -324,6 +346,7 @@ export class Controller {
       return;
     }
     writeNodes(this.context, now);
+    stepAcks(this.context);
     this.stepPartitions(now, this.context.partitions.keys());
     this.planAll(now);
   }

@@ -5,6 +5,7 @@
  * after every partition's, so a partition record that is missing beside it was lost, not forgotten.
  * INVARIANT: an old cluster is brought back into an empty store only, never beside the records of a begun new one.
  */
+import { ACK_DEFAULTS } from '../../common/topology.ts';
 import { placePartitions } from '../placement.ts';
 import { type Context, emit } from './context.ts';
 import type { NodeState } from './nodes.ts';
@@ -56,10 +57,10 @@ function bringBack(context: Context, nodes: readonly NodeState[]): Formation {
       waitingFor: 'a node that knows the topology; the store is empty, nodes are not',
     };
   }
-  const { clusterId, partitions, replicationFactor } = newest;
+  const { clusterId, partitions, replicationFactor, acks = null } = newest;
   if (!context.store.busy('cluster')) {
     emit(context, 'warn', 'cluster_record_rebuilt', { clusterId, partitions, replicationFactor });
-    writeCluster(context, { clusterId, partitions, replicationFactor });
+    writeCluster(context, { clusterId, partitions, replicationFactor, acks });
   }
   return { mode: 'forming', waitingFor: 'the cluster record' };
 }
@@ -92,7 +93,8 @@ function form(context: Context, nodes: readonly NodeState[], clusterId: string):
   const replicationFactor = Math.min(context.options.bootstrap.replicationFactor, nodes.length);
   if (missing.length === 0) {
     emit(context, 'info', 'cluster_formed', { clusterId, partitions: count, replicationFactor });
-    writeCluster(context, { clusterId, partitions: count, replicationFactor });
+    const acks = { ...ACK_DEFAULTS, cluster: context.options.bootstrap.ack ?? ACK_DEFAULTS.cluster };
+    writeCluster(context, { clusterId, partitions: count, replicationFactor, acks });
     return { mode: 'forming', waitingFor: 'the cluster record' };
   }
   const placement = placePartitions({

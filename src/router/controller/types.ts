@@ -2,15 +2,17 @@
  * What goes into and comes out of the controller core: store entries, options, inputs, effects, status.
  * The shell translates: streams to nodes, the topology store, timers, logs. No decisions here.
  */
-import type { NodeRecord, PartitionRecord, Topology } from '../../common/topology.ts';
+import type { AckDefaults, AckLevel, NodeRecord, PartitionRecord, Topology } from '../../common/topology.ts';
 import type { Prepare, Register, ReplicaReport, Seal } from '../../common/wire/messages.ts';
 import type { DetectorOptions } from '../failure-detector.ts';
 
-/** The record under the key `cluster`, written once, last, when the cluster is formed. */
+/** The record under the key `cluster`, written last when the cluster is formed; later only its defaults change. */
 export interface ClusterRecord {
   readonly clusterId: string;
   readonly partitions: number;
   readonly replicationFactor: number;
+  /** None, as in records of earlier versions: `ACK_DEFAULTS`. */
+  readonly acks?: AckDefaults | null;
 }
 
 /** Keys of the topology store: `cluster`, `node/<id>`, `partition/<n>`. */
@@ -88,6 +90,8 @@ export interface BootstrapOptions {
   readonly initialNodes: number;
   readonly partitions: number;
   readonly replicationFactor: number;
+  /** At which level writes are acknowledged that name none; absent: ACK_QUORUM. */
+  readonly ack?: AckLevel;
 }
 
 /** Times in ms. Defaults in `CONTROLLER_DEFAULTS`. */
