@@ -3,6 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { listen, putRequest, receiptReply, recorder, until, valueReply } from '../../../test/support/wire.ts';
 import { RingkeepError } from '../errors.ts';
 import { fromFailure, toFailure } from '../failure.ts';
+import { LINEARIZABLE_GET } from '../reads.ts';
 import { FAILURE_TRAILER } from './channel.ts';
 import { grpcConnector } from './connections.ts';
 import { makeHello } from './handshake.ts';
@@ -72,6 +73,15 @@ describe('unary calls', () => {
       'delete',
     ]);
     await until(() => handler.sessions.every((session) => session.ends === 1), 'every session to end');
+  });
+
+  it('read as the Get says, linearizably if it says nothing', async () => {
+    const { handler, call } = await serve((request) => valueReply(request.id, Buffer.from('v')));
+    const { put: _put, operation: _operation, ...rest } = putRequest(0);
+    const stale = { ...LINEARIZABLE_GET, level: 'READ_STALE', maxStalenessMs: 7 } as const;
+    await call(methods.get, { hello: null, request: rest as Request });
+    await call(methods.get, { hello: null, request: { ...rest, operation: 'get', get: stale } });
+    expect(handler.sessions.map((session) => session.requests[0]?.get)).toEqual([LINEARIZABLE_GET, stale]);
   });
 
   it('answer Increment with all of its 64 bits', async () => {
