@@ -5,7 +5,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { RingkeepError } from '../common/errors.ts';
-import { VALUE_BYTES_CEILING } from '../common/limits.ts';
+import { CLIENT_ID_BYTES, VALUE_BYTES_CEILING } from '../common/limits.ts';
 import type { BatchOperation, BatchReceipt } from './batch.ts';
 import { DirectRoutes } from './direct.ts';
 import { Engine } from './engine.ts';
@@ -37,8 +37,6 @@ import { RoutedRoutes } from './routed.ts';
 import { type ScanOptions, scanPages } from './scan.ts';
 import { Session } from './session.ts';
 import type { UpdateResult } from './update.ts';
-
-const CLIENT_ID_BYTES = 16;
 
 /**
  * A client of one cluster. Safe to share by everything in a process; it connects when it is first used.

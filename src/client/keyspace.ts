@@ -3,6 +3,7 @@
  * but its name and defaults. `db.put` and its like are the same operations on the default keyspace.
  */
 import { assert, RingkeepError } from '../common/errors.ts';
+import { CODEC_TAG_MAX } from '../common/limits.ts';
 import { isInt64 } from '../common/text.ts';
 import type { Condition, PutOperation } from '../common/wire/messages.ts';
 import { type BatchOperation, type BatchReceipt, batchItems, depends } from './batch.ts';
@@ -70,9 +71,6 @@ export interface KeyspaceContext {
   /** What takes note of every answer, unless a call names another one. */
   readonly session: Session;
 }
-
-/** Codec tags have one byte; 0 is no tag. */
-const CODEC_TAG_MAX = 255;
 
 const NO_OPTIONS: WriteOptions = {};
 

@@ -5,6 +5,8 @@
 import { RingkeepError } from '../common/errors.ts';
 import type { HistoryEvent } from '../common/history.ts';
 import {
+  CLIENT_OPERATION_BYTES_MAX,
+  CLIENT_OPERATIONS_MAX,
   CONNECT_TIMEOUT_MS,
   IDEMPOTENCY_KEY_BYTES_MAX,
   KEY_BYTES_MAX,
@@ -12,6 +14,7 @@ import {
   KEYSPACE_BYTES_MAX,
   REQUEST_TIMEOUT_MS,
   REQUEST_TIMEOUT_MS_MAX,
+  STALENESS_MS_MAX,
   TTL_MS_MAX,
 } from '../common/limits.ts';
 import type { AckLevel } from '../common/topology.ts';
@@ -141,18 +144,12 @@ export interface ResolvedOptions {
   readonly recorder: ((event: HistoryEvent) => void) | undefined;
 }
 
-const OPERATIONS_MAX = 32_768;
-const OPERATION_BYTES_MAX = 64 * 1024 * 1024;
-
 const READS: Readonly<Record<ReadLevel, ReadLevelName>> = {
   linearizable: 'READ_LINEARIZABLE',
   quorum: 'READ_QUORUM',
   session: 'READ_SESSION',
   stale: 'READ_STALE',
 };
-
-/** Bound of bounds of staleness, ms: an uint32. */
-const STALENESS_MS_MAX = 2 ** 32 - 1;
 
 /** Levels by their wire names. */
 export const ACKS: Readonly<Record<Ack, AckLevel>> = {
@@ -366,8 +363,14 @@ export function resolveOptions(
     codec: checkCodec(given.codec, 'msgpack'),
     ack: checkAck(given.ack, null),
     retry: resolveRetry(given.retry),
-    operationsMax: number('operationsMax', given.operationsMax, OPERATIONS_MAX, 1, 1e7),
-    operationBytesMax: number('operationBytesMax', given.operationBytesMax, OPERATION_BYTES_MAX, 1, 2 ** 40),
+    operationsMax: number('operationsMax', given.operationsMax, CLIENT_OPERATIONS_MAX, 1, 1e7),
+    operationBytesMax: number(
+      'operationBytesMax',
+      given.operationBytesMax,
+      CLIENT_OPERATION_BYTES_MAX,
+      1,
+      2 ** 40,
+    ),
     logger: given.logger,
     recorder: given.recorder,
   };

@@ -3,7 +3,7 @@
  * own; the cursor carries on across leaders. Rows are bytes: decoding is the caller's (`decodeValue`).
  */
 import { assert, RingkeepError } from '../common/errors.ts';
-import { KEYSPACE_BYTES_MAX, PARTITIONS_MAX } from '../common/limits.ts';
+import { KEYSPACE_BYTES_MAX, PARTITIONS_MAX, SCAN_BYTES_MAX } from '../common/limits.ts';
 import type { Engine } from './engine.ts';
 import { DEFAULT_READ, NO_WRITE, type ScanPage } from './operation.ts';
 import { checkNames, checkTimeout } from './options.ts';
@@ -30,12 +30,11 @@ const NAMES: ReadonlySet<string> = new Set([
   'timeoutMs',
   'signal',
 ]);
-const PAGE_BYTES = 1024 * 1024;
 const NO_BYTES = new Uint8Array(0);
 
 function checkScan(options: ScanOptions): void {
   checkNames('scan', options, NAMES);
-  const { partition, keyspace = '', bytesMax = PAGE_BYTES } = options;
+  const { partition, keyspace = '', bytesMax = SCAN_BYTES_MAX } = options;
   if (!Number.isInteger(partition) || partition < 0 || partition >= PARTITIONS_MAX) {
     throw new RingkeepError('INVALID_ARGUMENT', `partition must be from 0 to ${PARTITIONS_MAX - 1}`);
   }
@@ -45,8 +44,8 @@ function checkScan(options: ScanOptions): void {
       `keyspace must be text of at most ${KEYSPACE_BYTES_MAX} bytes`,
     );
   }
-  if (!Number.isInteger(bytesMax) || bytesMax < 1 || bytesMax > 8 * PAGE_BYTES) {
-    throw new RingkeepError('INVALID_ARGUMENT', `bytesMax must be from 1 to ${8 * PAGE_BYTES}`);
+  if (!Number.isInteger(bytesMax) || bytesMax < 1 || bytesMax > 8 * SCAN_BYTES_MAX) {
+    throw new RingkeepError('INVALID_ARGUMENT', `bytesMax must be from 1 to ${8 * SCAN_BYTES_MAX}`);
   }
 }
 
@@ -59,7 +58,7 @@ export async function* scanPages(
   requestTimeoutMs: number,
 ): AsyncGenerator<ScanPage, void, undefined> {
   checkScan(options);
-  const { partition, keyspace, bytesMax = PAGE_BYTES } = options;
+  const { partition, keyspace, bytesMax = SCAN_BYTES_MAX } = options;
   const timeoutMs = checkTimeout('timeoutMs', options.timeoutMs, requestTimeoutMs);
   let cursor = options.cursor ?? NO_BYTES;
   do {

@@ -23,6 +23,8 @@ export const BATCH_BYTES_MAX = 8 * 1024 * 1024;
 /** Length of an idempotency key in bytes, inclusive, and how long it is kept with its result, ms. */
 export const IDEMPOTENCY_KEY_BYTES_MAX = 64;
 export const IDEMPOTENCY_MS = 24 * 3_600_000;
+/** Tag of a value's codec: one byte. */
+export const CODEC_TAG_MAX = 255;
 /** Time to live of a value, ms, inclusive: up to ten years of 365 days. */
 export const TTL_MS_MAX = 10 * 365 * 24 * 3_600_000;
 /**
@@ -37,11 +39,20 @@ export const EXPIRY_INTERVAL_MS = 100;
 export const SESSION_MARKS_MAX = 8;
 /** Changes of leaders that a partition remembers: a session that was told of a write at `leader` before them is told of a loss. */
 export const EPOCH_STARTS_MAX = 1_024;
+/** Bound of staleness that a read may ask for, ms: an uint32. */
+export const STALENESS_MS_MAX = 4_294_967_295;
+/** Bytes of rows after which a page of a scan ends. */
+export const SCAN_BYTES_MAX = 1024 * 1024;
 /** Quorum reads of one partition that share a round of questions, at most: their keys, and the bytes of these. */
 export const PROBE_KEYS_MAX = 1_024;
 export const PROBE_BYTES_MAX = 256 * 1024;
 /** Longest gRPC message, either way: a value at the ceiling plus a batch around it. */
 export const MESSAGE_BYTES_MAX = 16 * 1024 * 1024;
+/**
+ * The longest request or reply by itself, in the estimate of wire/sizes.ts; a longer one is refused before it is sent, since the
+ * transport would end the stream.
+ */
+export const ITEM_BYTES_MAX = MESSAGE_BYTES_MAX - 4096;
 /** A sender closes a coalesced message at about this size. */
 export const MESSAGE_BYTES_TARGET = 256 * 1024;
 /** Entries of one append: what a follower takes in without pausing for long. */
@@ -53,6 +64,12 @@ export const PARTITIONS_MAX = 4096;
 export const REPLICATION_FACTOR_DEFAULT = 3;
 export const REPLICATION_FACTOR_MAX = 7;
 
+/** Client ids, exactly; and other ids in a hello, at most. */
+export const CLIENT_ID_BYTES = 16;
+export const HELLO_ID_LENGTH_MAX = 256;
+/** Operations that an SDK client has open, and their keys and values in bytes, unless it is told otherwise; else OVERLOADED. */
+export const CLIENT_OPERATIONS_MAX = 32_768;
+export const CLIENT_OPERATION_BYTES_MAX = 64 * 1024 * 1024;
 /** Requests of one stream that may wait for their end mark (credit told in Welcome). */
 export const STREAM_IN_FLIGHT_MAX = 2048;
 /** Unread reply bytes of one stream before its requests are no longer read. */
@@ -86,6 +103,11 @@ export const SESSION_WINDOW_MS = 10 * 60_000;
 export const SESSION_SEQUENCES_MAX = 4096;
 /** Sessions per partition; a new client beyond gets OVERLOADED. */
 export const SESSIONS_MAX = 20_000;
+
+/** Requests that a partition remembers, of all sessions: a snapshot carries its deduplication table in one message. */
+export const REQUESTS_REMEMBERED_MAX = 500_000;
+/** Deduplication tables of all partitions of a node, bytes, before no further client gets a session: about 140,000 of them. */
+export const SESSION_BYTES_MAX = 64 * 1024 * 1024;
 
 /** Node heartbeats to the controller. */
 export const HEARTBEAT_MS = 100;

@@ -63,7 +63,6 @@ const SWEEP_MS = 20;
 /** A sent request is given this long beyond its deadline: the node's own answer says more than ours. */
 const DEADLINE_GRACE_MS = 100;
 const NOT_READY_RETRY_MS = 200;
-const CLIENT_ID_BYTES = 16;
 
 export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessionHost {
   readonly counters = new RequestCounters();
@@ -226,8 +225,8 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
       const inRange = request.scan && request.scan.partition < this.#routing.partitions;
       return inRange ? '' : `a scan names a partition below ${this.#routing.partitions}`;
     }
-    const anonymous = isWrite(request) && request.clientId.length !== CLIENT_ID_BYTES;
-    return anonymous ? `a write needs a client id of ${CLIENT_ID_BYTES} bytes` : '';
+    const anonymous = isWrite(request) && request.clientId.length !== limits.CLIENT_ID_BYTES;
+    return anonymous ? `a write needs a client id of ${limits.CLIENT_ID_BYTES} bytes` : '';
   }
 
   #refuse(session: ClientSession, request: Request, reply: Reply): void {

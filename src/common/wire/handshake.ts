@@ -5,12 +5,16 @@
  * meant to reach another node (addresses are reused; ids are not).
  */
 import { RingkeepError } from '../errors.ts';
-import { PROTOCOL_MAX, PROTOCOL_MIN, STREAM_IN_FLIGHT_MAX } from '../limits.ts';
+import {
+  CLIENT_ID_BYTES,
+  HELLO_ID_LENGTH_MAX,
+  PROTOCOL_MAX,
+  PROTOCOL_MIN,
+  STREAM_IN_FLIGHT_MAX,
+} from '../limits.ts';
 import type { ServerIdentity } from './contract.ts';
 import type { Hello, Welcome } from './messages.ts';
 
-const CLIENT_ID_BYTES = 16;
-const ID_BYTES_MAX = 256;
 const ROLES: readonly string[] = ['client', 'router', 'node'];
 
 /** Builds a Hello of this build's versions; what is left out is empty. */
@@ -41,7 +45,8 @@ function checkShape(hello: Hello): void {
     throw new RingkeepError('INVALID_ARGUMENT', 'hello: a node must say its id');
   }
   for (const id of [hello.clusterId, hello.nodeId, hello.incarnation, hello.expectedNode, hello.storeId]) {
-    if (id.length > ID_BYTES_MAX) throw new RingkeepError('INVALID_ARGUMENT', 'hello: an id is too long');
+    if (id.length > HELLO_ID_LENGTH_MAX)
+      throw new RingkeepError('INVALID_ARGUMENT', 'hello: an id is too long');
   }
 }
 

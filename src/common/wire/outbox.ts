@@ -8,7 +8,7 @@
  * Items leave in the order pushed.
  */
 import { RingkeepError } from '../errors.ts';
-import { MESSAGE_BYTES_MAX, MESSAGE_BYTES_TARGET, MESSAGE_ITEMS_TARGET } from '../limits.ts';
+import { ITEM_BYTES_MAX, MESSAGE_BYTES_TARGET, MESSAGE_ITEMS_TARGET } from '../limits.ts';
 
 export interface OutboxOptions<T> {
   /** Upper estimate of an item's encoded bytes. */
@@ -26,8 +26,6 @@ export interface OutboxOptions<T> {
   readonly held?: boolean;
 }
 
-/** An item that big is refused at once: the transport would end the stream instead. */
-export const ITEM_BYTES_MAX = MESSAGE_BYTES_MAX - 4096;
 /** Two: the transport has the next message when it finishes one, and the rest can still grow here. */
 const IN_TRANSPORT_MAX = 2;
 

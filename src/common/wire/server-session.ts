@@ -14,6 +14,7 @@ import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { RingkeepError } from '../errors.ts';
 import { toFailure } from '../failure.ts';
 import {
+  ITEM_BYTES_MAX,
   ROUTER_REPLY_FACTOR,
   ROUTER_SHARE_WEIGHT,
   STREAM_REPLY_OVERRUN,
@@ -22,7 +23,6 @@ import {
 import type { KeyValueHandler, SessionConnection, SessionSink } from './contract.ts';
 import type { Share } from './fair-share.ts';
 import type { ClientMessage, Hello, Reply, Request, ServerMessage } from './messages.ts';
-import { ITEM_BYTES_MAX } from './outbox.ts';
 import { gateOf, type ReadGate } from './read-gate.ts';
 import { ReplyRoom } from './reply-room.ts';
 import {

@@ -7,9 +7,11 @@ import { toLatin1 } from '../../common/bytes.ts';
 import { assert, RingkeepError } from '../../common/errors.ts';
 import { toFailure } from '../../common/failure.ts';
 import {
+  CLIENT_ID_BYTES,
   OVERLOADED_RETRY_AFTER_MS,
   REQUEST_TIMEOUT_MS,
   REQUEST_TIMEOUT_MS_MAX,
+  SESSION_BYTES_MAX,
   STORE_READS_MAX,
 } from '../../common/limits.ts';
 import type { AckLevel, Replica as ReplicaName, Topology } from '../../common/topology.ts';
@@ -47,8 +49,6 @@ const LED_UNAPPLIED_BYTES_MAX = 32 * 1024 * 1024;
  * them.
  */
 const COMMITTED_UNAPPLIED_BYTES_MAX = 96 * 1024 * 1024;
-/** Deduplication tables of all replicas here, bytes: about 140,000 sessions. */
-const SESSION_BYTES_MAX = 64 * 1024 * 1024;
 
 /** All that a node decides; see `NodeCoreEvents` for its events. */
 export class NodeCore implements NodeCoreEvents, Host {
@@ -202,10 +202,10 @@ export class NodeCore implements NodeCoreEvents, Host {
     const client = request.clientId.byteLength > 0 ? request.clientId : clientId;
     // It names the deduplication session, which reads have none of.
     const isRead = request.operation === 'get' || request.operation === 'scan';
-    if (!isRead && client.byteLength !== 16) {
+    if (!isRead && client.byteLength !== CLIENT_ID_BYTES) {
       return this.fail(
         handle,
-        new RingkeepError('INVALID_ARGUMENT', 'a write needs a client id of 16 bytes'),
+        new RingkeepError('INVALID_ARGUMENT', `a write needs a client id of ${CLIENT_ID_BYTES} bytes`),
       );
     }
     this.route(handle, request, toLatin1(client));

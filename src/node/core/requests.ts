@@ -9,10 +9,12 @@ import { hashTag, partitionOf } from '../../common/hash.ts';
 import {
   BATCH_BYTES_MAX,
   BATCH_OPERATIONS_MAX,
+  CODEC_TAG_MAX,
   IDEMPOTENCY_KEY_BYTES_MAX,
   KEY_BYTES_MAX,
   KEY_BYTES_MIN,
   KEYSPACE_BYTES_MAX,
+  SCAN_BYTES_MAX,
   TTL_MS_MAX,
 } from '../../common/limits.ts';
 import { CODEC_COUNTER, isInt64, parseCounter } from '../../common/text.ts';
@@ -47,8 +49,6 @@ import { fingerprintOf, recordKey } from './once.ts';
 
 const ACKS: Record<AckLevel, Ack> = { ACK_LEADER: 'leader', ACK_QUORUM: 'quorum', ACK_ALL: 'all' };
 const ACK_NAMES: ReadonlySet<AckName> = new Set(['ACK_LEADER', 'ACK_QUORUM', 'ACK_ALL', 'ACK_DEFAULT']);
-const CODEC_MAX = 255;
-const SCAN_BYTES_MAX = 1024 * 1024;
 
 function invalid(code: ErrorCode, message: string): RingkeepError {
   return new RingkeepError(code, message, 'not_applied');
@@ -125,7 +125,7 @@ function checkKeyCommand(
       );
     }
     // 0: a client in another language that says nothing; read as bytes.
-    if (put.codec > CODEC_MAX) return invalid('INVALID_ARGUMENT', 'codec tags are 0 to 255');
+    if (put.codec > CODEC_TAG_MAX) return invalid('INVALID_ARGUMENT', `codec tags are 0 to ${CODEC_TAG_MAX}`);
     if (put.codec === CODEC_COUNTER && parseCounter(put.value) === null)
       return invalid('INVALID_ARGUMENT', 'a counter is put as the digits of a 64-bit integer');
   }

@@ -9,6 +9,7 @@ import { type ErrorCode, type ErrorDetails, type Outcome, RingkeepError } from '
 import {
   LEADER_ACK_LEASE_MS,
   OVERLOADED_RETRY_AFTER_MS,
+  REQUESTS_REMEMBERED_MAX,
   SESSION_SEQUENCES_MAX,
   SESSIONS_MAX,
 } from '../../common/limits.ts';
@@ -38,8 +39,6 @@ interface AllWaiter {
   readonly duplicate: boolean;
 }
 
-/** Requests that a partition may remember: a snapshot carries its deduplication table in one message. */
-const REMEMBERED_MAX = 500_000;
 const DEPOSED_BEFORE_ALL = 'deposed before every voter had acknowledged';
 
 function idKey(id: RequestId): string {
@@ -129,7 +128,7 @@ export class WritePath {
   private mayLackRoom(client: string): boolean {
     const { replica, host } = this.leadership;
     const { sessions } = replica.machine;
-    if (sessions.requests + this.pending.size >= REMEMBERED_MAX) return true;
+    if (sessions.requests + this.pending.size >= REQUESTS_REMEMBERED_MAX) return true;
     if (sessions.has(client)) return false;
     return host.sessionsFull || sessions.size + this.pending.size >= SESSIONS_MAX;
   }
