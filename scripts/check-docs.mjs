@@ -113,7 +113,7 @@ function checkCommandLines(file, text) {
   }
 }
 
-const UNITS = { ms: 1, s: 1_000, minutes: 60_000, KiB: 1024, MiB: 1024 ** 2 };
+const UNITS = { ms: 1, s: 1_000, minutes: 60_000, days: 86_400_000, B: 1, KiB: 1024, MiB: 1024 ** 2 };
 const limits = read('src/common/limits.ts');
 
 function limitOf(name) {
@@ -121,16 +121,16 @@ function limitOf(name) {
   return expression?.split('*').reduce((product, factor) => product * Number(factor.replaceAll('_', '')), 1);
 }
 
-/** `150 ms (LIMIT_NAME)`, the name in backticks: the limit exists and has that value. */
+/** `150 ms (LIMIT_NAME)` or a count, the name in backticks: the limit exists and has that value. */
 function checkLimits(file, text) {
   eachProseLine(text, (line, number) => {
     for (const [, amount, unit, name] of line.matchAll(
-      /([\d,.]+) (ms|s|minutes|KiB|MiB) \(`([A-Z][A-Z_]+)`\)/g,
+      /([\d,.]+)(?: (ms|s|minutes|days|B|KiB|MiB))? \(`([A-Z][A-Z_]+)`\)/g,
     )) {
       const value = limitOf(name);
       if (value === undefined) say(file, number, `limits.ts has no ${name}`);
-      else if (value !== Number(amount.replaceAll(',', '')) * UNITS[unit]) {
-        say(file, number, `${name} is ${value}, not ${amount} ${unit}`);
+      else if (value !== Number(amount.replaceAll(',', '')) * (UNITS[unit] ?? 1)) {
+        say(file, number, `${name} is ${value}, not ${amount} ${unit ?? ''}`);
       }
     }
   });

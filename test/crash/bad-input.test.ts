@@ -1,6 +1,6 @@
 /**
- * Well-formed requests, handshakes and directories that are wrong: each is refused with its code, nothing of it is
- * applied, and the processes live on.
+ * Handshakes, addresses and directories that are wrong: each is refused with its code, nothing of it is applied, and the
+ * processes live on. Requests beyond their limits are in test/e2e/limits.test.ts.
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
@@ -9,23 +9,14 @@ import { expect, it } from 'vitest';
 import { connect, type RingkeepClient } from '../../src/client/index.ts';
 import { crc32c } from '../../src/common/crc32c.ts';
 import { RingkeepError } from '../../src/common/errors.ts';
-import { KEY_BYTES_MAX, MESSAGE_BYTES_MAX, VALUE_BYTES_MAX } from '../../src/common/limits.ts';
-import { LINEARIZABLE_GET } from '../../src/common/reads.ts';
 import { grpcConnector } from '../../src/common/wire/connections.ts';
 import { makeHello } from '../../src/common/wire/handshake.ts';
-import type { Hello, Request } from '../../src/common/wire/messages.ts';
-import { hotCodecs } from '../../src/common/wire/schema.ts';
+import type { Hello } from '../../src/common/wire/messages.ts';
 import { runCommand } from '../support/command.ts';
 import { ClusterProcess, eventually, type ProcessCluster, startCluster } from '../support/processes.ts';
-import { nameOf, openingWrite, type RawRequest, RawSession } from '../support/raw-session.ts';
 
 /** One partition: its leader takes everything. */
 const ONE = { partitions: 1 };
-
-async function leaderOf(cluster: ProcessCluster): Promise<ClusterProcess> {
-  const topology = await cluster.topology();
-  return cluster.node(topology.records[0]!.leader!.node);
-}
 
 /** Runs `use` with a client and ends it. */
 async function withClient(
@@ -57,130 +48,6 @@ async function expectAlive(cluster: ProcessCluster, pids: readonly number[]): Pr
     expect(await client.get('alive')).toBe('yes');
   });
 }
-
-/** Sends writes and reads past the client's own checks. */
-class Prober {
-  readonly #session: RawSession;
-  #sequence = 0;
-
-  constructor(address: string, fill: number) {
-    this.#session = new RawSession(address, Buffer.alloc(16, fill));
-  }
-
-  async put(key: Uint8Array, value: Uint8Array): Promise<string> {
-    this.#sequence += 1;
-    const request: RawRequest = { operation: 'put', key, put: { value, codec: 4, ttlMs: 0 } };
-    const numbered = { ...request, sequence: this.#sequence, lowWater: this.#sequence, attempt: 1 };
-    return nameOf((await openingWrite(this.#session, numbered)).reply);
-  }
-
-  /** Length of the value of a key; -1: it is absent; else what was answered. */
-  async length(key: Uint8Array): Promise<number | string> {
-    const reply = await this.#session.send({ operation: 'get', key, get: LINEARIZABLE_GET });
-    if (reply === 'ended' || !reply.value) return nameOf(reply);
-    return reply.value.found ? reply.value.value.length : -1;
-  }
-
-  close(): void {
-    this.#session.close();
-  }
-}
-
-it('keys and values are taken up to their limits and refused beyond them, on router and node', async () => {
-  const cluster = await startCluster(ONE);
-  const pids = cluster.processes.map(({ pid }) => pid);
-  for (const { address, name } of [cluster.router, await leaderOf(cluster)]) {
-    const prober = new Prober(address, name.length);
-    const key = (length: number) => Buffer.alloc(length, name);
-    expect(await prober.put(key(0), key(1))).toBe('KEY_TOO_LARGE not_applied');
-    expect(await prober.length(key(0))).toBe('KEY_TOO_LARGE not_applied');
-    expect(await prober.put(key(KEY_BYTES_MAX), key(1))).toBe('receipt');
-    expect(await prober.length(key(KEY_BYTES_MAX))).toBe(1);
-    expect(await prober.put(key(KEY_BYTES_MAX + 1), key(1))).toBe('KEY_TOO_LARGE not_applied');
-    const at = Buffer.from(`${name} at the limit`);
-    const over = Buffer.from(`${name} over the limit`);
-    expect(await prober.put(at, Buffer.alloc(VALUE_BYTES_MAX))).toBe('receipt');
-    expect(await prober.length(at)).toBe(VALUE_BYTES_MAX);
-    expect(await prober.put(over, Buffer.alloc(VALUE_BYTES_MAX + 1))).toBe('VALUE_TOO_LARGE not_applied');
-    expect(await prober.length(over)).toBe(-1);
-    expect(await prober.put(at, Buffer.alloc(0))).toBe('receipt');
-    expect(await prober.length(at)).toBe(0);
-    prober.close();
-  }
-  await withClient(connect(cluster.url, { codec: 'bytes' }), async (client) => {
-    expect(await refusalOf(client.put('', Buffer.of(1)))).toBe('KEY_TOO_LARGE not_applied');
-    const large = Buffer.alloc(VALUE_BYTES_MAX + 1);
-    expect(await refusalOf(client.put('large', large))).toBe('VALUE_TOO_LARGE not_applied');
-    expect(await client.get('large')).toBeUndefined();
-  });
-  await expectAlive(cluster, pids);
-});
-
-it('nodes that take longer values say so to routed and direct clients', async () => {
-  const bytesMax = 8 * 1024 * 1024;
-  const cluster = await startCluster({ ...ONE, nodeFlags: ['--value-bytes-max', `${bytesMax}`] });
-  const endpoints = cluster.nodes.map(({ address }) => address);
-  for (const client of [connect(cluster.url), connect({ endpoints, mode: 'direct' })]) {
-    await withClient(client, async () => {
-      const values = client.keyspace<Uint8Array>('large', { codec: 'bytes' });
-      await client.ready();
-      await values.put('small', Buffer.alloc(1));
-      await values.put('longest', Buffer.alloc(bytesMax, 7));
-      expect((await values.get('longest'))?.length).toBe(bytesMax);
-      expect(await refusalOf(values.put('longer', Buffer.alloc(bytesMax + 1)))).toBe(
-        'VALUE_TOO_LARGE not_applied',
-      );
-    });
-  }
-});
-
-/** A message of exactly `bytes` bytes: puts of the longest values and one that fills it up. */
-function messageOf(bytes: number, requests: readonly Request[], rest: Request): Request[] {
-  const build = (length: number): Request[] => [
-    ...requests,
-    { ...rest, put: { value: Buffer.alloc(length, 1), codec: 4, ttlMs: 0 } },
-  ];
-  const encoded = (length: number): number =>
-    hotCodecs.clientMessage.serialize({ hello: null, requests: build(length), cancels: [], credits: [] })
-      .length;
-  let length = VALUE_BYTES_MAX / 2;
-  while (encoded(length) !== bytes) length += bytes - encoded(length);
-  expect(length).toBeLessThanOrEqual(VALUE_BYTES_MAX);
-  return build(length);
-}
-
-it('a message of 16 MiB is taken, one byte more ends the stream with nothing applied', async () => {
-  const cluster = await startCluster(ONE);
-  const pids = cluster.processes.map(({ pid }) => pid);
-  for (const { address, name } of [cluster.router, await leaderOf(cluster)]) {
-    for (const [extra, applied] of [
-      [0, true],
-      [1, false],
-    ] as const) {
-      const session = new RawSession(address, Buffer.from(`${name}-${extra}`.padEnd(16, '.')));
-      const keyOf = (n: number) => Buffer.from(`${name}-${extra}-${n}`);
-      const opened = await openingWrite(session, {
-        ...{ operation: 'put', key: keyOf(0), put: { value: Buffer.of(1), codec: 4, ttlMs: 0 } },
-        ...{ sequence: 1, lowWater: 1, attempt: 1 },
-      });
-      const { sessionTime } = opened;
-      const make = (n: number): Request => ({
-        ...{ id: 100 + n, timeLeftMs: 30_000, keyspace: '', key: keyOf(n), clientId: new Uint8Array(0) },
-        ...{ sequence: n + 1, lowWater: 1, sessionTime, attempt: 1, ack: 'ACK_QUORUM', traceParent: '' },
-        ...{ operation: 'put', put: { value: Buffer.alloc(VALUE_BYTES_MAX, 1), codec: 4, ttlMs: 0 } },
-      });
-      const full = Array.from({ length: 15 }, (_, n) => make(n + 1));
-      const message = messageOf(MESSAGE_BYTES_MAX + extra, full, make(16));
-      const replies = await session.sendTogether(message);
-      expect(new Set(replies.map(nameOf))).toEqual(new Set([applied ? 'receipt' : 'ended']));
-      session.close();
-      const prober = new Prober(address, 99);
-      expect((await prober.length(keyOf(1))) === VALUE_BYTES_MAX).toBe(applied);
-      prober.close();
-    }
-  }
-  await expectAlive(cluster, pids);
-});
 
 /** The code that a session with this hello ends with. */
 function sessionEnd(address: string, hello: Hello): Promise<string> {

@@ -3,6 +3,7 @@
  * must see every reply of one process, also one that was paused for longer than the SDK would wait for it.
  */
 import { Client, type ClientDuplexStream, credentials } from '@grpc/grpc-js';
+import { MESSAGE_BYTES_MAX } from '../../src/common/limits.ts';
 import { makeHello } from '../../src/common/wire/handshake.ts';
 import type { ClientMessage, Reply, Request, ServerMessage } from '../../src/common/wire/messages.ts';
 import { methods } from '../../src/common/wire/schema.ts';
@@ -26,6 +27,7 @@ export class RawSession {
   constructor(address: string, clientId: Uint8Array) {
     this.#client = new Client(`dns:${address}`, credentials.createInsecure(), {
       'grpc.use_local_subchannel_pool': 1,
+      'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
     });
     const { path, requestSerialize, responseDeserialize } = methods.session;
     this.#call = this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize);
