@@ -8,7 +8,7 @@ import { connect, type RingkeepClient } from '../../src/client/index.ts';
 import { RingkeepError } from '../../src/common/errors.ts';
 import * as limits from '../../src/common/limits.ts';
 import { LINEARIZABLE_GET } from '../../src/common/reads.ts';
-import type { Hello, Reply, Request } from '../../src/common/wire/messages.ts';
+import type { BatchItem, Hello, Reply, Request } from '../../src/common/wire/messages.ts';
 import { hotCodecs } from '../../src/common/wire/schema.ts';
 import { runCommand } from '../support/command.ts';
 import { startCluster } from '../support/processes.ts';
@@ -18,6 +18,7 @@ import { openClient, until } from '../support/wire.ts';
 
 const TOO_LARGE_KEY = 'KEY_TOO_LARGE not_applied';
 const TOO_LARGE_VALUE = 'VALUE_TOO_LARGE not_applied';
+const TOO_LARGE_BATCH = 'BATCH_TOO_LARGE not_applied';
 const INVALID = 'INVALID_ARGUMENT not_applied';
 
 let cluster: UpCluster;
@@ -187,6 +188,44 @@ describe('keys, keyspaces and values', () => {
       expect((await values.get('longest'))?.length).toBe(longest);
       expect(await verdictOf(values.put('longer', Buffer.alloc(longest + 1)))).toBe(TOO_LARGE_VALUE);
       client.destroy();
+    }
+  });
+
+  it('a batch has up to 1,024 operations and 8 MiB of keys and values, each no longer than by itself', async () => {
+    const item = (n: number, length: number): BatchItem => ({
+      ...{ key: Buffer.from(`{b}${n}`.padEnd(8)), operation: 'put' },
+      put: { value: Buffer.alloc(length), codec: 4, ttlMs: 0 },
+    });
+    const items = (count: number, length: number) => Array.from({ length: count }, (_, n) => item(n, length));
+    await onEach(async (prober) => {
+      const send = (batch: BatchItem[]) =>
+        prober.write({ operation: 'batch', key: batch[0]!.key, batch: { items: batch } });
+      expect(await send(items(limits.BATCH_OPERATIONS_MAX, 1))).toBe('receipt');
+      expect(await send(items(limits.BATCH_OPERATIONS_MAX + 1, 1))).toBe(TOO_LARGE_BATCH);
+      const eighth = limits.BATCH_BYTES_MAX / 8;
+      const full = items(8, eighth - 8);
+      expect(await send(full)).toBe('receipt');
+      expect(await send([...full.slice(1), item(8, eighth - 7)])).toBe(TOO_LARGE_BATCH);
+      expect(await send([item(0, limits.VALUE_BYTES_MAX + 1)])).toBe(TOO_LARGE_VALUE);
+    });
+  });
+
+  it('an idempotency key has up to 64 bytes', async () => {
+    const longest = limits.IDEMPOTENCY_KEY_BYTES_MAX;
+    await onEach(async (prober, name) => {
+      const put = (length: number) =>
+        prober.put(Buffer.from(`once ${name}`), key(1), { idempotencyKey: key(length) });
+      expect(await put(0)).toBe('receipt');
+      expect(await put(1)).toBe('receipt');
+      expect(await put(longest)).toBe('receipt');
+      expect(await put(longest + 1)).toBe(INVALID);
+    });
+    for (const [length, verdict] of [
+      [0, INVALID],
+      [longest, 'taken'],
+      [longest + 1, INVALID],
+    ] as const) {
+      expect(await verdictOf(db.put('once', key(1), { idempotencyKey: 'i'.repeat(length) }))).toBe(verdict);
     }
   });
 

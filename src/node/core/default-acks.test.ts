@@ -59,6 +59,10 @@ describe('a write that names no level', () => {
     expect(write(INCREMENT)).toBe('quorum');
     expect(write(ABSENT)).toBe('quorum');
     expect(write({ ...ABSENT, keyspace: 'orders' })).toBe('all');
+    expect(write({ idempotencyKey: Buffer.from('once') })).toBe('quorum');
+    const item = { key: Buffer.from('k'), operation: 'increment', increment: INCREMENT.increment } as const;
+    const batch = { operation: 'batch', key: item.key, put: null } as const;
+    expect(write({ ...batch, batch: { items: [item] } })).toBe('quorum');
     expect(write({ ...INCREMENT, ack: 'ACK_LEADER' })).toBe('CONDITION_UNSUPPORTED');
     expect(write({ ...ABSENT, ack: 'ACK_LEADER' })).toBe('CONDITION_UNSUPPORTED');
   });
