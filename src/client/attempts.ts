@@ -157,8 +157,8 @@ export function cancelledError(operation: Operation): RingkeepError {
 /** What is known of a write that is in effect. */
 function receiptOf(reached: RingkeepError | null): ErrorDetails {
   if (reached?.version === undefined) return {};
-  const { version, reached: holders, voters } = reached;
-  return { version, ...(voters === undefined ? {} : { reached: holders ?? 0, voters }) };
+  const { version, epoch = 0, reached: holders, voters } = reached;
+  return { version, epoch, ...(voters === undefined ? {} : { reached: holders ?? 0, voters }) };
 }
 
 /** An error with the outcome over all attempts. */

@@ -4,7 +4,7 @@
  */
 import { assert, RingkeepError } from '../common/errors.ts';
 import { hashTag } from '../common/hash.ts';
-import { BATCH_BYTES_MAX, BATCH_OPERATIONS_MAX } from '../common/limits.ts';
+import { BATCH_BYTES_MAX, BATCH_DEPENDING_MAX, BATCH_OPERATIONS_MAX } from '../common/limits.ts';
 import { isInt64, keyText } from '../common/text.ts';
 import type { BatchItem, PutOperation, Receipt as WireReceipt } from '../common/wire/messages.ts';
 import type { Key } from './keyspace.ts';
@@ -81,6 +81,10 @@ export function batchItems<T>(
     }
   }
   checkKeys(items);
+  if (items.filter(depends).length > BATCH_DEPENDING_MAX) {
+    const text = `at most ${BATCH_DEPENDING_MAX} operations of a batch may be increments or have conditions`;
+    throw new RingkeepError('BATCH_TOO_LARGE', text);
+  }
   return items;
 }
 

@@ -192,4 +192,12 @@ describe('update', () => {
     );
     expect(error.code).toBe('CANCELLED');
   });
+
+  it('goes by the session that it is given', async () => {
+    const { db } = setUp();
+    const session = db.session();
+    const { receipt } = await db.update('k', () => 1, { session });
+    expect(session.get(receipt!.partition).sessionIndex).toBe(receipt!.version);
+    expect(db.defaultSession.get(receipt!.partition).sessionIndex).toBe(0);
+  });
 });

@@ -289,6 +289,8 @@ export class Engine implements RoutesHost, LinkSink {
     const now = this.now();
     operation.rows = null;
     if (error.code === 'ACK_NOT_REACHED') this.#windows.told(operation, 'all');
+    if (error.outcome === 'applied' && error.version !== undefined)
+      operation.spec.session?.applied(operation.partition, error.version);
     const redirect = error.code === 'NOT_LEADER' && this.#routes.reroute(operation, error);
     operation.link = null;
     const verdict = judge(operation, error, {

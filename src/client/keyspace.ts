@@ -306,7 +306,8 @@ export class Keyspace<T = unknown> {
    * `applied: false`, and `results` which, with the version that was there.
    *
    * All keys have the same hash tag (`{...}` in the key), so that they lie in one partition, and none stands twice; else
-   * CROSS_PARTITION or INVALID_ARGUMENT. At most 1,024 operations and 8 MiB of keys and values (BATCH_TOO_LARGE). Otherwise
+   * CROSS_PARTITION or INVALID_ARGUMENT. At most 1,024 operations, 128 of them increments or with conditions, and 8 MiB of keys
+   * and values (BATCH_TOO_LARGE). Otherwise
    * rejects as `put` and `increment`. With `ack: 'leader'` only if nothing depends on what is there.
    *
    * @example

@@ -85,8 +85,8 @@ export interface WriteOptions extends CallOptions {
 /** Options of a write that a caller may repeat by a call of its own. */
 export interface IdempotentOptions extends WriteOptions {
   /**
-   * 1 to 64 bytes (text: as UTF-8) that name this write of this key: for 24 hours the same call with it resolves with what the first
-   * one came to, another one rejects with IDEMPOTENCY_CONFLICT. Not with `ack: 'leader'`.
+   * 1 to 64 bytes (text: as UTF-8) that name this write, among those of keys with the same hash tag: for 24 hours the same call with
+   * it resolves with what the first one came to, another one rejects with IDEMPOTENCY_CONFLICT. Not with `ack: 'leader'`.
    */
   readonly idempotencyKey?: string | Uint8Array;
 }

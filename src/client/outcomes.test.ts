@@ -103,6 +103,8 @@ describe('the outcome of a write', () => {
     const error = await errorOf(db.put('k', 1, { ack: 'all' }));
     expect(error).toMatchObject({ code: 'ACK_NOT_REACHED', outcome: 'applied' });
     expect(error).toMatchObject({ version: 12, reached: 2, voters: 3 });
+    // It is in effect, so what this session reads next has to show it.
+    expect(db.defaultSession.get(error.partition!).sessionIndex).toBe(12);
   });
 
   it('is a receipt if the level is reached when the leader of the time is asked again', async () => {

@@ -70,6 +70,15 @@ describe('a session', () => {
     expect(session.hasForgotten(1)).toBe(false);
   });
 
+  it('asks for a write that is in effect though not acknowledged, and no more for what is not there', () => {
+    const session = new Session();
+    session.applied(1, 12);
+    session.wrote(receipt(1, 20, 4, 'leader'));
+    expect(session.get(1)).toMatchObject({ sessionIndex: 12, early: [{ index: 20, epoch: 4 }] });
+    session.lost(1, 0, session.get(1));
+    expect(session.get(1)).toMatchObject({ sessionIndex: 0, early: [{ index: 20, epoch: 4 }] });
+  });
+
   it('goes on elsewhere by its token', () => {
     fc.assert(
       fc.property(

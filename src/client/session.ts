@@ -66,6 +66,12 @@ export class Session {
       seen.early = seen.early.filter((mark) => mark.epoch !== epoch || mark.index > index);
   }
 
+  /** Takes note of a write that is committed, though not acknowledged as it was asked for. */
+  applied(partition: number, index: number): void {
+    const seen = this.of(partition);
+    seen.index = Math.max(seen.index, index);
+  }
+
   private mark(seen: Seen, mark: SessionMark): void {
     const known = seen.early.find(({ epoch }) => epoch === mark.epoch);
     if (known !== undefined) known.index = Math.max(known.index, mark.index);
@@ -94,6 +100,8 @@ export class Session {
    */
   lost(partition: number, epoch: number, asked: GetOperation | null): void {
     const seen = this.of(partition);
+    // Not a write that was told early: what it has seen as committed is not there any more.
+    if (asked !== null && epoch === 0) seen.index = 0;
     const told = asked?.early.find((mark) => mark.epoch === epoch)?.index ?? 0;
     if (asked === null) {
       seen.early = [];

@@ -7,7 +7,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { RingkeepError } from '../common/errors.ts';
 import type { Entry, Receipt } from './operation.ts';
-import type { IncrementOptions, PutOptions, ReadOptions } from './options.ts';
+import type { LivingOptions, PutOptions, ReadOptions } from './options.ts';
 
 /** What an update came to. */
 export interface UpdateResult<T> {
@@ -37,13 +37,17 @@ export async function runUpdate<T>(
   target: UpdateTarget<T>,
   key: string | Uint8Array,
   compute: (current: T | undefined) => T | undefined | Promise<T | undefined>,
-  options: IncrementOptions,
+  options: LivingOptions,
   deadline: number,
 ): Promise<UpdateResult<T>> {
-  const { ack, signal, ttlMs } = options;
+  const { ack, signal, session, ttlMs } = options;
   const left = (): ReadOptions => {
     const timeoutMs = Math.max(1, deadline - performance.now());
-    return signal === undefined ? { timeoutMs } : { timeoutMs, signal };
+    const rest = {
+      ...(signal === undefined ? {} : { signal }),
+      ...(session === undefined ? {} : { session }),
+    };
+    return { timeoutMs, ...rest };
   };
   for (let calls = 1; ; calls++) {
     const entry = await target.getEntry(key, left());

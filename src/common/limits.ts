@@ -20,6 +20,8 @@ export const VALUE_BYTES_CEILING = 8 * 1024 * 1024;
 /** Operations of a batch, and bytes of its keys and values together, inclusive: its log entry goes in one message. */
 export const BATCH_OPERATIONS_MAX = 1_024;
 export const BATCH_BYTES_MAX = 8 * 1024 * 1024;
+/** Operations of a batch that depend on what is there: each has a value read on every replica before the batch is decided. */
+export const BATCH_DEPENDING_MAX = 128;
 /** Length of an idempotency key in bytes, inclusive, and how long it is kept with its result, ms. */
 export const IDEMPOTENCY_KEY_BYTES_MAX = 64;
 export const IDEMPOTENCY_MS = 24 * 3_600_000;

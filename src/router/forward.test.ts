@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { putRequest } from '../../test/support/wire.ts';
+import type { Request } from '../common/wire/messages.ts';
 import { createForward, detach, FORWARDS_MAX, forwardAgain } from './forward.ts';
 import type { Route } from './routing.ts';
 
@@ -58,5 +59,29 @@ describe('createForward', () => {
     message.fill(0);
     expect(Buffer.from(forward.request.key).toString()).toBe('key');
     expect(Buffer.from(forward.request.put?.value ?? []).toString()).toBe('value');
+  });
+
+  it('counts all that a batch holds, and keeps its own copy of that too', () => {
+    const message = Buffer.from('keyvalue'.padEnd(100_008, 'v'));
+    const item = {
+      key: message.subarray(0, 3),
+      operation: 'put' as const,
+      put: { value: message.subarray(3), codec: 1, ttlMs: 0 },
+    };
+    const request: Request = {
+      ...putRequest(1),
+      operation: 'batch',
+      put: null,
+      batch: { items: [item, { ...item, key: message.subarray(0, 2) }] },
+      idempotencyKey: message.subarray(0, 4),
+    };
+    const forward = createForward(owner, request, 0, 0);
+    expect(forward.bytes).toBeGreaterThan(200_000);
+    detach(forward);
+    message.fill(0);
+    const [first] = forward.request.batch!.items;
+    expect(Buffer.from(first!.key).toString()).toBe('key');
+    expect(Buffer.from(first!.put!.value).subarray(0, 5).toString()).toBe('value');
+    expect(Buffer.from(forward.request.idempotencyKey!).toString()).toBe('keyv');
   });
 });

@@ -5,7 +5,9 @@
  * There is no retry loop here: the client's is the only one. Forwarding again is for attempts that certainly had no
  * effect, to a leadership that is newer than the refusal, FORWARDS_MAX times at most.
  */
+
 import type { ErrorCode, Outcome } from '../common/errors.ts';
+import { heldBytes } from '../common/held-bytes.ts';
 import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from '../common/limits.ts';
 import type { Failure, Reply, Request } from '../common/wire/messages.ts';
 import type { Route } from './routing.ts';
@@ -57,7 +59,7 @@ export interface Forward {
   detached: boolean;
 }
 
-/** Fixed cost of a request in memory, beside key and value. */
+/** Fixed cost of a request in memory, beside keys and values. */
 const REQUEST_BYTES = 256;
 
 /** Creates the forward of a request that came at `now`. */
@@ -74,7 +76,7 @@ export function createForward(
     ownId: request.id,
     request,
     partition,
-    bytes: REQUEST_BYTES + request.key.length + (request.put?.value.length ?? 0),
+    bytes: REQUEST_BYTES + heldBytes(request),
     deadline: now + timeMs,
     heldUntil: now + timeMs - Math.min(LAST_WORDS_MS, timeMs / 10),
     state: 'held',
@@ -98,6 +100,11 @@ export function detach(forward: Forward): void {
   const { request } = forward;
   request.key = Buffer.from(request.key);
   if (request.put) request.put.value = Buffer.from(request.put.value);
+  if (request.idempotencyKey) request.idempotencyKey = Buffer.from(request.idempotencyKey);
+  for (const item of request.batch?.items ?? []) {
+    item.key = Buffer.from(item.key);
+    if (item.put) item.put.value = Buffer.from(item.put.value);
+  }
 }
 
 /** What to do with a request that a node refused: forward it at once, after a moment, or answer the refusal. */

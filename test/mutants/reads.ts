@@ -83,8 +83,8 @@ export const READ_MUTANTS: readonly Mutant[] = [
     seed: 2,
     breaks: '10',
     file: 'src/node/core/local-reads.ts',
-    from: 'let waits = sessionIndex > machine.decidedIndex;',
-    to: 'let waits = sessionIndex < 0;',
+    from: 'waits.length > 0 || sessionIndex > machine.decidedIndex',
+    to: 'waits.length > 0',
     caught: /invariant 10/,
   },
   {

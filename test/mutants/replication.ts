@@ -116,10 +116,10 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
     breaks: '4',
     file: 'src/node/core/log.ts',
     from: `    this.lastIndex = index;
-    const timestamp`,
+    const { timestamp }`,
     to: `    this.lastIndex = index;
     this.durableIndex = index;
-    const timestamp`,
+    const { timestamp }`,
     caught: /invariant [47]/,
   },
   {

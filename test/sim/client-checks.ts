@@ -217,6 +217,7 @@ export class ClientChecks {
 
   /** A session is told that what it was acknowledged early in an epoch is lost: that must be true. */
   lossTold(operation: Operation, epoch: number, asked: GetOperation | null): void {
+    this.world.check(epoch > 0, () => `${describe(operation)} is told that what is committed is not there`);
     this.losses.add(lossOf(operation, epoch));
     const mark = asked?.early.find((early) => early.epoch === epoch);
     if (mark === undefined) return;

@@ -333,6 +333,7 @@ export class SimClient implements WorkloadClient {
     if (error.code === 'WRITE_LOST') this.lost(running.operation, error.epoch ?? 0);
     if (error.code === 'SESSION_EXPIRED') running.sequences?.forget(sessionTime);
     if (error.outcome === 'applied') {
+      if (error.version !== undefined) this.session.applied(running.operation.partition, error.version);
       this.fail(running, 'applied', error.code);
       return;
     }

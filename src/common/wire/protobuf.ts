@@ -199,6 +199,8 @@ export class ProtoReader {
   #at = 0;
   #end: number;
   #wireType = 0;
+  /** Items of batches that were read, for a bound over the whole message. */
+  items = 0;
 
   constructor(buffer: Buffer) {
     this.#buffer = buffer;

@@ -265,7 +265,9 @@ function readBatch(reader: ProtoReader): BatchOperation {
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     if (field === 1) {
-      if (batch.items.length === MESSAGE_ITEMS_MAX) throw tooMany(MESSAGE_ITEMS_MAX);
+      // Of all batches of the message, also of those that a later one replaces.
+      reader.items += 1;
+      if (reader.items > MESSAGE_ITEMS_MAX) throw tooMany(MESSAGE_ITEMS_MAX);
       batch.items.push(readItem(reader));
     } else reader.skip();
   }
@@ -475,18 +477,17 @@ export function clientMessageCodec(rare: RareCodecs): GenericCodec<ClientMessage
       const message: ClientMessage = { hello: null, requests: [], cancels: [], credits: [] };
       const reader = new ProtoReader(bytes);
       let keyspace = '';
-      let batched = 0;
       for (let field = reader.next(); field !== 0; field = reader.next()) {
         if (field === 2) {
           const request = readRequest(reader, keyspace);
           keyspace = request.keyspace;
-          batched += request.batch?.items.length ?? 0;
           message.requests.push(request);
         } else if (field === 1) message.hello = rare.hello.deserialize(asBuffer(reader.bytes()));
         else if (field === 3) reader.uints(message.cancels, MESSAGE_ITEMS_MAX);
         else if (field === 4) message.credits.push(readCredit(reader));
         else reader.skip();
-        const items = message.requests.length + message.cancels.length + message.credits.length + batched;
+        const items =
+          message.requests.length + message.cancels.length + message.credits.length + reader.items;
         if (items > MESSAGE_ITEMS_MAX) throw tooMany(MESSAGE_ITEMS_MAX);
       }
       return message;

@@ -5,7 +5,9 @@
  * INVARIANT: requests start in the order in which they came; what waits has not been seen by the handler, so ending it
  * here is always `not_applied`.
  */
+
 import { assert } from '../errors.ts';
+import { heldBytes } from '../held-bytes.ts';
 import { type Share, type Ticket, unitsOf } from './fair-share.ts';
 import type { Credit, Reply, Request } from './messages.ts';
 import type { ReplyRoom } from './reply-room.ts';
@@ -33,8 +35,8 @@ function isRead({ operation }: Request): boolean {
   return operation === 'get' || operation === 'scan';
 }
 
-function unitsOfRequest({ key, put }: Request): number {
-  return unitsOf(key.length + (put?.value.length ?? 0));
+function unitsOfRequest(request: Request): number {
+  return unitsOf(heldBytes(request));
 }
 
 /** Open requests by id. Times are monotonic ms. */

@@ -26,7 +26,19 @@ export class EpochStarts {
 
   /** The epoch of a decided entry; undefined when it is from before all epochs that are known. */
   epochAt(index: number): number | undefined {
-    return this.starts.findLast((start) => start.index <= index)?.epoch;
+    let low = 0;
+    let high = this.starts.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.starts[middle]!.index <= index) low = middle + 1;
+      else high = middle;
+    }
+    return this.starts[low - 1]?.epoch;
+  }
+
+  /** The epoch of the last decided entry; 0: none is decided. */
+  get lastEpoch(): number {
+    return this.starts.at(-1)?.epoch ?? 0;
   }
 
   /** Encodes it: per epoch u64 first index, u64 epoch. */

@@ -14,11 +14,16 @@ import type { Replica } from './replica.ts';
 /** A follower that cannot answer within this sends the client elsewhere, ms; the leader goes on to the deadline. */
 const WAIT_MS = 250;
 
+/** Reads that wait at one replica: more are sent elsewhere. Each is looked at again in every tick. */
+const WAITING_MAX = 1_024;
+
 interface LocalRead {
   readonly handle: RequestHandle;
   readonly key: Uint8Array;
   readonly get: GetOperation;
   readonly until: number;
+  /** Those of its marks that are not decided yet. */
+  early: readonly SessionMark[];
 }
 
 type Verdict = 'ready' | 'wait' | 'lost';
@@ -29,6 +34,8 @@ export class LocalReads {
   private readonly host: Host;
   private readonly freshness: Freshness;
   private waiting: LocalRead[] = [];
+  /** No session read that waits is ready before this is decided. */
+  private wakeAt = Number.POSITIVE_INFINITY;
 
   constructor(replica: Replica, freshness: Freshness) {
     this.replica = replica;
@@ -38,23 +45,34 @@ export class LocalReads {
 
   /** Takes a get of a client at `READ_SESSION` or `READ_STALE`. */
   read(handle: RequestHandle, key: Uint8Array, get: GetOperation): void {
-    const read: LocalRead = { handle, key, get, until: this.host.now + WAIT_MS };
+    const read: LocalRead = { handle, key, get, until: this.host.now + WAIT_MS, early: get.early };
     if (this.end(read)) return;
     // At the leader a fresh confirmation is as fast as waiting for one, and says that nothing is missing.
     const { leadership } = this.replica;
     if (leadership?.serving === true && get.level === 'READ_STALE') {
       return leadership.reads.read(handle, () => answerGet(this.replica, handle, key));
     }
+    if (this.waiting.length >= WAITING_MAX) return this.fail(read, 'UNAVAILABLE', 'too many reads wait here');
     this.waiting.push(read);
+    this.wakeAt = Math.min(this.wakeAt, needs(read));
   }
 
   /** Answers what can be answered now. */
   serve(): void {
-    if (this.waiting.length > 0) this.waiting = this.waiting.filter((read) => !this.end(read));
+    if (this.waiting.length > 0 && this.replica.machine.decidedIndex >= this.wakeAt) this.look();
+  }
+
+  private look(): void {
+    this.waiting = this.waiting.filter((read) => !this.end(read));
+    this.wakeAt = this.waiting.reduce(
+      (least, read) => Math.min(least, needs(read)),
+      Number.POSITIVE_INFINITY,
+    );
   }
 
   /** Ends what has waited for too long. */
   tick(): void {
+    if (this.waiting.length === 0) return;
     const { now } = this.host;
     const mayWait = this.replica.leadership !== null;
     this.waiting = this.waiting.filter((read) => {
@@ -64,6 +82,7 @@ export class LocalReads {
       else return true;
       return false;
     });
+    this.look();
   }
 
   /** Answers a read or ends it with an error. Returns false if it has to wait. */
@@ -72,19 +91,26 @@ export class LocalReads {
   }
 
   private endSession(read: LocalRead): boolean {
-    const { sessionIndex, early } = read.get;
-    const { machine } = this.replica;
-    let waits = sessionIndex > machine.decidedIndex;
-    for (const mark of early) {
+    const { sessionIndex } = read.get;
+    const { machine, leadership, log } = this.replica;
+    // All that was ever committed is in the log of an established leader.
+    if (leadership?.serving === true && sessionIndex > log.lastIndex) {
+      this.fail(read, 'WRITE_LOST', 'what this session has seen is not there any more');
+      return true;
+    }
+    const waits: SessionMark[] = [];
+    for (const mark of read.early) {
       const verdict = this.judge(mark);
       if (verdict === 'lost') {
         this.fail(read, 'WRITE_LOST', 'a write that this session has seen is lost', mark.epoch);
         return true;
       }
-      if (verdict === 'wait') waits = true;
+      if (verdict === 'wait') waits.push(mark);
     }
-    if (!waits) answerGet(this.replica, read.handle, read.key);
-    return !waits;
+    read.early = waits;
+    if (waits.length > 0 || sessionIndex > machine.decidedIndex) return false;
+    answerGet(this.replica, read.handle, read.key);
+    return true;
   }
 
   private judge({ index, epoch }: SessionMark): Verdict {
@@ -125,4 +151,10 @@ export class LocalReads {
     for (const read of this.waiting) this.fail(read, 'UNAVAILABLE', 'this replica is gone');
     this.waiting = [];
   }
+}
+
+/** What has to be decided before a read can be answered; a stale one may become fresh with any entry. */
+function needs({ get, early }: LocalRead): number {
+  if (get.level === 'READ_STALE') return 0;
+  return early.reduce((most, { index }) => Math.max(most, index), get.sessionIndex);
 }

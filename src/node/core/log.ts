@@ -7,7 +7,7 @@
  */
 import { assert } from '../../common/errors.ts';
 import type { WalAppend } from '../wal/types.ts';
-import { decodeEntry, type Entry } from './entry.ts';
+import { decodeEntry, type Entry, keyCommands } from './entry.ts';
 
 /** An entry in memory; `entry` is decoded at most once. */
 export interface LogItem {
@@ -32,8 +32,12 @@ export function entryOf(item: LogItem): Entry {
 /** Evict at least this many bytes at a time, unless that is everything. */
 const EVICT_BYTES_MIN = 64 * 1024;
 
-/** What an entry in memory weighs besides its bytes: the item, the buffer's head, its place in arrays. */
+/** What an entry in memory weighs besides its bytes, for each key: the item, the buffer's head, its place in arrays. */
 const ITEM_BYTES = 256;
+
+function weightOf(bytes: Uint8Array, { command }: Entry): number {
+  return bytes.byteLength + ITEM_BYTES * Math.max(1, keyCommands(command).length);
+}
 
 /** Hands a record to the WAL and returns its lsn. */
 export type Emit = (record: WalAppend) => number;
@@ -139,8 +143,9 @@ export class ReplicaLog {
     let weightUpTo = 0;
     for (const { index, epoch, payload } of items) {
       // Understood before anybody relies on it; kept in its encoded form, which is the smaller one.
-      this.lastTimestamp = decodeEntry(payload).timestamp;
-      weightUpTo += payload.byteLength + ITEM_BYTES;
+      const decoded = decodeEntry(payload);
+      this.lastTimestamp = decoded.timestamp;
+      weightUpTo += weightOf(payload, decoded);
       this.items.push({ index, epoch, bytes: payload, lsn: 0, weightUpTo, entry: null, answered: false });
     }
   }
@@ -149,13 +154,14 @@ export class ReplicaLog {
   append(epoch: number, bytes: Uint8Array, entry: Entry | null): LogItem {
     const index = this.lastIndex + 1;
     this.pushEpoch(index, epoch);
+    const known = entry ?? decodeEntry(bytes);
     const lsn = this.emit({ type: 'entry', partition: this.partition, index, epoch, payload: bytes });
     const below = this.items[this.items.length - 1]?.weightUpTo ?? this.floorWeight;
-    const weightUpTo = below + bytes.byteLength + ITEM_BYTES;
-    const item: LogItem = { index, epoch, bytes, lsn, weightUpTo, entry, answered: false };
+    const weightUpTo = below + weightOf(bytes, known);
+    const item: LogItem = { index, epoch, bytes, lsn, weightUpTo, entry: known, answered: false };
     this.items.push(item);
     this.lastIndex = index;
-    const timestamp = entryOf(item).timestamp;
+    const { timestamp } = known;
     assert(timestamp >= this.lastTimestamp, 'log time never decreases');
     this.lastTimestamp = timestamp;
     return item;

@@ -208,10 +208,7 @@ function runBatch(step: Extract<Step, { kind: 'batch' }>, bench: MachineBench, m
   const index = bench.log.lastIndex + 1;
   const once: Command = {
     kind: 'once',
-    record: recordKey(
-      Buffer.from(step.once ?? ''),
-      items.map((one) => one.key),
-    ),
+    record: recordKey(Buffer.from(step.once ?? ''), '', Buffer.from('{t}')),
     // As `fingerprintOf` does, without what a request is not told apart by.
     fingerprint: Buffer.from(
       hashBytes(Buffer.from(JSON.stringify(step.items)))

@@ -47,12 +47,22 @@ describe('the fingerprint of a request', () => {
 describe('a record', () => {
   const result: WriteResult = { kind: 'applied', index: 7, epoch: 2, counter: 2n ** 62n };
 
-  it('is found by the idempotency key and the first key in the order of bytes', () => {
-    const keys = ['b', 'a'].map((key) => Buffer.from(key));
-    expect(recordKey(Buffer.from('i'), keys)).toEqual(recordKey(Buffer.from('i'), keys.toReversed()));
-    expect(recordKey(Buffer.from('ia'), [Buffer.from('b')])).not.toEqual(
-      recordKey(Buffer.from('i'), [Buffer.from('ab')]),
-    );
+  it('is found by the idempotency key, the keyspace and the hash tag, and by nothing else', () => {
+    const record = (name: string, keyspace: string, key: string): string =>
+      recordKey(Buffer.from(name), keyspace, Buffer.from(key)).toString('hex');
+    expect(record('i', 'k', '{t}a')).toBe(record('i', 'k', 'b{t}'));
+    const others = [
+      ['j', 'k', '{t}'],
+      ['i', 'l', '{t}'],
+      ['i', 'k', '{u}'],
+      ['ik', '', '{t}'],
+      ['i', 'kt', ''],
+    ] as const;
+    const all = [
+      record('i', 'k', '{t}'),
+      ...others.map(([name, keyspace, key]) => record(name, keyspace, key)),
+    ];
+    expect(new Set(all).size).toBe(all.length);
   });
 
   it('tells the first result to the same request, and refuses another one', () => {

@@ -5,20 +5,20 @@
  * INVARIANT: a record and the effects that it tells of are of one entry.
  */
 import { asBuffer } from '../../common/bytes.ts';
-import { hashBytes } from '../../common/hash.ts';
+import { hashBytes, hashTag } from '../../common/hash.ts';
 import type { Request } from '../../common/wire/messages.ts';
 import { FINGERPRINT_BYTES } from './entry.ts';
-import { RECORD_MARK } from './layout.ts';
+import { RECORD_MARK, userKey } from './layout.ts';
 import { decodeResult, encodeResult, type WriteResult } from './result.ts';
 
 /**
- * User key of the record: the idempotency key belongs to the key that is written, of a batch to its first one in the order of
- * bytes. u8 0xff, u8 idempotency key length, idempotency key, user key.
+ * User key of the record: an idempotency key belongs to the hash tag of the keys that are written (of a key without one, to the
+ * key) in their keyspace. u8 0xff, u8 idempotency key length, idempotency key, u8 keyspace length, keyspace, hash tag.
+ * `key`: any of those that the request writes.
  */
-export function recordKey(idempotencyKey: Uint8Array, userKeys: readonly Uint8Array[]): Buffer {
-  const [first] = userKeys.map(asBuffer).sort(Buffer.compare);
+export function recordKey(idempotencyKey: Uint8Array, keyspace: string, key: Uint8Array): Buffer {
   const head = Buffer.of(RECORD_MARK, idempotencyKey.byteLength);
-  return Buffer.concat([head, idempotencyKey, first ?? Buffer.alloc(0)]);
+  return Buffer.concat([head, idempotencyKey, userKey(keyspace, hashTag(key))]);
 }
 
 /** What tells one request from another: a hash of everything that was asked for but when, and how it is acknowledged. */

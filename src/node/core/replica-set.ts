@@ -115,10 +115,16 @@ export class ReplicaSet {
     const table = rowOf(TABLE_SESSIONS);
     const epochs = rowOf(TABLE_EPOCHS);
     const decoded = table === null ? null : Sessions.decode(table, this.limits());
-    return {
+    const state = {
       mark: mark === null ? BLANK : decodeApplied(mark),
-      sessions: decoded?.sessions ?? new Sessions(this.limits()),
       epochs: epochs === null ? new EpochStarts() : EpochStarts.decode(epochs),
+    };
+    if (state.epochs.lastEpoch !== state.mark.epoch) {
+      throw new DamagedRowError('the starts of epochs do not fit the applied mark');
+    }
+    return {
+      ...state,
+      sessions: decoded?.sessions ?? new Sessions(this.limits()),
       checkpointIndex: decoded?.index ?? 0,
     };
   }

@@ -6,8 +6,10 @@
 import { asBuffer, toLatin1 } from '../../common/bytes.ts';
 import { type ErrorCode, RingkeepError } from '../../common/errors.ts';
 import { hashTag, partitionOf } from '../../common/hash.ts';
+import { heldBytes } from '../../common/held-bytes.ts';
 import {
   BATCH_BYTES_MAX,
+  BATCH_DEPENDING_MAX,
   BATCH_OPERATIONS_MAX,
   CODEC_TAG_MAX,
   IDEMPOTENCY_KEY_BYTES_MAX,
@@ -26,7 +28,6 @@ import {
   type Command,
   type Condition as Held,
   type KeyCommand,
-  keyCommands,
   NO_CONDITION,
   type RequestId,
   type WriteCommand,
@@ -149,6 +150,11 @@ function checkBatch({ key, condition, batch }: Request, valueBytesMax: number): 
     const limits = `at most ${BATCH_OPERATIONS_MAX} operations and ${BATCH_BYTES_MAX} bytes`;
     return invalid('BATCH_TOO_LARGE', `a batch has ${limits}, not ${items.length} and ${bytes}`);
   }
+  const depending = items.filter(dependsOnValue).length;
+  if (depending > BATCH_DEPENDING_MAX) {
+    const text = `at most ${BATCH_DEPENDING_MAX} operations of a batch depend on values, not ${depending}`;
+    return invalid('BATCH_TOO_LARGE', text);
+  }
   const tag = asBuffer(hashTag(key));
   const names = new Set<string>();
   for (const item of items) {
@@ -163,6 +169,10 @@ function checkBatch({ key, condition, batch }: Request, valueBytesMax: number): 
   }
   if (names.size < items.length) return invalid('INVALID_ARGUMENT', 'a batch with a key twice');
   return null;
+}
+
+function dependsOnValue({ operation, condition }: BatchItem): boolean {
+  return operation === 'increment' || (condition?.kind ?? 'CONDITION_NONE') !== 'CONDITION_NONE';
 }
 
 function checkItem(item: BatchItem, valueBytesMax: number): RingkeepError | null {
@@ -217,10 +227,9 @@ function checkCondition(
  * value that it keeps.
  */
 export function requestBytes(request: Request, valueBytesMax: number): number {
-  const { key, put, scan, touch, batch } = request;
+  const { scan, touch } = request;
   const read = (scan ? pageBytes(scan.bytesMax) : 0) + (touch ? valueBytesMax : 0);
-  const batched = batch ? batchBytes(batch.items) + 64 * batch.items.length : 0;
-  return 64 + key.byteLength + (put?.value.byteLength ?? 0) + batched + read;
+  return 64 + heldBytes(request) + read;
 }
 
 /** Bytes of a scan's page. */
@@ -299,10 +308,7 @@ function commandOf(request: Request, clock: number, keptMs: number): Command {
   const write = writeOf(request, clock);
   const { idempotencyKey } = request;
   if (idempotencyKey === undefined || idempotencyKey.byteLength === 0) return write;
-  const record = recordKey(
-    idempotencyKey,
-    keyCommands(write).map(({ key }) => key),
-  );
+  const record = recordKey(idempotencyKey, request.keyspace, request.key);
   return { kind: 'once', record, fingerprint: fingerprintOf(request), keptUntil: clock + keptMs, write };
 }
 

@@ -12,6 +12,7 @@ import {
   DamagedRowError,
   relativeKey,
   storeRange,
+  TABLE_EPOCHS,
   TABLE_EXPIRIES,
   TABLE_RESULTS,
   TABLE_VALUES,
@@ -23,7 +24,7 @@ import type { Replica } from './replica.ts';
 /** One chunk per tick: 3 MiB/s of a partition at the usual tick. */
 const CHUNK_BYTES = 64 * 1024;
 
-/** Hashes the values, results and expiries of one replica at one index, a chunk per tick. */
+/** Hashes the values, results, expiries and starts of epochs of one replica at one index, a chunk per tick. */
 export class Scrubber {
   readonly index: number;
   private readonly replica: Replica;
@@ -43,7 +44,10 @@ export class Scrubber {
     const { partition, machine } = replica;
     const { from } = storeRange(partition, machine.generation, TABLE_VALUES);
     const { to } = storeRange(partition, machine.generation, TABLE_RESULTS);
-    this.ranges = [{ from, to }, storeRange(partition, machine.generation, TABLE_EXPIRIES)];
+    const rest = [TABLE_EXPIRIES, TABLE_EPOCHS].map((table) =>
+      storeRange(partition, machine.generation, table),
+    );
+    this.ranges = [{ from, to }, ...rest];
     machine.openView(false, (error, _mark, view) => {
       if (error !== null || view === undefined) return;
       if (this.closed) replica.host.store({ kind: 'closeView', view });

@@ -130,7 +130,8 @@ export class SnapshotReceiver {
 
   private finish(): void {
     const { mark, sessions, epochs, offer } = this;
-    if (mark === null || sessions === null || mark.index !== offer.index || mark.epoch !== offer.indexEpoch) {
+    const isOffered = mark?.index === offer.index && mark.epoch === offer.indexEpoch;
+    if (mark === null || sessions === null || !isOffered || epochs.lastEpoch !== mark.epoch) {
       return this.replica.endInstall('the snapshot is incomplete');
     }
     this.busy = true;

@@ -169,9 +169,9 @@ export class WritePath {
     host.fail(handle, new RingkeepError(code, message, outcome, details));
   }
 
-  /** The write at `index` is in effect; who has it only the next leader can tell. */
-  private deposed(handle: RequestHandle, index: number): void {
-    this.fail(handle, 'ACK_NOT_REACHED', 'applied', DEPOSED_BEFORE_ALL, { version: index });
+  /** The write is in effect; who has it only the next leader can tell. */
+  private deposed(handle: RequestHandle, { index, epoch }: { index: number; epoch: number }): void {
+    this.fail(handle, 'ACK_NOT_REACHED', 'applied', DEPOSED_BEFORE_ALL, { epoch, version: index });
   }
 
   private refuse(handle: RequestHandle, code: ErrorCode, message: string, retryAfterMs?: number): void {
@@ -255,7 +255,7 @@ export class WritePath {
     // A condition that did not hold has written nothing that voters could have.
     if (ack === 'all' && !onAll && result.kind === 'applied') {
       // A stored result may come back after the end.
-      if (this.ended) return this.deposed(handle, result.index);
+      if (this.ended) return this.deposed(handle, result);
       this.all.push({ handle, id, index: result.index, result, duplicate });
       return;
     }
@@ -349,7 +349,8 @@ export class WritePath {
       if (waiter.handle.deadline > now) return true;
       const { match, voters } = this.leadership.ackCount(waiter.index);
       const text = `${match} of ${voters} voters have it`;
-      const receipt = { version: waiter.index, reached: match, voters };
+      const { epoch } = waiter.result;
+      const receipt = { epoch, version: waiter.index, reached: match, voters };
       this.fail(waiter.handle, 'ACK_NOT_REACHED', 'applied', text, receipt);
       return false;
     });
@@ -375,7 +376,7 @@ export class WritePath {
       }
     }
     for (const waiter of this.all) {
-      this.deposed(waiter.handle, waiter.index);
+      this.deposed(waiter.handle, waiter.result);
     }
     for (const handle of this.timeWaiters) this.refuse(handle, 'NOT_LEADER', 'deposed');
     this.waiters.clear();
