@@ -88,6 +88,15 @@ export const READ_MUTANTS: readonly Mutant[] = [
     caught: /invariant 10/,
   },
   {
+    name: 'a leader that is not confirmed says that what a session has seen is lost',
+    seed: 238,
+    breaks: '10',
+    file: 'src/node/core/local-reads.ts',
+    from: 'return leadership.reads.read(handle, () => this.confirmed(read));',
+    to: 'return this.confirmed(read);',
+    caught: /is told that what is committed is not there/,
+  },
+  {
     name: 'a snapshot does not say where epochs began',
     seed: 4,
     breaks: '10',

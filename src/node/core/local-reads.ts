@@ -52,6 +52,20 @@ export class LocalReads {
     if (leadership?.serving === true && get.level === 'READ_STALE') {
       return leadership.reads.read(handle, () => answerGet(this.replica, handle, key));
     }
+    // Beyond the end of its log: a deposed leader has not heard of it, but one that is confirmed has all that was ever committed.
+    if (leadership?.serving === true && get.sessionIndex > this.replica.log.lastIndex) {
+      return leadership.reads.read(handle, () => this.confirmed(read));
+    }
+    this.wait(read);
+  }
+
+  private confirmed(read: LocalRead): void {
+    if (read.get.sessionIndex > this.replica.log.lastIndex) {
+      this.fail(read, 'WRITE_LOST', 'what this session has seen is not there any more');
+    } else if (!this.end(read)) this.wait(read);
+  }
+
+  private wait(read: LocalRead): void {
     if (this.waiting.length >= WAITING_MAX) return this.fail(read, 'UNAVAILABLE', 'too many reads wait here');
     this.waiting.push(read);
     this.wakeAt = Math.min(this.wakeAt, needs(read));
@@ -92,12 +106,7 @@ export class LocalReads {
 
   private endSession(read: LocalRead): boolean {
     const { sessionIndex } = read.get;
-    const { machine, leadership, log } = this.replica;
-    // All that was ever committed is in the log of an established leader.
-    if (leadership?.serving === true && sessionIndex > log.lastIndex) {
-      this.fail(read, 'WRITE_LOST', 'what this session has seen is not there any more');
-      return true;
-    }
+    const { machine } = this.replica;
     const waits: SessionMark[] = [];
     for (const mark of read.early) {
       const verdict = this.judge(mark);
