@@ -34,15 +34,17 @@ export function answerGet(replica: Replica, handle: RequestHandle, key: Uint8Arr
   machine.read(key, wanted, (error, stored) => {
     if (error !== null) return host.fail(handle, failedRead(partition, error));
     // What was read is as new as when it was asked for, perhaps newer, and not newer than what is decided by now.
-    const about = { partition, seenIndex: machine.decidedIndex, stalenessMs };
-    const value: Value =
-      stored === null
-        ? { found: false, value: NO_BYTES, codec: 0, version: 0, epoch: 0, expiresAt: 0, ...about }
-        : { found: true, ...shown(stored), ...timesOf(stored), ...about };
+    const seenIndex = machine.decidedIndex;
+    if (stored === null) {
+      const value = { ...ABSENT, partition, seenIndex, stalenessMs };
+      return host.reply(handle, { result: 'value', value });
+    }
+    const { version, epoch, expiresAt } = stored;
+    const { value: bytes, codec } = shown(stored);
+    const where = { version, epoch, partition, expiresAt, seenIndex, stalenessMs };
+    const value: Value = { found: true, value: bytes, codec, ...where };
     host.reply(handle, { result: 'value', value });
   });
 }
 
-function timesOf({ version, epoch, expiresAt }: StoredValue) {
-  return { version, epoch, expiresAt };
-}
+const ABSENT = { found: false, value: NO_BYTES, codec: 0, version: 0, epoch: 0, expiresAt: 0 };

@@ -36,7 +36,8 @@ const EVICT_BYTES_MIN = 64 * 1024;
 const ITEM_BYTES = 256;
 
 function weightOf(bytes: Uint8Array, { command }: Entry): number {
-  return bytes.byteLength + ITEM_BYTES * Math.max(1, keyCommands(command).length);
+  const keys = 'key' in command ? 1 : Math.max(1, keyCommands(command).length);
+  return bytes.byteLength + ITEM_BYTES * keys;
 }
 
 /** Hands a record to the WAL and returns its lsn. */

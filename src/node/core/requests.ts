@@ -21,7 +21,7 @@ import {
 } from '../../common/limits.ts';
 import { CODEC_COUNTER, isInt64, parseCounter } from '../../common/text.ts';
 import type { AckLevel, PartitionRecord } from '../../common/topology.ts';
-import type { AckName, BatchItem, Condition, Request, Row } from '../../common/wire/messages.ts';
+import type { AckName, BatchItem, Condition, Request, Row, SessionMark } from '../../common/wire/messages.ts';
 import { answerGet, damagedRead, failedRead, shown } from './answers.ts';
 import {
   type Ack,
@@ -71,11 +71,14 @@ export function checkRequest(request: Request, valueBytesMax: number): RingkeepE
   return checkWrite(request, valueBytesMax);
 }
 
+function isCount(number: number): boolean {
+  return Number.isSafeInteger(number) && number >= 0;
+}
+
 function checkGet({ get }: Request): RingkeepError | null {
   if (!get) return invalid('INVALID_ARGUMENT', 'a get without its operation');
-  const { sessionIndex, early, maxStalenessMs } = get;
-  const numbers = [sessionIndex, maxStalenessMs, ...early.flatMap(({ index, epoch }) => [index, epoch])];
-  if (numbers.every((number) => Number.isSafeInteger(number) && number >= 0)) return null;
+  const isMark = ({ index, epoch }: SessionMark): boolean => isCount(index) && isCount(epoch);
+  if (isCount(get.sessionIndex) && isCount(get.maxStalenessMs) && get.early.every(isMark)) return null;
   return invalid('INVALID_ARGUMENT', 'bad numbers in a get');
 }
 
