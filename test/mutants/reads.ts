@@ -97,12 +97,12 @@ export const READ_MUTANTS: readonly Mutant[] = [
     caught: /is told that what is committed is not there/,
   },
   {
-    name: 'a snapshot does not say where epochs began',
-    seed: 4,
+    name: 'a write counts as lost whose epoch the log does not know any more',
+    seed: 29,
     breaks: '10',
-    file: 'src/node/core/snapshot-receiver.ts',
-    from: 'if (table === TABLE_EPOCHS) ',
-    to: 'if (table === 0) ',
+    file: 'src/node/core/local-reads.ts',
+    from: "machine.epochs.epochAt(index) === epoch ? 'ready' : 'lost';",
+    to: "log.epochAt(index) === epoch ? 'ready' : 'lost';",
     caught: /is told that .* is lost, which is committed/,
   },
   {
@@ -142,7 +142,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader tells followers how fresh they are before it is established',
-    seed: 293,
+    seed: 374,
     breaks: '12',
     file: 'src/node/core/leadership.ts',
     from: '...(this.serving ? progress',

@@ -149,6 +149,22 @@ describe('a replica among others', () => {
     expect(b.sealReplies.at(-1)).toMatchObject({ epoch: 2, accepted: true });
   });
 
+  it('keeps its promise over a restart, also one that no entry of its log tells of', () => {
+    const bench = threeNodes();
+    const [, b] = bench.trio;
+    const voters = bench.nodes.map((node) => node.replicaName);
+    const sets = { configuration: 1, voters, previousVoters: [] };
+    const seal = (epoch: number): void =>
+      b.core.seal({ partition: 0, replica: b.replicaName.id, epoch, reservationId: `e${epoch}`, ...sets });
+    seal(5);
+    bench.pump();
+    expect(b.replica.log.lastEpoch).toBe(1);
+    b.restart();
+    expect(b.replica.meta.promiseEpoch).toBe(5);
+    bench.lead('a', 4, [b]);
+    expect(b.sealReplies.at(-1)).toMatchObject({ accepted: false });
+  });
+
   it('is damaged after its directory has got another incarnation', () => {
     const bench = threeNodes();
     const [, , c] = bench.trio;
