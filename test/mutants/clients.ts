@@ -26,7 +26,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a read is served without the confirmation of a quorum',
-    seed: 9,
+    seed: 3,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (round.grants.size < this.leadership.quorum) return;',
@@ -36,7 +36,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'reads are served before an entry of the own epoch is committed',
-    seed: 24,
+    seed: 11,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (!leadership.serving || this.waiting.length === 0 ||',
@@ -46,7 +46,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a quorum that was heard of lately counts as a confirmation',
-    seed: 9,
+    seed: 3,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (round.grants.size < this.leadership.quorum) return;',
@@ -56,7 +56,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a confirmed read does not wait until its index is decided',
-    seed: 24,
+    seed: 4,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'const ready = this.confirmed.filter(({ readIndex }) => readIndex <= decided);',
@@ -94,7 +94,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the result of an increment is not kept for its retries',
-    seed: 2,
+    seed: 1,
     breaks: '11',
     file: 'src/node/core/machine.ts',
     from: 'const conditional = !isBlind(command);',
@@ -104,7 +104,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a deposed leader reports not applied for what it had appended',
-    seed: 9,
+    seed: 1,
     breaks: '11',
     file: 'src/node/core/write-path.ts',
     from: "this.fail(waiter.handle, 'NOT_LEADER', 'unknown', 'deposed before the write was committed');",
@@ -115,7 +115,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a write that was not committed in time is reported as not applied',
-    seed: 16,
+    seed: 9,
     breaks: '11',
     file: 'src/node/core/write-path.ts',
     from: "this.fail(waiter.handle, code, 'unknown', 'appended, but not committed in time');",
@@ -167,7 +167,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a router forwards again what may have been applied',
-    seed: 19,
+    seed: 4,
     breaks: '11',
     file: 'src/router/proxy.ts',
     from: "refusal?.code === 'NOT_LEADER' && refusal.outcome === 'not_applied';",
@@ -217,7 +217,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'any version will do for a condition on one',
-    seed: 2,
+    seed: 1,
     breaks: '11',
     file: 'src/node/core/execute.ts',
     from: 'return current !== null && current.version === condition.version;',
@@ -226,7 +226,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a condition is judged by a value that was read before it was overwritten',
-    seed: 1,
+    seed: 16,
     breaks: '11',
     file: 'src/node/core/known-values.ts',
     from: 'if (fetch !== undefined) fetch.stale = true;',
@@ -244,7 +244,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a condition that did not hold waits for all voters and is then told as applied',
-    seed: 4,
+    seed: 5,
     breaks: '11',
     file: 'src/node/core/write-path.ts',
     from: "if (ack === 'all' && !onAll && result.kind === 'applied') {",
@@ -253,7 +253,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the result of a conditional write is not remembered for its retries',
-    seed: 1,
+    seed: 2,
     breaks: '11',
     file: 'src/node/core/machine.ts',
     from: 'this.sessions.record(requestId, entry.index, conditional, entry.timestamp);',
@@ -271,7 +271,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a value that was written anew ends with the one before it',
-    seed: 1,
+    seed: 2,
     breaks: '11',
     file: 'src/node/core/machine.ts',
     from: 'if (this.values.current(key)?.expiresAt === expiresAt) this.writeValue',
@@ -280,7 +280,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a counter that is counted on stays for ever',
-    seed: 1,
+    seed: 3,
     breaks: '11',
     file: 'src/node/core/execute.ts',
     from: 'const expiresAt = current === null ? command.expiresAt : current.expiresAt;',
@@ -298,7 +298,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a new leader does not look for what was due before it',
-    seed: 11,
+    seed: 1,
     breaks: '13',
     file: 'src/node/core/expiry.ts',
     from: 'private dueAt = 0;',
@@ -307,7 +307,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'what is told of while the table of expiries is read is forgotten',
-    seed: 1205,
+    seed: 237,
     breaks: '13',
     file: 'src/node/core/expiry.ts',
     from: `host.overloaded || this.reading) return;
@@ -321,7 +321,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a value that gets another time to live may lose its bytes',
-    seed: 6,
+    seed: 25,
     breaks: '11',
     file: 'src/node/core/known-values.ts',
     from: '(!whole || base === null || base.value !== NO_BYTES)',
@@ -330,7 +330,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a restarted replica forgets which results it has stored',
-    seed: 2,
+    seed: 1,
     breaks: '11',
     file: 'src/node/core/replica-set.ts',
     from: 'sessions.record(requestId, index, !isBlind(command), timestamp);',

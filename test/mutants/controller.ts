@@ -23,7 +23,7 @@ const LEVEL_WITHOUT_ANYTHING = [
 export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   {
     name: 'an unknown outcome of the topology store counts as a success',
-    seed: 1,
+    seed: 5,
     breaks: '1',
     file: 'src/router/controller/store-view.ts',
     from: "if (outcome !== 'ok') {",
@@ -33,7 +33,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the winner is chosen by index alone',
-    seed: 1,
+    seed: 25,
     breaks: '3',
     file: 'src/router/controller/failover.ts',
     from: 'return a.lastEpoch - b.lastEpoch || a.lastIndex - b.lastIndex;',
@@ -43,7 +43,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'one answer to the Seals is enough',
-    seed: 1,
+    seed: 9,
     breaks: '3',
     file: 'src/router/controller/failover.ts',
     from: 'if (set.length === 0 || have >= quorumSize(set.length)) continue;',
@@ -63,7 +63,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a learner that has nothing becomes a voter, and previousVoters is cleared before anything is committed',
-    seed: 13,
+    seed: 6,
     breaks: '8',
     file: 'src/node/core/report.ts',
     from: `    established: leadership?.serving ?? false,
@@ -79,7 +79,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the previous voters are given up before a failover though those that follow hold nothing of the epoch',
-    seed: 16,
+    seed: 114,
     breaks: '8',
     file: 'src/router/controller/failover.ts',
     from: 'report?.durableEpoch === epoch &&',
@@ -89,7 +89,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'previousVoters is cleared before anything is committed',
-    seed: 4,
+    seed: 6,
     breaks: '8',
     file: 'src/router/controller/failover.ts',
     from: 'if (report?.ledEpoch !== record.epoch || !report.established) return false;',
@@ -101,7 +101,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
     // Alone it breaks nothing that was ever met: new voters that are led include a learner that had everything. The
     // sets make that needless for safety, so the bug is tried without it.
     name: 'new voters are not kept with the previous ones',
-    seed: 4,
+    seed: 6,
     breaks: '8',
     file: 'src/router/controller/record-rules.ts',
     from: 'return { voters, previousVoters: present, led: false };',
@@ -132,7 +132,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the sets of an epoch are those of its record alone: what the one before it has remembered is forgotten',
-    seed: 64,
+    seed: 26,
     breaks: '8',
     file: 'src/router/controller/record-rules.ts',
     from: 'if (sameSet(voters, present)) return { voters: present, previousVoters: previous, led };',
@@ -191,7 +191,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'any run of a node may create a replica id',
-    seed: 2,
+    seed: 3,
     breaks: '9',
     file: 'src/common/replica-id.ts',
     from: 'return made.node === run.node && made.incarnation === run.incarnation && made.boot === run.boot;',
@@ -221,7 +221,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a rebuild needs one replica of each set that is named',
-    seed: 42,
+    seed: 74,
     breaks: '8',
     file: 'src/router/controller/rebuild.ts',
     from: 'if (set.length === 0 || have >= quorumSize(set.length)) continue;',
@@ -231,7 +231,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a rebuild goes by the stored record while there is one',
-    seed: 2,
+    seed: 1,
     breaks: '8',
     file: 'src/router/controller/rebuild.ts',
     from: '[...[...heard.values()].map(ofReport), ...records.map(ofRecord)]',
@@ -269,7 +269,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'epochs are reserved over a record that was found before its voters are heard',
-    seed: 6,
+    seed: 37,
     breaks: '3',
     file: 'src/router/controller/found.ts',
     from: 'const missing = missingOf(context, record);',

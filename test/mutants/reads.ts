@@ -4,7 +4,7 @@ import { type Mutant, REPAIRS, SPLITS } from './mutant.ts';
 export const READ_MUTANTS: readonly Mutant[] = [
   {
     name: 'a quorum read does not ask for entries that are not decided yet',
-    seed: 38,
+    seed: 49,
     breaks: '10',
     file: 'src/node/core/quorum-reads.ts',
     from: 'const newest = keys.map((key) => this.pending.newestOf(key, machine.decidedIndex));',
@@ -13,7 +13,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a quorum read forgets what its own log has not decided yet',
-    seed: 2,
+    seed: 18,
     breaks: '10',
     file: 'src/node/core/quorum-reads.ts',
     from: 'Math.max(own, round.newest[at]!));',
@@ -22,7 +22,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a quorum read is answered by one voter',
-    seed: 1,
+    seed: 3,
     breaks: '10',
     file: 'src/node/core/quorum-reads.ts',
     from: 'if (round.granted.size < quorumSize(round.voters.length)) return;',
@@ -40,7 +40,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a voter says of an absent key that nothing touched it',
-    seed: 1,
+    seed: 24,
     breaks: '10',
     file: 'src/node/core/quorum-reads.ts',
     from: 'stored === null ? machine.decidedIndex : stored.version',
@@ -80,7 +80,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a session read does not wait for what the session has seen',
-    seed: 2,
+    seed: 4,
     breaks: '10',
     file: 'src/node/core/local-reads.ts',
     from: 'waits.length > 0 || sessionIndex > machine.decidedIndex',
@@ -116,7 +116,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader echoes clocks that came after it had asked a quorum',
-    seed: 15,
+    seed: 41,
     breaks: '12',
     file: 'src/node/core/freshness.ts',
     from: 'first.at < contactAt',
@@ -155,7 +155,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower is as fresh as it was told before it has decided as much',
-    seed: 14,
+    seed: 21,
     breaks: '12',
     file: 'src/node/core/freshness.ts',
     from: 'first.index <= decidedIndex',
@@ -164,7 +164,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower takes the clock of its former run for its own',
-    seed: 154,
+    seed: 16,
     breaks: '12',
     file: 'src/node/core/follower.ts',
     from: 'append.echo > 0 && append.echoBoot === replica.host.options.boot',
