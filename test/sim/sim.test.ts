@@ -8,7 +8,8 @@ import { checkOf, onlyFaults, shrink } from './shrink.ts';
 import { Summary, shortfalls } from './summary.ts';
 import { SimulationFailure } from './world.ts';
 
-const SEEDS = 200;
+/** Enough that the rarest fault is in its part of them. */
+const SEEDS = 300;
 /** Of so many seeds, with either choice of faults, the traces are compared between processes. */
 const COMPARED = 6;
 const ROOT = join(import.meta.dirname, '../..');

@@ -111,7 +111,7 @@ export class Summary {
   line(seconds: number): string {
     const total = (name: string): number => this.counts.get(name)?.total ?? 0;
     const faults = FAULT_KINDS.map((kind) => `${kind} ${total(`fault ${kind}`)}`).join(', ');
-    const completed = total('operation applied') + total('operation reads');
+    const completed = completedOf(total);
     const kinds = FAULT_KINDS.reduce((sum, kind) => sum + (this.counts.get(`fault ${kind}`)?.seeds ?? 0), 0);
     const average = (count: number): string => (count / Math.max(1, this.seeds)).toFixed(1);
     return (
@@ -125,6 +125,12 @@ export class Summary {
   }
 }
 
+/** Operations that were decided and answered: also writes whose condition did not hold, or that repeated an earlier one. */
+function completedOf(total: (name: string) => number): number {
+  const ends = ['applied', 'refused', 'repeated', 'reads'];
+  return ends.reduce((sum, end) => sum + total(`operation ${end}`), 0);
+}
+
 /** What many seeds must do, on average or in a part of them; less proves too little. */
 const LEAST = { operations: 300, leaders: 2, faultKinds: 3, partWithFault: 0.05 };
 
@@ -135,7 +141,7 @@ export function shortfalls({ seeds, counts }: Summary): string[] {
   const total = (name: string): number => counts.get(name)?.total ?? 0;
   const withFault = FAULT_KINDS.map((kind) => counts.get(`fault ${kind}`)?.seeds ?? 0);
   const averages = {
-    operations: (total('operation applied') + total('operation reads')) / seeds,
+    operations: completedOf(total) / seeds,
     // The first one is not a change.
     leaders: total('node leader_established') / seeds,
     faultKinds: withFault.reduce((sum, count) => sum + count, 0) / seeds,
