@@ -31,7 +31,7 @@ const PURE = [
   /^src\/router\/(ring|placement|routing|failure-detector|leader-balance|topology-store)\.ts$/,
   /^src\/client\/(retry-policy|sequences|sequence-windows|topology-view|routes)\.ts$/,
   /^src\/check\/(model|interpret|plan|search|brute-force|minimize|key-check|describe|timeline)\.ts$/,
-  /^src\/common\/(errors|limits|topology|disk|bytes|crc32c|hash|held-bytes|random|replica-id|failure|text|history)\.ts$/,
+  /^src\/common\/(errors|batch-items|limits|topology|disk|bytes|crc32c|hash|held-bytes|random|replica-id|failure|text|history)\.ts$/,
   /^src\/common\/report\//,
   /^src\/common\/wire\/(messages|contract)\.ts$/,
   /^src\/node\/wal\/types\.ts$/,

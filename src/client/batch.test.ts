@@ -100,6 +100,19 @@ describe('a batch', () => {
     ]);
   });
 
+  it('is INTERNAL if what it is told are not its results, and stands in the history when it is repeated', async () => {
+    const item = { conditionFailed: false, version: 9, counter: 0 };
+    const foreign = setUp({ items: [item] });
+    expect((await errorOf(foreign.db.batch(ORDER))).code).toBe('INTERNAL');
+    const { db, events } = setUp({ repeated: true, items: [item, item, item, item] });
+    expect(await db.batch(ORDER, { idempotencyKey: 'i' })).toMatchObject({ repeated: true });
+    expect(events.map(({ op, output }) => [op, output?.result])).toEqual([
+      ['increment', 'not_applied'],
+      ['put', 'not_applied'],
+      ['delete', 'not_applied'],
+    ]);
+  });
+
   it('takes keys of one hash tag only, and says what tags are', async () => {
     const { db, requests } = setUp();
     const put = (key: string): BatchOperation => ({ type: 'put', key, value: 1 });

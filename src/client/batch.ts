@@ -2,23 +2,24 @@
  * Batches as callers write them: checked, encoded, and their receipts. All operations take effect or none; all keys have one hash
  * tag, so that they lie in one partition however many of these there are.
  */
-import { assert, RingkeepError } from '../common/errors.ts';
+import { batchBytes, dependsOnValue } from '../common/batch-items.ts';
+import { RingkeepError } from '../common/errors.ts';
 import { hashTag } from '../common/hash.ts';
 import { BATCH_BYTES_MAX, BATCH_DEPENDING_MAX, BATCH_OPERATIONS_MAX } from '../common/limits.ts';
-import { isInt64, keyText } from '../common/text.ts';
+import { keyText } from '../common/text.ts';
 import type { BatchItem, PutOperation, Receipt as WireReceipt } from '../common/wire/messages.ts';
 import type { Key } from './keyspace.ts';
 import type { Receipt } from './operation.ts';
-import { checkCondition, checkNames, checkTtl, encodeKey } from './options.ts';
+import {
+  type ConditionalOptions,
+  checkCondition,
+  checkDelta,
+  checkNames,
+  checkTtl,
+  encodeKey,
+} from './options.ts';
 
-interface Conditions {
-  /** Only if the key is absent. */
-  readonly ifAbsent?: boolean;
-  /** Only if the key has a value. */
-  readonly ifExists?: boolean;
-  /** Only if the key holds the value of this version. */
-  readonly ifVersion?: number;
-}
+type Conditions = Pick<ConditionalOptions, 'ifAbsent' | 'ifExists' | 'ifVersion'>;
 
 /** One operation of a batch. A `check` writes nothing: the batch depends on its condition. */
 export type BatchOperation<T = unknown> =
@@ -74,14 +75,14 @@ export function batchItems<T>(
   let bytes = 0;
   for (const operation of operations) {
     const item = itemOf(operation, items.length, encode);
-    bytes += item.key.length + (item.put?.value.length ?? 0);
+    bytes += batchBytes([item]);
     if (items.push(item) > BATCH_OPERATIONS_MAX || bytes > BATCH_BYTES_MAX) {
       const limits = `${BATCH_OPERATIONS_MAX} operations, and ${BATCH_BYTES_MAX} bytes of keys and values`;
       throw new RingkeepError('BATCH_TOO_LARGE', `a batch has at most ${limits}`);
     }
   }
   checkKeys(items);
-  if (items.filter(depends).length > BATCH_DEPENDING_MAX) {
+  if (items.filter(dependsOnValue).length > BATCH_DEPENDING_MAX) {
     const text = `at most ${BATCH_DEPENDING_MAX} operations of a batch may be increments or have conditions`;
     throw new RingkeepError('BATCH_TOO_LARGE', text);
   }
@@ -100,10 +101,8 @@ function itemOf<T>(
   checkNames(`operation ${at} of the batch`, operation, NAMES[operation.type]);
   const key = encodeKey(operation.key);
   if (operation.type === 'increment') {
-    const { delta = 1 } = operation;
-    const fits = typeof delta === 'bigint' ? isInt64(delta) : Number.isSafeInteger(delta);
-    if (!fits) throw invalid('delta must be an integer of 64 bits');
-    return { key, operation: 'increment', increment: { delta, ttlMs: checkTtl(operation.ttlMs) } };
+    const increment = { delta: checkDelta(operation.delta ?? 1), ttlMs: checkTtl(operation.ttlMs) };
+    return { key, operation: 'increment', increment };
   }
   const condition = checkCondition(operation);
   if (operation.type === 'put') {
@@ -130,17 +129,12 @@ function checkKeys(items: readonly BatchItem[]): void {
   if (names.size < items.length) throw invalid('a key stands twice in the batch');
 }
 
-/** Whether an operation's effect or result depends on what is there. */
-export function depends({ operation, condition }: BatchItem): boolean {
-  return operation === 'increment' || (condition !== null && condition !== undefined);
-}
-
-/** Returns one result per operation; a batch that depends on nothing has none in its receipt. */
-export function batchResults(items: readonly BatchItem[], receipt: WireReceipt): BatchItemResult[] {
-  assert(
-    receipt.items.length === 0 || receipt.items.length === items.length,
-    'as many results as operations',
-  );
+/**
+ * Returns one result per operation; a batch that depends on nothing has none in its receipt. Null: these are not the results of this
+ * batch.
+ */
+export function batchResults(items: readonly BatchItem[], receipt: WireReceipt): BatchItemResult[] | null {
+  if (receipt.items.length > 0 && receipt.items.length !== items.length) return null;
   return items.map(({ operation }, at) => {
     const told = receipt.items[at];
     const version = told?.version ?? (operation === 'delete' ? 0 : receipt.version);

@@ -103,7 +103,7 @@ export class HistoryRecorder {
       const value = shape === 'entry' ? (result as { value: unknown }).value : result;
       this.#add(operation, { result: 'ok', found: true, value, version: reply.value.version });
     } else if (reply.receipt?.repeated) {
-      this.#add(operation, NO_EFFECT);
+      this.#addAll(operation, NO_EFFECT);
     } else if (reply.receipt && operation.spec.batch !== null) {
       this.#addBatch(operation, operation.spec.batch, (kind, at) => itemOutput(reply.receipt!, kind, at));
     } else if (reply.receipt) {
@@ -116,7 +116,10 @@ export class HistoryRecorder {
 
   /** Records an operation that ended with an error. */
   failed(operation: Operation, error: RingkeepError): void {
-    const output: HistoryOutput = { result: error.outcome, code: error.code };
+    this.#addAll(operation, { result: error.outcome, code: error.code });
+  }
+
+  #addAll(operation: Operation, output: HistoryOutput): void {
     const { batch } = operation.spec;
     if (batch === null) this.#add(operation, output);
     else this.#addBatch(operation, batch, () => output);

@@ -2,11 +2,11 @@
  * The operations on one keyspace: arguments checked and encoded, then handed to the engine. It holds no state
  * but its name and defaults. `db.put` and its like are the same operations on the default keyspace.
  */
+import { dependsOnValue } from '../common/batch-items.ts';
 import { assert, RingkeepError } from '../common/errors.ts';
 import { CODEC_TAG_MAX } from '../common/limits.ts';
-import { isInt64 } from '../common/text.ts';
 import type { Condition, PutOperation } from '../common/wire/messages.ts';
-import { type BatchOperation, type BatchReceipt, batchItems, depends } from './batch.ts';
+import { type BatchOperation, type BatchReceipt, batchItems } from './batch.ts';
 import { CODEC_TAGS, type CodecName, encodeValue } from './codec.ts';
 import type { Engine } from './engine.ts';
 import { inTurn } from './many.ts';
@@ -26,6 +26,7 @@ import {
   type ConditionalOptions,
   checkAck,
   checkCondition,
+  checkDelta,
   checkIdempotencyKey,
   checkNames,
   checkRead,
@@ -290,11 +291,8 @@ export class Keyspace<T = unknown> {
     options: IncrementOptions = NO_OPTIONS,
   ): Promise<CounterReceipt> {
     try {
-      const fits = typeof delta === 'bigint' ? isInt64(delta) : Number.isSafeInteger(delta);
-      if (!fits) throw new RingkeepError('INVALID_ARGUMENT', 'delta must be an integer of 64 bits');
-      return this.#context.engine.submit(
-        this.#write('increment', 'counter', key, options, { delta, ttlMs: checkTtl(options.ttlMs) }),
-      );
+      const what = { delta: checkDelta(delta), ttlMs: checkTtl(options.ttlMs) };
+      return this.#context.engine.submit(this.#write('increment', 'counter', key, options, what));
     } catch (error) {
       return refused(error);
     }
@@ -363,7 +361,7 @@ export class Keyspace<T = unknown> {
     const batch = batchItems(operations, encode);
     const idempotencyKey = checkIdempotencyKey(options.idempotencyKey);
     const ack = checkAck(options.ack, this.#context.ack);
-    if (idempotencyKey.length > 0 || batch.some(depends)) this.#refuseEarly(ack);
+    if (idempotencyKey.length > 0 || batch.some(dependsOnValue)) this.#refuseEarly(ack);
     return {
       kind: 'batch',
       shape: 'batch',

@@ -326,7 +326,9 @@ export function resultOf(operation: Operation, reply: Reply): unknown {
       };
       if (operation.spec.shape === 'receipt') return receipt;
       if (operation.spec.batch !== null) {
-        return { ...receipt, results: batchResults(operation.spec.batch, reply.receipt) };
+        const results = batchResults(operation.spec.batch, reply.receipt);
+        if (results === null) break;
+        return { ...receipt, results };
       }
       return { ...receipt, value: Number(counter), exact: BigInt(counter) };
     }

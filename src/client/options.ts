@@ -17,6 +17,7 @@ import {
   STALENESS_MS_MAX,
   TTL_MS_MAX,
 } from '../common/limits.ts';
+import { isInt64 } from '../common/text.ts';
 import type { AckLevel } from '../common/topology.ts';
 import { formatAddress, parseClusterUrl } from '../common/wire/address.ts';
 import type { AckName, Condition, ReadLevelName } from '../common/wire/messages.ts';
@@ -277,6 +278,12 @@ export function checkSignal(signal: AbortSignal | undefined): AbortSignal | null
   if (signal === undefined) return null;
   if (signal instanceof AbortSignal) return signal;
   throw invalid('signal must be an AbortSignal');
+}
+
+/** Returns what is added to a counter. */
+export function checkDelta(delta: number | bigint): number | bigint {
+  if (typeof delta === 'bigint' ? isInt64(delta) : Number.isSafeInteger(delta)) return delta;
+  throw invalid('delta must be an integer of 64 bits');
 }
 
 /** Returns a time to live in ms, 0 if there is none. */

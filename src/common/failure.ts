@@ -17,22 +17,22 @@ export function describe(error: RingkeepError): string {
   return error.message.startsWith(prefix) ? error.message.slice(prefix.length) : error.message;
 }
 
+/** The details of a Failure that has none. */
+export const NO_DETAILS: Omit<Failure, 'code' | 'outcome' | 'message'> = {
+  retryAfterMs: 0,
+  leader: '',
+  partition: 0,
+  epoch: 0,
+  logTime: 0,
+  version: 0,
+  reached: 0,
+  voters: 0,
+};
+
 /** Converts any thrown value to a Failure. Details that are absent become 0 or the empty string. */
 export function toFailure(error: unknown): Failure {
   if (!(error instanceof RingkeepError)) {
-    return {
-      code: 'INTERNAL',
-      outcome: 'unknown',
-      message: ERROR_CODES.INTERNAL,
-      retryAfterMs: 0,
-      leader: '',
-      partition: 0,
-      epoch: 0,
-      logTime: 0,
-      version: 0,
-      reached: 0,
-      voters: 0,
-    };
+    return { ...NO_DETAILS, code: 'INTERNAL', outcome: 'unknown', message: ERROR_CODES.INTERNAL };
   }
   return {
     code: error.code,

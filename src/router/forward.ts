@@ -7,6 +7,7 @@
  */
 
 import type { ErrorCode, Outcome } from '../common/errors.ts';
+import { NO_DETAILS } from '../common/failure.ts';
 import { heldBytes } from '../common/held-bytes.ts';
 import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from '../common/limits.ts';
 import type { Failure, Reply, Request } from '../common/wire/messages.ts';
@@ -135,18 +136,6 @@ export function failureReply(
   message: string,
   details: Partial<Pick<Failure, 'retryAfterMs' | 'partition'>> = {},
 ): Reply {
-  const failure: Failure = {
-    code,
-    outcome,
-    message,
-    retryAfterMs: details.retryAfterMs ?? 0,
-    leader: '',
-    partition: details.partition ?? 0,
-    epoch: 0,
-    logTime: 0,
-    version: 0,
-    reached: 0,
-    voters: 0,
-  };
+  const failure: Failure = { ...NO_DETAILS, ...details, code, outcome, message };
   return { id: 0, end: true, result: 'failure', failure };
 }

@@ -4,7 +4,9 @@
  * no handler is called from inside a call, exactly one end, credit is checked. It measures nothing and is no
  * cluster.
  */
+
 import { assert, RingkeepError } from '../../src/common/errors.ts';
+import { NO_DETAILS } from '../../src/common/failure.ts';
 import { partitionOf } from '../../src/common/hash.ts';
 import type { AckLevel, NodeRecord, PartitionRecord, Topology } from '../../src/common/topology.ts';
 import type { Connector, SessionHandlers, WatchHandlers } from '../../src/common/wire/contract.ts';
@@ -17,20 +19,7 @@ function toHex(bytes: Uint8Array): string {
 
 /** A failure message; what is left out is empty. */
 export function failure(code: string, fields: Partial<Failure> = {}): Failure {
-  return {
-    code,
-    outcome: 'not_applied',
-    message: 'scripted',
-    retryAfterMs: 0,
-    leader: '',
-    partition: 0,
-    epoch: 0,
-    logTime: 0,
-    version: 0,
-    reached: 0,
-    voters: 0,
-    ...fields,
-  };
+  return { ...NO_DETAILS, code, outcome: 'not_applied', message: 'scripted', ...fields };
 }
 
 /** A last reply that is a failure. */

@@ -1,4 +1,5 @@
 /** What the router's tests share: scripted nodes behind real loopback servers, topologies, a proxy with clients. */
+import { NO_DETAILS } from '../../src/common/failure.ts';
 import { partitionOf } from '../../src/common/hash.ts';
 import { silentLog } from '../../src/common/log.ts';
 import { LINEARIZABLE_GET } from '../../src/common/reads.ts';
@@ -107,18 +108,13 @@ export function found(request: Request): Reply {
 }
 
 export function refusal(request: Request, failure: Partial<Failure>): Reply {
-  const nothing = {
+  const whole = {
+    ...NO_DETAILS,
+    code: 'NOT_LEADER',
+    outcome: 'not_applied',
     message: 'scripted',
-    retryAfterMs: 0,
-    leader: '',
-    partition: 0,
-    epoch: 0,
-    logTime: 0,
-    version: 0,
-    reached: 0,
-    voters: 0,
-  };
-  const whole: Failure = { code: 'NOT_LEADER', outcome: 'not_applied', ...nothing, ...failure };
+    ...failure,
+  } as const;
   return { id: request.id, end: true, result: 'failure', failure: whole };
 }
 

@@ -3,6 +3,7 @@
  * lead. Nothing is applied before every check has passed, so a refusal here is always `not_applied`.
  */
 
+import { batchBytes, dependsOnValue } from '../../common/batch-items.ts';
 import { asBuffer, toLatin1 } from '../../common/bytes.ts';
 import { type ErrorCode, RingkeepError } from '../../common/errors.ts';
 import { hashTag, partitionOf } from '../../common/hash.ts';
@@ -174,10 +175,6 @@ function checkBatch({ key, condition, batch }: Request, valueBytesMax: number): 
   return null;
 }
 
-function dependsOnValue({ operation, condition }: BatchItem): boolean {
-  return operation === 'increment' || (condition?.kind ?? 'CONDITION_NONE') !== 'CONDITION_NONE';
-}
-
 function checkItem(item: BatchItem, valueBytesMax: number): RingkeepError | null {
   if (item.operation !== 'check') return checkKeyCommand(item, valueBytesMax);
   if (item.condition && item.condition.kind !== 'CONDITION_NONE')
@@ -189,11 +186,6 @@ function checkKey(key: Uint8Array): RingkeepError | null {
   if (key.byteLength >= KEY_BYTES_MIN && key.byteLength <= KEY_BYTES_MAX) return null;
   const text = `a key has ${KEY_BYTES_MIN} to ${KEY_BYTES_MAX} bytes, not ${key.byteLength}`;
   return invalid('KEY_TOO_LARGE', text);
-}
-
-/** Bytes of the keys and values of a batch. */
-function batchBytes(items: readonly BatchItem[]): number {
-  return items.reduce((sum, { key, put }) => sum + key.byteLength + (put?.value.byteLength ?? 0), 0);
 }
 
 function isDelta(delta: number | bigint): boolean {
