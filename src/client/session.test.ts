@@ -95,6 +95,14 @@ describe('a session', () => {
     );
   });
 
+  it('has a token of some ten characters for each partition', () => {
+    const session = new Session();
+    for (let partition = 0; partition < 256; partition += 1)
+      session.wrote(receipt(partition, 1_000_000 + partition, 1, 'quorum'));
+    expect(session.token.length / 256).toBeGreaterThan(8);
+    expect(session.token.length / 256).toBeLessThan(16);
+  });
+
   it('is not made of anything else', () => {
     const texts = ['', 'x', '!!', 'AAAA', Buffer.from([0x92, 2, 0x90]).toString('base64url')];
     for (const text of texts) expect(() => Session.from(text), text).toThrow(RingkeepError);

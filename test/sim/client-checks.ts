@@ -23,6 +23,9 @@ import { type GhostPartition, type KeyState, requestName } from './ghost.ts';
 import type { Invariants } from './invariants.ts';
 import type { World } from './world.ts';
 
+/** By how much an acknowledgement tells. */
+const ACK_RANK = { leader: 0, quorum: 1, all: 2 } as const;
+
 /** One operation of a batch. */
 export interface Item {
   readonly key: string;
@@ -144,6 +147,10 @@ export class ClientChecks {
 
   /** Ends a write with a receipt. */
   acknowledged(operation: Operation, receipt: Receipt): void {
+    this.world.check(
+      receipt.conditionFailed || ACK_RANK[receipt.durability] >= ACK_RANK[operation.ack],
+      () => `${describe(operation)} is acknowledged at ${receipt.durability}`,
+    );
     if (receipt.repeated) return this.repeated(operation, receipt);
     if (receipt.conditionFailed) this.counts.refused += 1;
     else this.counts.applied += 1;

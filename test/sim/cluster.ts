@@ -15,7 +15,7 @@ import { Network, type NetworkProfile } from './network.ts';
 import { PeerLinks } from './peer-links.ts';
 import { RowChecks } from './row-checks.ts';
 import { TAGGED_COUNTERS, TAGGED_KEYS } from './sim-batch.ts';
-import { SimClient, type Workload, type WorkloadClient } from './sim-client.ts';
+import { ACKS, SimClient, type Workload, type WorkloadClient } from './sim-client.ts';
 import { SimController } from './sim-controller.ts';
 import { SimNode } from './sim-node.ts';
 import { SimRoutedClient } from './sim-routed-client.ts';
@@ -38,6 +38,9 @@ export interface ClusterShape {
   readonly sessionWindowMs: number;
   readonly idempotencyMs: number;
 }
+
+/** Default acknowledgements of clusters: of a third of the seeds each. */
+const DEFAULT_ACKS = ['quorum', 'leader', 'all'] as const;
 
 /** Part of the seeds with one or two copies: of those no replica may be lost, so the nemesis takes none. */
 const FEW_COPIES = 0.08;
@@ -143,6 +146,7 @@ export class Cluster {
       concurrency: 8,
       thinkMs: world.pick([2, 4, 8]),
       timeoutMs: 3_000,
+      defaultAck: DEFAULT_ACKS[world.seed % DEFAULT_ACKS.length]!,
     };
     const peers = new PeerLinks(this.network);
     const control = new ControlLinks(this.network);
@@ -246,7 +250,8 @@ export class Cluster {
   private makeControllers(control: ControlLinks): SimController[] {
     const { world, store, shape } = this;
     const { nodes: initialNodes, partitions, replicationFactor } = shape;
-    const bootstrap = { initialNodes, partitions, replicationFactor };
+    const ack = ACKS[this.workload.defaultAck];
+    const bootstrap = { initialNodes, partitions, replicationFactor, ack };
     // Mostly quicker than in production, so that a run sees many failovers; sometimes hasty, so that they are needless.
     const floorMs = world.pick([60, 150, 300, 700]);
     const options = {

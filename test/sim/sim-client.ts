@@ -19,7 +19,14 @@ import { assert, type ErrorCode, type Outcome } from '../../src/common/errors.ts
 import { fromFailure } from '../../src/common/failure.ts';
 import { partitionOf } from '../../src/common/hash.ts';
 import { LINEARIZABLE_GET, QUORUM_GET } from '../../src/common/reads.ts';
-import type { Condition, Failure, GetOperation, Reply, Request } from '../../src/common/wire/messages.ts';
+import type {
+  AckName,
+  Condition,
+  Failure,
+  GetOperation,
+  Reply,
+  Request,
+} from '../../src/common/wire/messages.ts';
 import { Routing } from '../../src/router/routing.ts';
 import { type ClientChecks, CODEC_BYTES, type Operation, type Wish } from './client-checks.ts';
 import { requestName } from './ghost.ts';
@@ -39,6 +46,8 @@ export interface Workload {
   readonly thinkMs: number;
   /** Time of one operation, ms. */
   readonly timeoutMs: number;
+  /** The cluster's default acknowledgement. Writes that want what it comes to name no level. */
+  readonly defaultAck: Wish['ack'];
 }
 
 /** A client as the run sees it, however it reaches the cluster. */
@@ -170,6 +179,19 @@ function getOf({ level, seen, maxStalenessMs }: Operation): GetOperation {
 /** Acknowledgement levels as they are on the wire. */
 export const ACKS = { leader: 'ACK_LEADER', quorum: 'ACK_QUORUM', all: 'ACK_ALL' } as const;
 
+/** Returns the level that a write names: none, if the cluster's default comes to the one it wants. */
+export function ackOf(wish: Wish, { defaultAck }: Workload): AckName {
+  const isEarly = defaultAck === 'leader' && isBlindWish(wish);
+  const byDefault = defaultAck === 'leader' && !isEarly ? 'quorum' : defaultAck;
+  return wish.ack === byDefault ? 'ACK_DEFAULT' : ACKS[wish.ack];
+}
+
+function isBlindWish({ kind, condition, once, items }: Wish): boolean {
+  if (once !== '') return false;
+  if (kind === 'batch') return isBlind(items);
+  return (kind === 'put' || kind === 'delete') && condition === null;
+}
+
 export class SimClient implements WorkloadClient {
   readonly id: string;
   private readonly around: ClientSurroundings;
@@ -269,7 +291,7 @@ export class SimClient implements WorkloadClient {
   }
 
   private build(running: Running, id: number, waitMs: number): Request {
-    const { kind, key, input, ack, condition, ttlMs, items, parts, once } = running.operation;
+    const { kind, key, input, condition, ttlMs, items, parts, once } = running.operation;
     assert(kind !== 'check', 'checks are in batches');
     const base: Request = {
       id,
@@ -281,7 +303,7 @@ export class SimClient implements WorkloadClient {
       lowWater: running.sequences?.lowWater ?? 0,
       sessionTime: running.sessionTime,
       attempt: running.attempt,
-      ack: ACKS[ack],
+      ack: ackOf(running.operation, this.around.workload),
       traceParent: '',
       condition,
       operation: kind,

@@ -16,7 +16,7 @@ import { VALUE_BYTES_CEILING } from '../../src/common/limits.ts';
 import type { ClientChecks, Operation, Wish } from './client-checks.ts';
 import { requestName } from './ghost.ts';
 import { inputsOf, wireItems } from './sim-batch.ts';
-import { ACKS, inputOf, nextOperation, type Workload, type WorkloadClient } from './sim-client.ts';
+import { ackOf, inputOf, nextOperation, type Workload, type WorkloadClient } from './sim-client.ts';
 import { guarded, simClock } from './sim-clock.ts';
 import type { SimSessions } from './sim-sessions.ts';
 import type { World } from './world.ts';
@@ -88,7 +88,7 @@ export class SimRoutedClient implements WorkloadClient {
 
   run(wish: Wish, done: (applied: boolean) => void): void {
     const { world, checks, workload } = this.around;
-    const { kind, key, ack, condition, ttlMs, items } = wish;
+    const { kind, key, condition, ttlMs, items } = wish;
     assert(kind !== 'check', 'checks are in batches');
     const partition = partitionOf(Buffer.from(key), workload.partitions);
     this.values += 1;
@@ -102,7 +102,7 @@ export class SimRoutedClient implements WorkloadClient {
       keyspace: '',
       key: Buffer.from(key),
       deadline: world.now + workload.timeoutMs,
-      ack: ACKS[ack],
+      ack: ackOf(wish, workload),
       condition,
       put: kind === 'put' ? { value: Buffer.from(input), codec: BYTES_CODEC, ttlMs } : null,
       delta: kind === 'increment' ? 1 : 0,
