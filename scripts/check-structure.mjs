@@ -17,7 +17,8 @@ const LAYERS = {
   router: ['router', 'common'],
   client: ['client', 'common'],
   check: ['check', 'common'],
-  cli: ['cli', 'check', 'client', 'router', 'node', 'common'],
+  chaos: ['chaos', 'check', 'client', 'common'],
+  cli: ['cli', 'chaos', 'check', 'client', 'router', 'node', 'common'],
   bench: ['bench', 'cli', 'client', 'common'],
   // Steps of the data path by themselves.
   'bench/micro': ['bench/micro', 'router', 'node', 'common'],
@@ -65,7 +66,7 @@ const OWNERS = [
   ],
   [
     /^node:fs$|^node:fs\/promises$/,
-    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|program|session|micro\/\w+|profile\/main)\.ts$|^bench\/servers\/|^bench\/compare\/(course|etcd|main|processes|redis|system)\.ts$|^bench\/(growth|reads)\/main\.ts$/,
+    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/chaos\/(process|cluster)\.ts$|^src\/chaos\/faults\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|program|session|micro\/\w+|profile\/main)\.ts$|^bench\/servers\/|^bench\/compare\/(course|etcd|main|processes|redis|system)\.ts$|^bench\/(growth|reads)\/main\.ts$/,
   ],
   [/^pino$/, /^src\/common\/log\.ts$/],
   [/^prom-client$/, /^src\/common\/metrics\.ts$/],

@@ -1,0 +1,200 @@
+/**
+ * A cluster of real processes for what kills them: one router and N nodes, started directly and not under `ringkeep up`, so that
+ * the caller alone decides when a dead process comes back. Ports are fixed for the life of the cluster, so that a restarted
+ * process is found where it was. Data and logs live in a directory of their own.
+ * INVARIANT: all of its processes are gone after `stop`, and also when the own process dies.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { RingkeepError } from '../common/errors.ts';
+import type { Topology } from '../common/topology.ts';
+import { grpcConnector } from '../common/wire/connections.ts';
+import { makeHello } from '../common/wire/handshake.ts';
+import type { HashReply, ReplicaReport, StatusReply } from '../common/wire/messages.ts';
+import { Links } from './links.ts';
+import { ClusterProcess, eventually, freePort, HEALTHY_MS, HOST } from './process.ts';
+
+const STATUS_TIMEOUT_MS = 2_000;
+const ROUTER = 'router';
+
+/** What a cluster is made of. */
+export interface ClusterShape {
+  readonly nodes?: number;
+  readonly partitions?: number;
+  readonly replicationFactor?: number;
+  /** More flags of every node, such as `--checkpoint-bytes`. */
+  readonly nodeFlags?: readonly string[];
+  readonly routerFlags?: readonly string[];
+  /** Puts a proxy in the place of every link between its processes. */
+  readonly links?: boolean;
+  /** Of the links' jitter. */
+  readonly seed?: number;
+}
+
+/** The partitions whose recorded leader is on `node`. */
+export function ledBy(topology: Topology, node: string): number[] {
+  return topology.records.filter(({ leader }) => leader?.node === node).map(({ partition }) => partition);
+}
+
+/** A router and its nodes. */
+export class ProcessCluster {
+  readonly directory: string;
+  readonly router: ClusterProcess;
+  readonly nodes: readonly ClusterProcess[];
+  /** The links between its processes; null: they dial each other. */
+  readonly links: Links | null;
+
+  constructor(
+    directory: string,
+    router: ClusterProcess,
+    nodes: readonly ClusterProcess[],
+    links: Links | null,
+  ) {
+    this.directory = directory;
+    this.router = router;
+    this.nodes = nodes;
+    this.links = links;
+  }
+
+  /** For `connect`: through the router. */
+  get url(): string {
+    return `ringkeep://${this.router.address}`;
+  }
+
+  /** For `connect` with mode `direct`, and for sessions of one's own. */
+  get nodeAddresses(): string[] {
+    return this.nodes.map(({ address }) => address);
+  }
+
+  get processes(): readonly ClusterProcess[] {
+    return [this.router, ...this.nodes];
+  }
+
+  node(name: string): ClusterProcess {
+    const found = this.nodes.find((node) => node.name === name);
+    if (found === undefined) throw new RingkeepError('INVALID_ARGUMENT', `there is no node ${name}`);
+    return found;
+  }
+
+  /** Status as `from` (default: the router) tells it. */
+  status(from: ClusterProcess = this.router): Promise<StatusReply> {
+    return grpcConnector.adminStatus(from.address, makeHello({ role: 'client' }), STATUS_TIMEOUT_MS);
+  }
+
+  hash(node: ClusterProcess, partition: number): Promise<HashReply> {
+    return grpcConnector.hashPartition(
+      node.address,
+      makeHello({ role: 'client' }),
+      partition,
+      STATUS_TIMEOUT_MS,
+    );
+  }
+
+  async topology(): Promise<Topology> {
+    const { topology } = await this.status();
+    if (topology === null) throw new RingkeepError('NOT_READY', 'there is no topology');
+    return topology;
+  }
+
+  /** Starts every process that does not run. */
+  async start(): Promise<void> {
+    await Promise.all(this.processes.filter(({ running }) => !running).map((process) => process.start()));
+  }
+
+  /**
+   * Resolves when all is well: every node is known under its present pid, every partition has an established leader in a
+   * process that runs, no set is in change, and every voter holds everything that its leader had committed.
+   */
+  whenHealthy(timeoutMs: number = HEALTHY_MS): Promise<Topology> {
+    return eventually('a healthy cluster', (missing) => this.#ifHealthy(missing), timeoutMs);
+  }
+
+  /** Resolves when no partition is led by `dead` any more and every one has an established leader. */
+  whenServed(dead: ClusterProcess, timeoutMs: number = HEALTHY_MS): Promise<Topology> {
+    return eventually(
+      `leaders without ${dead.name}`,
+      async (missing) => {
+        const topology = await this.topology();
+        const open = topology.records.filter(
+          ({ established, leader }) => !established || leader === null || leader.node === dead.name,
+        );
+        return open.length === 0 ? topology : missing(`${open.length} partitions are not served`);
+      },
+      timeoutMs,
+    );
+  }
+
+  async #ifHealthy(missing: (text: string) => null): Promise<Topology | null> {
+    let replies: StatusReply[];
+    try {
+      replies = await Promise.all(this.processes.map((process) => this.status(process)));
+    } catch (error) {
+      return missing(String(error));
+    }
+    const [router, ...nodes] = replies;
+    const topology = router?.topology ?? null;
+    if (topology === null || topology.partitions === 0) return missing('not formed');
+    const boots = new Map<string, number>();
+    for (const { id, alive, pid, boot } of topology.nodes) {
+      if (alive && this.nodes.find(({ name }) => name === id)?.pid === pid) boots.set(id, boot);
+    }
+    if (boots.size < this.nodes.length) return missing(`alive: ${[...boots.keys()].join(', ')}`);
+    const reports = new Map<string, ReplicaReport>();
+    for (const { replicas } of nodes) for (const report of replicas) reports.set(report.replica, report);
+    for (const record of topology.records) {
+      const { partition, leader, established, voters, previousVoters, learners } = record;
+      if (leader === null || !established || boots.get(leader.node) !== leader.boot)
+        return missing(`partition ${partition} has no leader`);
+      if (voters.length < topology.replicationFactor || previousVoters.length + learners.length > 0)
+        return missing(`partition ${partition} is in change`);
+      const committed = reports.get(leader.replica)?.commitIndex ?? Number.POSITIVE_INFINITY;
+      const behind = voters.find(({ id }) => (reports.get(id)?.commitIndex ?? -1) < committed - LEVEL_SLACK);
+      if (behind !== undefined) return missing(`partition ${partition}: ${behind.node} is behind`);
+    }
+    return topology.records.length === topology.partitions ? topology : missing('records');
+  }
+
+  /** Kills everything and removes the directory, unless it is to be kept. */
+  async stop({ keep = false } = {}): Promise<void> {
+    // A stopped (SIGSTOP) process takes SIGKILL as well.
+    await Promise.all(this.processes.map((process) => process.kill('SIGKILL')));
+    this.links?.close();
+    if (!keep) await rm(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** Entries that a voter under load may lack for a moment: the statuses are not taken at one time. */
+const LEVEL_SLACK = 1_000;
+
+/** Prepares a cluster without starting it; its caller stops it. */
+export async function prepareProcesses(shape: ClusterShape = {}): Promise<ProcessCluster> {
+  const { nodes = 3, partitions = 48, replicationFactor = Math.min(3, nodes) } = shape;
+  const directory = await mkdtemp(join(tmpdir(), 'ringkeep-chaos-'));
+  const ports = new Set<number>();
+  const linkPorts = shape.links === true ? Links.portsFor(nodes + 1) : 0;
+  while (ports.size < nodes + 1 + linkPorts) ports.add(await freePort(ports));
+  const names = [ROUTER, ...Array.from({ length: nodes }, (_, at) => `n${at + 1}`)];
+  const addresses = [...ports].map((port) => `${HOST}:${port}`);
+  const endpoints = names.map((name, at) => ({ name, address: addresses[at]! }));
+  const links =
+    linkPorts === 0
+      ? null
+      : await Links.open(endpoints, ROUTER, [...ports].slice(names.length), shape.seed ?? 1);
+  const dialled = (from: string, to: string): string =>
+    links?.address(from, to) ?? endpoints.find(({ name }) => name === to)!.address;
+  const others = (from: string): string[] =>
+    links === null ? [] : names.filter((name) => name !== from && name !== ROUTER);
+  const peers = (from: string): string[] =>
+    others(from).flatMap((name) => ['--peer', `${name}=${dialled(from, name)}`]);
+  const [routerAddress = '', ...nodeAddresses] = addresses;
+  const router = new ClusterProcess(ROUTER, routerAddress, directory, [
+    ...['router', '--initial-nodes', `${nodes}`, '--partitions', `${partitions}`],
+    ...['--replication-factor', `${replicationFactor}`, ...peers(ROUTER), ...(shape.routerFlags ?? [])],
+  ]);
+  const members = names.slice(1).map((name, at) => {
+    const flags = ['node', '--id', name, '--router', dialled(name, ROUTER), ...peers(name)];
+    return new ClusterProcess(name, nodeAddresses[at]!, directory, [...flags, ...(shape.nodeFlags ?? [])]);
+  });
+  return new ProcessCluster(directory, router, members, links);
+}
