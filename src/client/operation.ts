@@ -201,7 +201,8 @@ export class Operation implements SessionPin {
     this.isWrite = spec.kind !== 'get' && spec.kind !== 'scan';
     this.isAnywhere = spec.level !== 'READ_LINEARIZABLE';
     this.bytes = spec.key.length + (spec.put === null ? 0 : spec.put.value.length);
-    for (const { key, put } of spec.batch ?? []) this.bytes += key.length + (put?.value.length ?? 0);
+    if (spec.batch === null) return;
+    for (const { key, put } of spec.batch) this.bytes += key.length + (put?.value.length ?? 0);
   }
 
   /** Notes that an attempt may have reached a server and will not be heard of. */

@@ -74,9 +74,17 @@ function writeReply(writer: ProtoWriter, reply: Reply, rare: RareCodecs): void {
 }
 
 function readValue(reader: ProtoReader): Value {
+  // One plain literal: spreads cost microseconds, which is a fifth of what a client does for a get.
   const value: Value = {
-    ...{ found: false, value: EMPTY_BYTES, codec: 0, version: 0, epoch: 0, partition: 0 },
-    ...{ expiresAt: 0, seenIndex: 0, stalenessMs: 0 },
+    found: false,
+    value: EMPTY_BYTES,
+    codec: 0,
+    version: 0,
+    epoch: 0,
+    partition: 0,
+    expiresAt: 0,
+    seenIndex: 0,
+    stalenessMs: 0,
   };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {

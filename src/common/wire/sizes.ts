@@ -28,8 +28,9 @@ export function sizeOfRequest(request: Request): number {
   if (request.condition) size += NESTED + 2 * NUMBER;
   if (request.put) size += bytes(request.put.value) + 2 * NUMBER;
   if (request.scan) size += bytes(request.scan.cursor) + 3 * NUMBER;
-  for (const item of request.batch?.items ?? []) {
-    size += bytes(item.key) + 3 * NESTED + 6 * NUMBER + bytes(item.put?.value ?? NO_BYTES);
+  if (request.batch) {
+    for (const { key, put } of request.batch.items)
+      size += bytes(key) + 3 * NESTED + 6 * NUMBER + bytes(put?.value ?? NO_BYTES);
   }
   if (request.idempotencyKey !== undefined) size += bytes(request.idempotencyKey);
   return size;

@@ -1,0 +1,182 @@
+/** Faults of processes: killed, asked to end, paused, stalled; one, all, the router, one after the other. */
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import { RingkeepError } from '../../common/errors.ts';
+import { type ActiveFault, ANYWHERE, type FaultDriver, pickNode } from '../fault.ts';
+import type { ClusterProcess } from '../process.ts';
+import { eventually } from '../process.ts';
+
+const CONFIRM_MS = 10_000;
+/** How long the event loop stands still at a time, ms. */
+const STALL_MS = 900;
+
+/** Lets a process stand still at SIGUSR2: its event loop, not its threads. For `--import`. */
+export const STALL_HOOK = `data:text/javascript,process.on("SIGUSR2",()=>{const end=Date.now()+${STALL_MS};while(Date.now()<end);})`;
+
+/** The state of a process as the system has it: `T` for stopped. */
+function stateOf(pid: number): string {
+  try {
+    return /^State:\s+(\S)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
+  } catch {
+    return '';
+  }
+}
+
+/** Ends processes and starts them again when the fault is over. */
+async function down(
+  processes: readonly ClusterProcess[],
+  target: string,
+  signal: 'SIGKILL' | 'SIGTERM',
+): Promise<ActiveFault> {
+  const pids = processes.map(({ pid }) => pid);
+  // What SIGTERM asks for may take a while, and the fault may be over before.
+  const ended = Promise.all(processes.map((process) => process.kill(signal)));
+  const confirmed = ended.then(() => `${signal} has ended ${pids.join(', ')}`);
+  confirmed.catch(() => {});
+  const undo = async (): Promise<void> => {
+    await ended;
+    await Promise.all(processes.filter(({ running }) => !running).map((process) => process.start()));
+  };
+  return { target, cutOff: [], confirmed, undo };
+}
+
+const kill: FaultDriver = {
+  kind: 'kill',
+  family: 'process',
+  text: 'SIGKILL to one node, which is started again',
+  missing: ANYWHERE,
+  inject: async (context) => {
+    const node = await pickNode(context);
+    return down([node], node.name, 'SIGKILL');
+  },
+};
+
+const killAll: FaultDriver = {
+  kind: 'kill-all',
+  family: 'process',
+  text: 'SIGKILL to all nodes and the router at once',
+  missing: ANYWHERE,
+  inject: ({ cluster }) => down(cluster.processes, 'all', 'SIGKILL'),
+};
+
+const killRouter: FaultDriver = {
+  kind: 'kill-router',
+  family: 'process',
+  text: 'SIGKILL to the router, with the controller and the topology store',
+  missing: ANYWHERE,
+  inject: ({ cluster }) => down([cluster.router], cluster.router.name, 'SIGKILL'),
+};
+
+const terminate: FaultDriver = {
+  kind: 'terminate',
+  family: 'process',
+  planned: true,
+  text: 'SIGTERM to one node, which hands its leaderships over and ends, and is started again',
+  missing: ANYWHERE,
+  inject: async (context) => {
+    const node = await pickNode(context);
+    return down([node], node.name, 'SIGTERM');
+  },
+};
+
+const pause: FaultDriver = {
+  kind: 'pause',
+  family: 'process',
+  text: 'SIGSTOP to one node, then SIGCONT',
+  missing: ANYWHERE,
+  inject: async (context) => {
+    const node = await pickNode(context);
+    const { pid } = node;
+    node.signal('SIGSTOP');
+    const confirmed = eventually(
+      'a stopped process',
+      (missing) => (stateOf(pid) === 'T' ? `${pid} is stopped` : missing(stateOf(pid))),
+      CONFIRM_MS,
+    );
+    confirmed.catch(() => {});
+    const undo = async (): Promise<void> => node.signal('SIGCONT');
+    return { target: node.name, cutOff: [node.name], confirmed, undo };
+  },
+};
+
+/** Resolves with how long a process takes to answer on its HTTP port. */
+async function answerMs(http: string | null): Promise<number> {
+  const start = performance.now();
+  const response = await fetch(`http://${http}/healthz`, { signal: AbortSignal.timeout(CONFIRM_MS) });
+  await response.arrayBuffer();
+  return performance.now() - start;
+}
+
+async function stalled(node: ClusterProcess, ended: () => boolean): Promise<string> {
+  const until = performance.now() + CONFIRM_MS;
+  let most = 0;
+  while (most < STALL_MS / 3) {
+    if (ended() || performance.now() > until)
+      throw new RingkeepError('NOT_READY', `${node.name} answers within ${Math.round(most)} ms`);
+    most = Math.max(most, await answerMs(node.http));
+    await delay(20);
+  }
+  return `${node.name} answers after ${Math.round(most)} ms`;
+}
+
+const stall: FaultDriver = {
+  kind: 'stall',
+  family: 'process',
+  text: `the event loop of one node stands still for ${STALL_MS} ms again and again; its threads run on`,
+  missing: ANYWHERE,
+  inject: async (context) => {
+    const node = await pickNode(context);
+    let ended = false;
+    const lane = (async () => {
+      while (!ended) {
+        node.signal('SIGUSR2');
+        await delay(STALL_MS + 100 + context.random.next() * 400);
+      }
+    })();
+    const confirmed = stalled(node, () => ended);
+    confirmed.catch(() => {});
+    const undo = async (): Promise<void> => {
+      ended = true;
+      await lane;
+    };
+    return { target: node.name, cutOff: [], confirmed, undo };
+  },
+};
+
+const rolling: FaultDriver = {
+  kind: 'rolling-restart',
+  family: 'process',
+  planned: true,
+  text: 'SIGTERM to the nodes one after the other, each started again before the next is asked',
+  missing: ANYWHERE,
+  inject: async ({ cluster }) => {
+    const done: string[] = [];
+    const lane = (async () => {
+      for (const node of cluster.nodes) {
+        const { pid } = node;
+        await node.kill('SIGTERM');
+        await node.start();
+        await cluster.whenHealthy();
+        done.push(`${pid} to ${node.pid}`);
+      }
+      return `new processes: ${done.join(', ')}`;
+    })();
+    lane.catch(() => {});
+    const undo = async (): Promise<void> => {
+      await lane.catch(() => {});
+      await Promise.all(cluster.nodes.filter(({ running }) => !running).map((node) => node.start()));
+    };
+    return { target: 'all nodes in turn', cutOff: [], confirmed: lane, undo };
+  },
+};
+
+/** Every fault of processes. */
+export const PROCESS_FAULTS: readonly FaultDriver[] = [
+  kill,
+  killAll,
+  killRouter,
+  terminate,
+  pause,
+  stall,
+  rolling,
+];

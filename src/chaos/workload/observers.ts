@@ -1,0 +1,138 @@
+/**
+ * Workloads that watch what the weaker read levels show, and how long the cluster is away: sessions whose token is passed on,
+ * stale reads and their bound, and two probes of every partition, a write and a quorum read of a key that nobody writes.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { RingkeepError } from '../../common/errors.ts';
+import type { Workbench, Workload } from './workbench.ts';
+
+const RISES_KEPT = 4_000;
+
+/** What is known of one key with a rising value. */
+interface Rising {
+  readonly key: string;
+  /** Acknowledged at quorum: when, by performance.now(), and the version. */
+  readonly rises: { readonly at: number; readonly version: number }[];
+}
+
+/** Sessions read their own writes and never go back, also by a token elsewhere; stale reads are as old as they say at most. */
+export class Observers implements Workload {
+  readonly name = 'observers';
+  readonly text = 'sessions never go back, and stale reads are no older than they say';
+
+  start(bench: Workbench): void {
+    const keys = bench.keysOf('seen', 1).map((key): Rising => ({ key, rises: [] }));
+    for (const [at, rising] of keys.entries())
+      bench.lane(() => write(bench, at, rising), bench.options.paceMs * 3);
+    bench.lane(() => this.staleRead(bench, 1, bench.pick(keys)));
+    for (let lane = 0; lane < 2; lane += 1)
+      bench.lane(() => this.session(bench, lane), bench.options.paceMs * 2);
+  }
+
+  /** A read at `stale` shows all that was acknowledged longer before its call than the bound that it tells. */
+  private async staleRead(bench: Workbench, lane: number, { key, rises }: Rising): Promise<void> {
+    const calledAt = performance.now();
+    const entry = await bench.client(lane).getEntry(key, { read: 'stale' });
+    // Of an absent key no bound is told.
+    if (entry === undefined) return;
+    const since = calledAt - (entry.stalenessMs ?? 0);
+    const floor = rises.findLast(({ at }) => at < since)?.version ?? 0;
+    bench.held('stale');
+    if (entry.version < floor)
+      bench.breach(
+        'stale',
+        key,
+        `version ${entry.version} within ${entry.stalenessMs} ms; ${floor} was acknowledged before`,
+      );
+  }
+
+  /** One session writes, another process goes on with its token, and both see what there is. */
+  private async session(bench: Workbench, lane: number): Promise<void> {
+    const key = `session-${lane}-${bench.options.random.integer(4)}`;
+    const session = bench.client(lane).session();
+    const { version } = await bench.client(lane).put(key, bench.value(), { session });
+    const other = bench.client(lane + 1);
+    const passed = other.session(session.token);
+    let seen = version;
+    for (let reads = 0; reads < 3; reads += 1) {
+      const entry = await other.getEntry(key, { read: 'session', session: passed });
+      bench.held('session');
+      const shown = entry?.version ?? 0;
+      if (shown < seen) bench.breach('session', key, `version ${shown} is shown after ${seen}`);
+      seen = Math.max(seen, shown);
+    }
+  }
+
+  async verify(): Promise<void> {}
+}
+
+async function write(bench: Workbench, lane: number, { key, rises }: Rising): Promise<void> {
+  const { version } = await bench.client(lane).put(key, bench.value());
+  rises.push({ at: performance.now(), version });
+  if (rises.length > RISES_KEPT) rises.shift();
+}
+
+/** Keys of the probes, by what is asked of them. */
+export const PROBE_WRITES = 'probe';
+export const PROBE_READS = 'idle';
+const PROBE_MS = 15;
+
+/** One write and one quorum read after the other in every partition, so that every pause of one shows. */
+export class Probes implements Workload {
+  readonly name = 'probes';
+  readonly text = 'one write and one quorum read after the other in every partition: how long it is away';
+
+  start(bench: Workbench): void {
+    const writes = bench.keysOf(PROBE_WRITES, 1);
+    const reads = bench.keysOf(PROBE_READS, 1);
+    for (const [at, key] of writes.entries())
+      bench.lane(() => bench.client(at).put(key, bench.value()), PROBE_MS);
+    for (const [at, key] of reads.entries()) {
+      // Each through a client of the other kind than the write.
+      const client = bench.client(at + 1);
+      bench.lane(() => client.get(key, { read: 'quorum' }), PROBE_MS);
+    }
+  }
+
+  async verify(): Promise<void> {}
+}
+
+/** What a node said that could not reach a quorum. */
+export interface LonelyAnswer {
+  readonly node: string;
+  readonly key: string;
+  readonly what: 'write' | 'read';
+}
+
+/**
+ * Asks nodes that are cut off for writes at `quorum` and linearizable reads, directly and them alone, until it is stopped; an
+ * answer that arrives before that is what G6 rules out. Returns how many questions were asked.
+ */
+export async function askLonely(
+  bench: Workbench,
+  ask: (node: string, key: string, what: 'write' | 'read') => Promise<boolean>,
+  nodes: readonly string[],
+  stopped: () => boolean,
+): Promise<number> {
+  const keys = bench.keysOf('lonely', 1);
+  let asked = 0;
+  while (!stopped()) {
+    for (const node of nodes) {
+      const what = asked % 2 === 0 ? ('write' as const) : ('read' as const);
+      const key = bench.pick(keys);
+      asked += 1;
+      // Not awaited: it may take as long as the split.
+      void ask(node, key, what).then(
+        (answered) => {
+          if (answered && !stopped())
+            bench.breach('G6', key, `${node} is cut off and has answered a ${what}`);
+        },
+        (error: unknown) => {
+          if (!(error instanceof RingkeepError)) throw error;
+        },
+      );
+    }
+    await delay(40);
+  }
+  return asked;
+}

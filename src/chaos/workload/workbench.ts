@@ -1,0 +1,176 @@
+/**
+ * What the workloads of a chaos run share: clients, one record of every operation, lanes that run until they are stopped, and
+ * the list of what was found to be wrong. Half of the clients go through the router, the others to the leaders directly.
+ * INVARIANT: every operation is in `history`, with what its caller was told.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { connect, type RingkeepClient } from '../../client/index.ts';
+import { RingkeepError } from '../../common/errors.ts';
+import { partitionOf } from '../../common/hash.ts';
+import type { HistoryEvent } from '../../common/history.ts';
+import type { Random } from '../../common/random.ts';
+
+/** Promises of docs/GUARANTEES.md, and the levels of reads of docs/CONSISTENCY.md that promise less. */
+export type Guarantee =
+  | 'G1'
+  | 'G2'
+  | 'G3'
+  | 'G4'
+  | 'G5'
+  | 'G6'
+  | 'G7'
+  | 'G8'
+  | 'G9'
+  | 'G10'
+  | 'session'
+  | 'stale';
+
+/** Something that a guarantee rules out. */
+export interface Breach {
+  readonly guarantee: Guarantee;
+  /** Of what; null: of the whole. */
+  readonly key: string | null;
+  readonly text: string;
+}
+
+/** A workload: lanes that work on keys of their own, and what must hold of these at the end. */
+export interface Workload {
+  readonly name: string;
+  /** What it shows, in one sentence. */
+  readonly text: string;
+  /** Starts its lanes on the bench. */
+  start(bench: Workbench): void;
+  /** The faults are over, the lanes have ended and every replica is whole: what is wrong goes to `bench.breach`. */
+  verify(bench: Workbench): Promise<void>;
+}
+
+const READY_MS = 60_000;
+/** Of a final read. */
+export const VERIFY_MS = 60_000;
+
+/** Where a cluster is reached, and how hard it is worked. */
+export interface WorkbenchOptions {
+  readonly url: string;
+  /** HOST:PORT of the nodes. */
+  readonly nodes: readonly string[];
+  readonly partitions: number;
+  /** Clients; at least two. */
+  readonly clients: number;
+  /** Mean pause of a lane between two operations, ms. */
+  readonly paceMs: number;
+  /** Time of one operation, ms. */
+  readonly timeoutMs: number;
+  readonly random: Random;
+}
+
+/** Clients and records of one run. */
+export class Workbench {
+  readonly options: WorkbenchOptions;
+  readonly history: HistoryEvent[] = [];
+  readonly breaches: Breach[] = [];
+  /** Acknowledgements by guarantee that they were held against, so that it is known what was exercised. */
+  readonly exercised = new Map<Guarantee, number>();
+  readonly clients: RingkeepClient[] = [];
+  private readonly lanes: Promise<void>[] = [];
+  private readonly recorder = (event: HistoryEvent): void => void this.history.push(event);
+  private running = true;
+  private values = 0;
+
+  constructor(options: WorkbenchOptions) {
+    this.options = options;
+  }
+
+  /** Connects the clients. Rejects with RingkeepError UNAVAILABLE. */
+  async open(): Promise<void> {
+    const { clients } = this.options;
+    for (let at = 0; at < clients; at += 1) this.clients.push(this.connect(at % 2 === 1));
+    await Promise.all(this.clients.map((client) => client.ready({ timeoutMs: READY_MS })));
+  }
+
+  /** Returns one more client, recorded like the others; its caller closes it. */
+  connect(direct: boolean): RingkeepClient {
+    const { url, nodes, timeoutMs } = this.options;
+    const options = { recorder: this.recorder, requestTimeoutMs: timeoutMs };
+    return direct && nodes.length > 0
+      ? connect({ endpoints: nodes, mode: 'direct', ...options })
+      : connect(url, options);
+  }
+
+  /** Client of a lane. */
+  client(lane: number): RingkeepClient {
+    return this.clients[lane % this.clients.length]!;
+  }
+
+  /**
+   * Repeats `step` until the lanes are stopped, with pauses. An operation that fails is in the history and no trouble of the
+   * lane's, except that another error than RingkeepError ends the run.
+   */
+  lane(step: () => Promise<unknown>, paceMs = this.options.paceMs): void {
+    this.lanes.push(this.repeat(step, paceMs));
+  }
+
+  private async repeat(step: () => Promise<unknown>, paceMs: number): Promise<void> {
+    const { random } = this.options;
+    while (this.running) {
+      try {
+        await step();
+      } catch (error) {
+        if (!(error instanceof RingkeepError)) throw error;
+      }
+      await delay(paceMs * (0.5 + random.next()));
+    }
+  }
+
+  /** Lets what is open end, and the lanes. */
+  async stop(): Promise<void> {
+    this.running = false;
+    await Promise.all(this.lanes.splice(0));
+  }
+
+  async close(): Promise<void> {
+    this.running = false;
+    for (const client of this.clients.splice(0)) client.destroy();
+    await Promise.allSettled(this.lanes.splice(0));
+  }
+
+  /** Returns a value that nobody else writes. */
+  value(): string {
+    this.values += 1;
+    return `v${this.values}`;
+  }
+
+  pick<T>(list: readonly T[]): T {
+    return list[this.options.random.integer(list.length)]!;
+  }
+
+  chance(part: number): boolean {
+    return this.options.random.next() < part;
+  }
+
+  /** Keys with this prefix, `each` of every partition. */
+  keysOf(prefix: string, each: number): string[] {
+    const { partitions } = this.options;
+    return Array.from({ length: partitions }, (_, partition) =>
+      keysIn(partition, partitions, each, prefix),
+    ).flat();
+  }
+
+  breach(guarantee: Guarantee, key: string | null, text: string): void {
+    this.breaches.push({ guarantee, key, text });
+  }
+
+  /** Something was held against a guarantee. */
+  held(guarantee: Guarantee, times = 1): void {
+    this.exercised.set(guarantee, (this.exercised.get(guarantee) ?? 0) + times);
+  }
+}
+
+/** Returns `count` keys of one partition. */
+export function keysIn(partition: number, partitions: number, count: number, prefix: string): string[] {
+  const keys: string[] = [];
+  for (let number = 0; keys.length < count; number += 1) {
+    const key = `${prefix}-${partition}-${number}`;
+    if (partitionOf(Buffer.from(key), partitions) === partition) keys.push(key);
+  }
+  return keys;
+}
