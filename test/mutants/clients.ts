@@ -11,8 +11,8 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     seed: 1,
     breaks: '6',
     file: 'src/node/core/write-path.ts',
-    from: "durability: 'leader' as const",
-    to: "durability: 'quorum' as const",
+    from: "durability: 'leader',",
+    to: "durability: 'quorum',",
     caught: /invariant 6/,
   },
   {

@@ -145,8 +145,8 @@ export const READ_MUTANTS: readonly Mutant[] = [
     seed: 374,
     breaks: '12',
     file: 'src/node/core/leadership.ts',
-    from: '...(this.serving ? progress',
-    to: '...(this.epoch > 0 ? progress',
+    from: '= this.serving ? progress',
+    to: '= this.epoch > 0 ? progress',
     caught: /invariant 10/,
     options: {
       ...SPLITS,

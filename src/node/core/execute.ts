@@ -35,16 +35,17 @@ export function execute(
   switch (command.kind) {
     case 'put': {
       const { codec, expiresAt, value } = command;
-      const content: Content = codec === CODEC_COUNTER ? counterOf(value) : { kind: 'value', codec, value };
-      return { kind: 'write', stored: { ...content, ...written, expiresAt }, counter: null };
+      if (codec === CODEC_COUNTER) return write({ ...counterOf(value), ...written, expiresAt });
+      // The usual write, by one plain literal.
+      return write({ kind: 'value', codec, value, version: index, epoch, expiresAt });
     }
     case 'delete':
-      return { kind: 'write', stored: null, counter: null };
+      return write(null);
     case 'check':
       return { kind: 'keep', version: current?.version ?? 0 };
     case 'touch': {
       const { expiresAt } = command;
-      return { kind: 'write', stored: { ...current!, ...written, expiresAt }, counter: null };
+      return write({ ...current!, ...written, expiresAt });
     }
     case 'increment': {
       if (current !== null && current.kind !== 'counter') return { kind: 'refused', code: 'NOT_A_COUNTER' };
@@ -54,6 +55,10 @@ export function execute(
       return { kind: 'write', stored: { ...counter(sum), ...written, expiresAt }, counter: sum };
     }
   }
+}
+
+function write(stored: StoredValue | null): Outcome {
+  return { kind: 'write', stored, counter: null };
 }
 
 function holds(command: Extract<KeyCommand, { condition: unknown }>, current: StoredValue | null): boolean {

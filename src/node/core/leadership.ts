@@ -305,6 +305,7 @@ export class Leadership {
     const prevEpoch = log.epochAt(prevIndex);
     assert(prevEpoch !== undefined, 'the epoch of the previous entry is known');
     const sentAt = Math.floor(this.host.now * 1_000);
+    const { echo, echoBoot } = this.serving ? progress.clock.echoFor(this.contactOfNow()) : NO_ECHO;
     this.send(progress.replica, {
       body: 'append',
       append: {
@@ -316,7 +317,8 @@ export class Leadership {
         voters: progress.confirmed ? [] : meta.voters,
         previousVoters: progress.confirmed ? [] : meta.previousVoters,
         sentAt,
-        ...(this.serving ? progress.clock.echoFor(this.contactOfNow()) : NO_ECHO),
+        echo,
+        echoBoot,
       },
     });
     progress.lastSentAt = this.host.now;

@@ -299,18 +299,19 @@ export class WritePath {
         if (!waiter.early) continue;
         const item = replica.log.at(index);
         if (item !== undefined) item.answered = true;
-        const { partition } = replica;
-        const { logTime } = replica.machine.mark;
-        const receipt = { partition, epoch, version: index, durability: 'leader' as const, logTime };
-        const rest = {
+        host.succeed(waiter.handle, {
+          partition: replica.partition,
+          epoch,
+          version: index,
+          durability: 'leader',
+          logTime: replica.machine.mark.logTime,
           duplicate: false,
           counter: 0,
           conditionFailed: false,
           index,
           items: [],
           repeated: false,
-        };
-        host.succeed(waiter.handle, { ...receipt, ...rest });
+        });
       }
       if (rest.length > 0) this.waiters.set(index, rest);
       else this.waiters.delete(index);
