@@ -32,6 +32,7 @@ const PURE = [
   /^src\/router\/(ring|placement|routing|failure-detector|leader-balance|topology-store)\.ts$/,
   /^src\/client\/(retry-policy|sequences|sequence-windows|topology-view|routes)\.ts$/,
   /^src\/check\/(model|interpret|plan|search|brute-force|minimize|key-check|describe|timeline)\.ts$/,
+  /^src\/chaos\/(plan|figures|verdict|summary|page)\.ts$/,
   /^src\/common\/(errors|batch-items|limits|topology|disk|bytes|crc32c|hash|held-bytes|random|replica-id|failure|text|history)\.ts$/,
   /^src\/common\/report\//,
   /^src\/common\/wire\/(messages|contract)\.ts$/,
@@ -66,7 +67,7 @@ const OWNERS = [
   ],
   [
     /^node:fs$|^node:fs\/promises$/,
-    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/chaos\/(process|cluster)\.ts$|^src\/chaos\/faults\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|program|session|micro\/\w+|profile\/main)\.ts$|^bench\/servers\/|^bench\/compare\/(course|etcd|main|processes|redis|system)\.ts$|^bench\/(growth|reads)\/main\.ts$/,
+    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/chaos\/(process|cluster|watch)\.ts$|^src\/chaos\/faults\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|program|session|micro\/\w+|profile\/main)\.ts$|^bench\/servers\/|^bench\/compare\/(course|etcd|main|processes|redis|system)\.ts$|^bench\/(growth|reads)\/main\.ts$/,
   ],
   [/^pino$/, /^src\/common\/log\.ts$/],
   [/^prom-client$/, /^src\/common\/metrics\.ts$/],

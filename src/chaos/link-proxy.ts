@@ -37,6 +37,8 @@ export class Flow {
   delivered = 0;
   /** Bytes that wait in it. */
   held = 0;
+  /** The longest time that bytes have taken, ms; its reader sets it back. */
+  slowestMs = 0;
   private current: FlowShape = CLEAR;
   private readonly pumps = new Set<Pump>();
   private readonly random: Random;
@@ -81,7 +83,8 @@ class Pump {
   private readonly source: Socket;
   private readonly sink: Socket;
   private readonly ended: () => void;
-  private readonly queue: { readonly at: number; readonly chunk: Buffer | null }[] = [];
+  private readonly queue: { readonly takenAt: number; readonly at: number; readonly chunk: Buffer | null }[] =
+    [];
   private held = 0;
   private lastAt = 0;
   private timer: NodeJS.Timeout | null = null;
@@ -102,7 +105,7 @@ class Pump {
     const now = performance.now();
     const bytes = chunk?.byteLength ?? 0;
     this.lastAt = Math.max(this.lastAt, this.flow.arrival(now, bytes));
-    this.queue.push({ at: this.lastAt, chunk });
+    this.queue.push({ takenAt: now, at: this.lastAt, chunk });
     this.held += bytes;
     this.flow.held += bytes;
     this.changed();
@@ -136,6 +139,7 @@ class Pump {
       this.held -= next.chunk.byteLength;
       this.flow.held -= next.chunk.byteLength;
       this.flow.delivered += next.chunk.byteLength;
+      this.flow.slowestMs = Math.max(this.flow.slowestMs, now - next.takenAt);
       this.sink.write(next.chunk);
     }
   }

@@ -149,12 +149,24 @@ export class ClusterProcess {
     return text.trimEnd().split('\n').slice(-lines).join('\n');
   }
 
+  /** The lines of its log, of all its lives. */
+  async logLines(): Promise<Record<string, unknown>[]> {
+    const text = await readFile(this.logPath, 'utf8').catch(() => '');
+    return text.split('\n').flatMap((line) => parsed(line));
+  }
+
   /** All its log lines with this event, of all its lives. */
   async logged(event: string): Promise<Record<string, unknown>[]> {
-    const text = await readFile(this.logPath, 'utf8').catch(() => '');
-    return text
-      .split('\n')
-      .filter((line) => line.includes(`"event":"${event}"`))
-      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    return (await this.logLines()).filter((line) => line.event === event);
+  }
+}
+
+/** A line of a log as a list of one; what is no JSON, such as the last words of the engine, is none. */
+function parsed(line: string): Record<string, unknown>[] {
+  if (!line.startsWith('{')) return [];
+  try {
+    return [JSON.parse(line) as Record<string, unknown>];
+  } catch {
+    return [];
   }
 }

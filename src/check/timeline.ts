@@ -187,10 +187,16 @@ const LEGEND =
   'Bars run from call to return; dashed ones are open for ever. Numbers are the longest order that explains the ' +
   'answers up to there; ✗ marks the operation at which it gets stuck. Times are drawn in their order, not to scale.';
 
+/** Returns what is illegal as HTML, drawn; empty: nothing is. */
+export function renderIllegal({ keys }: Pick<CheckReport, 'keys'>): string {
+  const illegal = keys.filter((key) => key.illegal !== undefined);
+  if (illegal.length === 0) return '';
+  return [`<p class="faint">${LEGEND}</p>`, ...illegal.map(illegalSection)].join('\n');
+}
+
 /** Returns the report as an HTML page. */
 export function renderTimeline(report: CheckReport, title: string): string {
   const { result, keys, operations, elapsedMs } = report;
-  const illegal = keys.filter((key) => key.illegal !== undefined);
   const rows = keys.slice(0, OTHERS_MAX).map((key) => {
     const why = key.unknown === undefined ? '' : escapeHtml(key.unknown);
     const cells = [
@@ -209,8 +215,7 @@ export function renderTimeline(report: CheckReport, title: string): string {
   const body = [
     `<h1>${escapeHtml(title)}: <span class="${result}">${result}</span></h1>`,
     `<p>${VERDICTS[result]} <span class="faint">${count}, checked in ${(elapsedMs / 1_000).toFixed(1)} s.</span></p>`,
-    ...(illegal.length > 0 ? [`<p class="faint">${LEGEND}</p>`] : []),
-    ...illegal.map(illegalSection),
+    renderIllegal(report),
     `<h2>Keys</h2>\n<table><thead><tr>${head}</tr></thead><tbody>\n${rows.join('\n')}\n</tbody></table>`,
     more,
   ];

@@ -7,6 +7,7 @@ import { Command, CommanderError } from 'commander';
 import { addAckCommand } from './ack.ts';
 import { addBatchCommand } from './batch-command.ts';
 import { addBenchCommand } from './bench.ts';
+import { addChaosCommand } from './chaos.ts';
 import { addCheckHistoryCommand } from './check-history.ts';
 import { addExportCommand } from './export.ts';
 import { addImportCommand } from './import/command.ts';
@@ -50,6 +51,7 @@ async function buildProgram(argv: readonly string[], done: (status: number) => v
   addImportCommand(program, done);
   addExportCommand(program, done);
   addWaldumpCommand(program, done);
+  addChaosCommand(program, done);
   addCheckHistoryCommand(program, done);
   await addBenchCommand(program, done, argv);
   return program;

@@ -2,8 +2,6 @@
  * Workloads that watch what the weaker read levels show, and how long the cluster is away: sessions whose token is passed on,
  * stale reads and their bound, and two probes of every partition, a write and a quorum read of a key that nobody writes.
  */
-import { setTimeout as delay } from 'node:timers/promises';
-import { RingkeepError } from '../../common/errors.ts';
 import type { Workbench, Workload } from './workbench.ts';
 
 const RISES_KEPT = 4_000;
@@ -95,44 +93,4 @@ export class Probes implements Workload {
   }
 
   async verify(): Promise<void> {}
-}
-
-/** What a node said that could not reach a quorum. */
-export interface LonelyAnswer {
-  readonly node: string;
-  readonly key: string;
-  readonly what: 'write' | 'read';
-}
-
-/**
- * Asks nodes that are cut off for writes at `quorum` and linearizable reads, directly and them alone, until it is stopped; an
- * answer that arrives before that is what G6 rules out. Returns how many questions were asked.
- */
-export async function askLonely(
-  bench: Workbench,
-  ask: (node: string, key: string, what: 'write' | 'read') => Promise<boolean>,
-  nodes: readonly string[],
-  stopped: () => boolean,
-): Promise<number> {
-  const keys = bench.keysOf('lonely', 1);
-  let asked = 0;
-  while (!stopped()) {
-    for (const node of nodes) {
-      const what = asked % 2 === 0 ? ('write' as const) : ('read' as const);
-      const key = bench.pick(keys);
-      asked += 1;
-      // Not awaited: it may take as long as the split.
-      void ask(node, key, what).then(
-        (answered) => {
-          if (answered && !stopped())
-            bench.breach('G6', key, `${node} is cut off and has answered a ${what}`);
-        },
-        (error: unknown) => {
-          if (!(error instanceof RingkeepError)) throw error;
-        },
-      );
-    }
-    await delay(40);
-  }
-  return asked;
 }

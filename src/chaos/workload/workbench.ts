@@ -10,7 +10,7 @@ import { partitionOf } from '../../common/hash.ts';
 import type { HistoryEvent } from '../../common/history.ts';
 import type { Random } from '../../common/random.ts';
 
-/** Promises of docs/GUARANTEES.md, and the levels of reads of docs/CONSISTENCY.md that promise less. */
+/** Promises of docs/GUARANTEES.md, the levels of reads of docs/CONSISTENCY.md that promise less, and that faults pass. */
 export type Guarantee =
   | 'G1'
   | 'G2'
@@ -23,7 +23,8 @@ export type Guarantee =
   | 'G9'
   | 'G10'
   | 'session'
-  | 'stale';
+  | 'stale'
+  | 'recovery';
 
 /** Something that a guarantee rules out. */
 export interface Breach {
@@ -71,6 +72,8 @@ export class Workbench {
   /** Acknowledgements by guarantee that they were held against, so that it is known what was exercised. */
   readonly exercised = new Map<Guarantee, number>();
   readonly clients: RingkeepClient[] = [];
+  /** As histories name them: the clients that go to leaders directly. */
+  readonly direct = new Set<string>();
   private readonly lanes: Promise<void>[] = [];
   private readonly recorder = (event: HistoryEvent): void => void this.history.push(event);
   private running = true;
@@ -90,10 +93,13 @@ export class Workbench {
   /** Returns one more client, recorded like the others; its caller closes it. */
   connect(direct: boolean): RingkeepClient {
     const { url, nodes, timeoutMs } = this.options;
-    const options = { recorder: this.recorder, requestTimeoutMs: timeoutMs };
-    return direct && nodes.length > 0
-      ? connect({ endpoints: nodes, mode: 'direct', ...options })
-      : connect(url, options);
+    const requestTimeoutMs = timeoutMs;
+    if (!direct || nodes.length === 0) return connect(url, { recorder: this.recorder, requestTimeoutMs });
+    const recorder = (event: HistoryEvent): void => {
+      this.direct.add(event.client);
+      this.recorder(event);
+    };
+    return connect({ endpoints: nodes, mode: 'direct', recorder, requestTimeoutMs });
   }
 
   /** Client of a lane. */

@@ -31,12 +31,22 @@ export interface Mark {
   readonly label: string;
 }
 
+/** A stretch of the x axis that is shaded over the whole height. */
+export interface Band {
+  readonly from: number;
+  readonly to: number;
+  readonly label: string;
+  /** Number of a line's colour. */
+  readonly colour: number;
+}
+
 export interface Chart {
   readonly title: string;
   readonly x: Axis;
   readonly y: Axis;
   readonly lines: readonly Line[];
   readonly marks?: readonly Mark[];
+  readonly bands?: readonly Band[];
 }
 
 /** Colours that page.ts has for lines, in turn. */
@@ -172,9 +182,17 @@ function drawMark({ x, label }: Mark, index: number, frame: Frame): string {
   );
 }
 
+function drawBand({ from, to, label, colour: number }: Band, frame: Frame): string {
+  const left = frame.x(from);
+  const box = `x="${px(left)}" y="${px(frame.top)}" width="${px(Math.max(1, frame.x(to) - left))}"`;
+  const fill = `fill="var(--line-${number % LINE_COLOURS})" fill-opacity="0.16"`;
+  const height = `height="${px(frame.bottom - frame.top)}"`;
+  return `<rect ${box} ${height} ${fill}><title>${escapeHtml(label)}</title></rect>`;
+}
+
 /** Returns a chart as an SVG element. */
 export function drawChart(chart: Chart): string {
-  const { title, lines, marks = [] } = chart;
+  const { title, lines, marks = [], bands = [] } = chart;
   const usable = ([x, y]: Point) =>
     Number.isFinite(x) &&
     Number.isFinite(y) &&
@@ -182,7 +200,12 @@ export function drawChart(chart: Chart): string {
     (chart.x.kind !== 'log' || x > 0);
   const points = lines.flatMap((line) => line.points.filter(usable));
   const drawnMarks = marks.filter(({ x }) => Number.isFinite(x));
-  const xs = [...points.map(([x]) => x), ...drawnMarks.map(({ x }) => x)];
+  const drawnBands = bands.filter(({ from, to }) => Number.isFinite(from) && Number.isFinite(to));
+  const xs = [
+    ...points.map(([x]) => x),
+    ...drawnMarks.map(({ x }) => x),
+    ...drawnBands.flatMap(({ from, to }) => [from, to]),
+  ];
   const scales = {
     x: createScale(chart.x.kind, xs),
     y: createScale(
@@ -206,6 +229,7 @@ export function drawChart(chart: Chart): string {
     `<svg width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-label="${name}">`,
     `<title>${name}</title>`,
     ...legendSvg,
+    ...drawnBands.map((band) => drawBand(band, frame)),
     ...axes(chart, scales, frame),
     ...lines.flatMap((line, index) => drawLine(line, index, frame, usable)),
     ...drawnMarks.map((mark, index) => drawMark(mark, index, frame)),
