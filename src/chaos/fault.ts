@@ -25,7 +25,7 @@ export interface FaultContext {
 export interface ActiveFault {
   /** What it hits, for people: `n2 | n1 n3 router`. */
   readonly target: string;
-  /** Nodes that reach no quorum of nodes, nor are reached, as long as it is on: they may acknowledge nothing. */
+  /** Nodes that run and reach no quorum of nodes as long as it is on: they may acknowledge nothing. */
   readonly cutOff: readonly string[];
   /** Resolves with what shows that it took effect. Rejects with RingkeepError NOT_READY if nothing does. */
   readonly confirmed: Promise<string>;
@@ -39,8 +39,10 @@ export interface FaultDriver {
   readonly family: FaultFamily;
   /** What it does, in one sentence. */
   readonly text: string;
-  /** It takes a node's data, or part of it: only while every replica is whole, and never beside another such fault. */
+  /** It takes a node's data, or part of it: never beside another such fault, since a quorum must be left. */
   readonly destroys?: boolean;
+  /** Of faults with the same one only one is on at a time: they would undo each other. */
+  readonly group?: string;
   /** It is a planned change: nothing may be lost by it, at any level. */
   readonly planned?: boolean;
   /** Why it is not possible with this machine or cluster; null: it is. */

@@ -9,6 +9,7 @@ import { createRandom, type Random } from '../common/random.ts';
 export interface PlannedKind {
   readonly kind: string;
   readonly destroys?: boolean;
+  readonly group?: string;
 }
 
 /** Faults that are on at the same time. */
@@ -102,6 +103,11 @@ function between(random: Random, [least, more]: readonly [number, number]): numb
   return Math.round(least + random.next() * more);
 }
 
+function excludes(one: PlannedKind, other: PlannedKind): boolean {
+  if (one.destroys === true && other.destroys === true) return true;
+  return one.group !== undefined && one.group === other.group;
+}
+
 /** Yields the rounds of a run, without end. At most one of the faults of a round destroys data. */
 export function* planRounds(
   seed: number,
@@ -118,8 +124,7 @@ export function* planRounds(
     const others = kinds.filter(({ kind }) => kind !== first.kind);
     while (chosen.length < together && others.length > 0) {
       const next = others.splice(random.integer(others.length), 1)[0]!;
-      const destroyed = chosen.some(({ destroys }) => destroys === true);
-      if (!destroyed || next.destroys !== true) chosen.push(next);
+      if (!chosen.some((other) => excludes(other, next))) chosen.push(next);
     }
     yield {
       calmMs: between(random, paces.calmMs),

@@ -110,7 +110,7 @@ interface Injected {
   readonly driver: FaultDriver;
   readonly active: ActiveFault;
   readonly from: number;
-  readonly questions: LonelyQuestions | null;
+  questions: LonelyQuestions | null;
 }
 
 class Run {
@@ -203,16 +203,16 @@ class Run {
       return;
     }
     this.say({ event: 'fault', round: number, kind: driver.kind, target: active.target });
+    const injected: Injected = { driver, active, from, questions: null };
+    this.injected.push(injected);
     const lonely = this.cluster.nodes.filter(({ name }) => active.cutOff.includes(name));
-    const questions = lonely.length > 0 && driver.family === 'links' ? lonely : [];
-    // Once the cut is there: what was under way before may still arrive.
-    if (questions.length > 0) await active.confirmed.catch(() => {});
-    this.injected.push({
-      driver,
-      active,
-      from,
-      questions: questions.length > 0 ? new LonelyQuestions(this.bench, questions) : null,
-    });
+    if (lonely.length === 0) return;
+    // Once the cut is known to be there: what was under way before may still arrive.
+    const isCut = await active.confirmed.then(
+      () => true,
+      () => false,
+    );
+    if (isCut) injected.questions = new LonelyQuestions(this.bench, lonely);
   }
 
   /** Ends all faults of the round, and waits until the cluster is whole. */

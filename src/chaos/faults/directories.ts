@@ -107,7 +107,7 @@ function directoryFault(
 ): FaultDriver {
   const inject = async (context: FaultContext): Promise<ActiveFault> =>
     whileDown(context, await pickNode(context), (node) => act(node, context), notice);
-  return { ...fault, family: 'disk', missing: ANYWHERE, inject };
+  return { ...fault, family: 'disk', group: 'restart', missing: ANYWHERE, inject };
 }
 
 const wipe = directoryFault(
@@ -202,6 +202,7 @@ const lostFile = directoryFault(
 const oldCopy: FaultDriver = {
   kind: 'old-copy',
   family: 'disk',
+  group: 'restart',
   destroys: true,
   text: 'one node is killed, and an older copy of its data directory put back',
   missing: ANYWHERE,

@@ -43,6 +43,7 @@ async function down(
 const kill: FaultDriver = {
   kind: 'kill',
   family: 'process',
+  group: 'restart',
   text: 'SIGKILL to one node, which is started again',
   missing: ANYWHERE,
   inject: async (context) => {
@@ -54,6 +55,7 @@ const kill: FaultDriver = {
 const killAll: FaultDriver = {
   kind: 'kill-all',
   family: 'process',
+  group: 'restart',
   text: 'SIGKILL to all nodes and the router at once',
   missing: ANYWHERE,
   inject: ({ cluster }) => down(cluster.processes, 'all', 'SIGKILL'),
@@ -62,6 +64,7 @@ const killAll: FaultDriver = {
 const killRouter: FaultDriver = {
   kind: 'kill-router',
   family: 'process',
+  group: 'restart',
   text: 'SIGKILL to the router, with the controller and the topology store',
   missing: ANYWHERE,
   inject: ({ cluster }) => down([cluster.router], cluster.router.name, 'SIGKILL'),
@@ -70,6 +73,7 @@ const killRouter: FaultDriver = {
 const terminate: FaultDriver = {
   kind: 'terminate',
   family: 'process',
+  group: 'restart',
   planned: true,
   text: 'SIGTERM to one node, which hands its leaderships over and ends, and is started again',
   missing: ANYWHERE,
@@ -95,7 +99,7 @@ const pause: FaultDriver = {
     );
     confirmed.catch(() => {});
     const undo = async (): Promise<void> => node.signal('SIGCONT');
-    return { target: node.name, cutOff: [node.name], confirmed, undo };
+    return { target: node.name, cutOff: [], confirmed, undo };
   },
 };
 
@@ -146,6 +150,7 @@ const stall: FaultDriver = {
 const rolling: FaultDriver = {
   kind: 'rolling-restart',
   family: 'process',
+  group: 'restart',
   planned: true,
   text: 'SIGTERM to the nodes one after the other, each started again before the next is asked',
   missing: ANYWHERE,

@@ -67,6 +67,7 @@ function without(context: FaultContext, names: readonly string[]): string[] {
 const one: FaultDriver = {
   kind: 'split-one',
   family: 'links',
+  group: 'split',
   text: 'one node hears nobody and is heard by nobody',
   missing: ANYWHERE,
   inject: async (context) => {
@@ -78,6 +79,7 @@ const one: FaultDriver = {
 const majority: FaultDriver = {
   kind: 'split-majority',
   family: 'links',
+  group: 'split',
   text: 'two sides; the router is with the majority of the nodes',
   missing: ANYWHERE,
   inject: async (context) => {
@@ -89,6 +91,7 @@ const majority: FaultDriver = {
 const minority: FaultDriver = {
   kind: 'split-minority',
   family: 'links',
+  group: 'split',
   text: 'two sides; the router is with the minority of the nodes',
   missing: ANYWHERE,
   inject: async (context) => {
@@ -106,6 +109,7 @@ function circle({ cluster, random }: FaultContext): string[] {
 const ring: FaultDriver = {
   kind: 'split-ring',
   family: 'links',
+  group: 'split',
   text: 'every process hears two others only, its neighbours in a ring',
   missing: (cluster) => (cluster.nodes.length < 3 ? 'a ring needs three nodes' : null),
   inject: async (context) => {
@@ -122,6 +126,7 @@ const ring: FaultDriver = {
 const bridge: FaultDriver = {
   kind: 'split-bridge',
   family: 'links',
+  group: 'split',
   text: 'two sides that only one process hears both of',
   missing: (cluster) => (cluster.nodes.length < 2 ? 'a bridge needs two nodes' : null),
   inject: async (context) => {
@@ -136,6 +141,7 @@ const bridge: FaultDriver = {
 const oneWay: FaultDriver = {
   kind: 'split-one-way',
   family: 'links',
+  group: 'split',
   text: 'one process is heard by nobody, or hears nobody; the other way all is well',
   missing: ANYWHERE,
   inject: async (context) => {
@@ -150,6 +156,7 @@ const oneWay: FaultDriver = {
 const flap: FaultDriver = {
   kind: 'split-flap',
   family: 'links',
+  group: 'split',
   text: 'one node is cut off and heard again, several times a second',
   missing: ANYWHERE,
   inject: async (context) => {
