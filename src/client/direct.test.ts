@@ -110,6 +110,24 @@ describe('direct mode', () => {
     expect(await db.get('k')).toBe(2);
   });
 
+  it('asks the next leader for what the old one, cut off or paused, does not answer', async () => {
+    const fixture = started();
+    const db = fixture.client(['r:1'], { requestTimeoutMs: 60_000, retry: { attemptMsMin: 60_000 } });
+    await db.put('k', 1);
+    await db.increment('count');
+    const n1 = fixture.node('n1');
+    const { length } = n1.requests;
+    // It has taken the write, or will do so, and says nothing.
+    n1.script = (request, session) => void fixture.model.execute(request, session.clientId);
+    const write = db.increment('count');
+    const read = db.get('k');
+    await until('both are sent', () => n1.requests.length === length + 2);
+    fixture.move('n3');
+    expect(await write).toMatchObject({ value: 2, duplicate: true });
+    expect(await read).toBe(1);
+    expect(n1.cancels).toHaveLength(2);
+  });
+
   it('keeps its word through a leader that dies with answers unsent', async () => {
     const fixture = started();
     const db = fixture.client();

@@ -129,6 +129,17 @@ export class DirectRoutes implements Routes {
     } else {
       for (const partition of changed) this.#host.wake(partition);
     }
+    this.#host.moved(this.#leadersOf(changed));
+  }
+
+  /** Addresses of the leaders that are known. */
+  #leadersOf(partitions: readonly number[]): Map<number, string> {
+    const leaders = new Map<number, string>();
+    for (const partition of partitions) {
+      const target = this.#view.leaderOf(partition);
+      if (target !== null) leaders.set(partition, target.address);
+    }
+    return leaders;
   }
 
   #watchEnded(error: RingkeepError): void {

@@ -8,7 +8,7 @@
  * (G9).
  */
 import { type Clock, every, systemClock } from '../common/clock.ts';
-import { assert, RingkeepError } from '../common/errors.ts';
+import { assert, type ErrorCode, RingkeepError } from '../common/errors.ts';
 import { describe, fromFailure } from '../common/failure.ts';
 import { partitionOf } from '../common/hash.ts';
 import { OVERLOADED_RETRY_AFTER_MS } from '../common/limits.ts';
@@ -219,6 +219,16 @@ export class Engine implements RoutesHost, LinkSink {
       if (!operation.wakeable || operation.state !== 'parked') continue;
       if (partition !== undefined && operation.partition !== partition) continue;
       this.#dispatch(operation, now);
+    }
+  }
+
+  moved(leaders: ReadonlyMap<number, string>): void {
+    for (const operation of [...this.#open]) {
+      const leader = leaders.get(operation.partition);
+      const isLeft =
+        operation.state === 'sent' && !operation.isAnywhere && operation.link?.address !== leader;
+      if (leader !== undefined && isLeft)
+        this.#abandonAttempt(operation, 'NOT_LEADER', 'another node leads now');
     }
   }
 
@@ -436,8 +446,6 @@ export class Engine implements RoutesHost, LinkSink {
     }
   }
 
-  // ------------------------------------------------------------ time
-
   #startSweep(): void {
     this.#sweeping ??= every(this.#clock, SWEEP_MS, () => this.#sweep());
   }
@@ -452,7 +460,7 @@ export class Engine implements RoutesHost, LinkSink {
     for (const operation of this.#open) {
       if (now >= operation.spec.deadline) this.#expire(operation);
       else if (operation.state === 'sent' && now >= operation.attemptDeadline)
-        this.#abandonAttempt(operation);
+        this.#abandonAttempt(operation, 'DEADLINE_EXCEEDED', 'no answer to this attempt');
       else if (operation.state === 'parked' && now >= operation.wakeAt) this.#dispatch(operation, now);
       else if (this.#isSlow(operation, now)) this.#hedge(operation, now);
     }
@@ -483,10 +491,9 @@ export class Engine implements RoutesHost, LinkSink {
   }
 
   /** Gives an unanswered attempt up and sends another one with the same request id. */
-  #abandonAttempt(operation: Operation): void {
+  #abandonAttempt(operation: Operation, code: ErrorCode, text: string): void {
     this.#withdraw(operation);
     this.#dropHedge(operation);
-    const outcome = operation.isWrite ? 'unknown' : 'not_applied';
-    this.failed(operation, new RingkeepError('DEADLINE_EXCEEDED', 'no answer to this attempt', outcome));
+    this.failed(operation, new RingkeepError(code, text, operation.isWrite ? 'unknown' : 'not_applied'));
   }
 }

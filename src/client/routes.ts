@@ -45,6 +45,8 @@ export interface RoutesHost {
   openLink(address: string, expectedNode: string, owner: LinkOwner): Link;
   /** Routes the waiting operations of a partition, or all of them, again. */
   wake(partition?: number): void;
+  /** These partitions are led at these addresses now: what other leaders have not answered is asked there, under the same ids. */
+  moved(leaders: ReadonlyMap<number, string>): void;
   /** Ends the waiting operations: no retry can help. */
   fatal(error: RingkeepError): void;
 }

@@ -241,6 +241,21 @@ describe('a node that is slow or lost', () => {
     await until(() => router.proxy.stats().requests === 0, 'the bounds are free again');
   });
 
+  it('leaves a sent write unknown and a read not applied when another node leads, but not what any voter may answer', async () => {
+    const { n1, n2, client } = await start(undefined, {}, () => undefined);
+    client.session.send(put(1, 0));
+    client.session.send(get(2, 0));
+    client.session.send(put(3, 1));
+    await until(() => n1.requests().length === 3, 'they are sent');
+    for (let id = 4; id < 10; id += 1) client.session.send(get(id, 0, { get: QUORUM_GET }));
+    await until(() => n1.requests().length + n2.requests().length === 9, 'the others are sent');
+    router.apply(['n2', 'n1', 'n1', 'n1'], 2);
+    expect(await failureOf(client, 1)).toEqual({ code: 'NOT_LEADER', outcome: 'unknown' });
+    expect(await failureOf(client, 2)).toEqual({ code: 'NOT_LEADER', outcome: 'not_applied' });
+    await until(() => n1.sessions[0]?.cancels.length === 2, 'the node is told');
+    expect([...client.replies.keys()].sort()).toEqual([1, 2]);
+  });
+
   it('leaves a sent write unknown and a read not applied when its connection breaks', async () => {
     const { n1, client } = await start(undefined);
     client.session.send(put(1, 0));

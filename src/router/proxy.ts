@@ -128,6 +128,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
         changed.has(forward.partition) && this.#routing.leader(forward.partition)?.node !== link.node;
       if (link.queued > 0) for (const forward of link.takeQueued(moves)) this.#dispatch(forward);
     }
+    this.#leaveOldLeaders(changed);
     this.#releaseHeld();
     this.#settle(now);
   }
@@ -260,8 +261,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
 
   /** Of a read that any voter may answer, one that is connected; else null. */
   #voter({ request, partition, attempts }: Forward): Pick<Route, 'node' | 'epoch'> | null {
-    const isAnywhere = request.get && request.get.level !== 'READ_LINEARIZABLE';
-    if (!isAnywhere || attempts > 0 || goesToLeader(request.attempt)) return null;
+    if (!isForAnyVoter(request) || attempts > 0 || goesToLeader(request.attempt)) return null;
     const record = this.#routing.record(partition);
     const links = (record?.voters ?? []).flatMap(({ node }) => this.#links.get(node) ?? []);
     const ready = links.filter((link) => link.ready);
@@ -413,7 +413,8 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
     for (const session of this.#sessions) {
       for (const forward of session.open.values()) {
         if (forward.state === 'sent') {
-          if (now >= forward.deadline + DEADLINE_GRACE_MS) this.#giveUp(forward);
+          if (now >= forward.deadline + DEADLINE_GRACE_MS)
+            this.#giveUp(forward, 'DEADLINE_EXCEEDED', `node ${forward.node} did not answer in time`);
         } else if (now >= forward.heldUntil) {
           unavailable ??= this.#options.unavailable();
           this.#abandonUnsent(forward, this.#unsentReply(forward, unavailable));
@@ -429,11 +430,26 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
     this.#settle(now);
   }
 
-  /** Says that time has run out, while a node still has the request. */
-  #giveUp(forward: Forward): void {
+  /**
+   * What was sent to a leader that is none any more may never be answered there: it may be cut off, or paused. Its client asks
+   * again, under the same id.
+   */
+  #leaveOldLeaders(changed: ReadonlySet<number>): void {
+    for (const session of this.#sessions) {
+      for (const forward of session.open.values()) {
+        const { state, partition, node, request } = forward;
+        if (state !== 'sent' || !changed.has(partition) || isForAnyVoter(request)) continue;
+        const route = this.#routing.leader(partition);
+        if (route === null || route.node === node) continue;
+        this.#giveUp(forward, 'NOT_LEADER', `node ${route.node} leads now, and ${node} has not answered`);
+      }
+    }
+  }
+
+  /** Answers a request that a node still has. */
+  #giveUp(forward: Forward, code: ErrorCode, text: string): void {
     const outcome = isWrite(forward.request) ? 'unknown' : 'not_applied';
-    const text = `node ${forward.node} did not answer in time`;
-    const reply = failureReply('DEADLINE_EXCEEDED', outcome, text, { partition: forward.partition });
+    const reply = failureReply(code, outcome, text, { partition: forward.partition });
     this.counters.count(forward.request.operation, reply);
     forward.owner?.answer(forward, reply);
     forward.owner = null;
@@ -455,4 +471,8 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
       ? answer('DEADLINE_EXCEEDED', `the time ran out before node ${forward.node} took the request`)
       : answer('UNAVAILABLE', `node ${forward.node} cannot be reached (${link.trouble})`);
   }
+}
+
+function isForAnyVoter({ get }: Request): boolean {
+  return get != null && get.level !== 'READ_LINEARIZABLE';
 }
