@@ -17,6 +17,8 @@ import { ClusterProcess, eventually, freePort, HEALTHY_MS, HOST } from './proces
 
 const STATUS_TIMEOUT_MS = 2_000;
 const ROUTER = 'router';
+/** Metrics and health, on any port. */
+const HTTP = ['--http-listen', `${HOST}:0`];
 
 /** What a cluster is made of. */
 export interface ClusterShape {
@@ -190,11 +192,21 @@ export async function prepareProcesses(shape: ClusterShape = {}): Promise<Proces
   const [routerAddress = '', ...nodeAddresses] = addresses;
   const router = new ClusterProcess(ROUTER, routerAddress, directory, [
     ...['router', '--initial-nodes', `${nodes}`, '--partitions', `${partitions}`],
-    ...['--replication-factor', `${replicationFactor}`, ...peers(ROUTER), ...(shape.routerFlags ?? [])],
+    ...[
+      '--replication-factor',
+      `${replicationFactor}`,
+      ...peers(ROUTER),
+      ...HTTP,
+      ...(shape.routerFlags ?? []),
+    ],
   ]);
   const members = names.slice(1).map((name, at) => {
     const flags = ['node', '--id', name, '--router', dialled(name, ROUTER), ...peers(name)];
-    return new ClusterProcess(name, nodeAddresses[at]!, directory, [...flags, ...(shape.nodeFlags ?? [])]);
+    return new ClusterProcess(name, nodeAddresses[at]!, directory, [
+      ...flags,
+      ...HTTP,
+      ...(shape.nodeFlags ?? []),
+    ]);
   });
   return new ProcessCluster(directory, router, members, links);
 }

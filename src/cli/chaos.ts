@@ -16,6 +16,7 @@ import { EXIT, print, showError } from './output.ts';
 interface ChaosFlags {
   readonly scenario: string;
   readonly faults?: string;
+  readonly mixed?: number;
   readonly seconds: number;
   readonly seed?: number;
   readonly nodes: number;
@@ -148,6 +149,8 @@ async function chaos(flags: ChaosFlags): Promise<number> {
   const { summarize } = await import('../chaos/summary.ts');
   const { renderChaos } = await import('../chaos/page.ts');
   const scenario = SCENARIOS.find(({ name }) => name === flags.scenario)!;
+  // Faults that are named are on alone, unless it is said how often they are not.
+  const mixed = flags.faults === undefined ? scenario.mixed : 0;
   const names =
     flags.faults === undefined ? scenario.faults : flags.faults.split(',').map((name) => name.trim());
   const seed = flags.seed ?? Math.floor(Math.random() * 2 ** 32);
@@ -159,7 +162,7 @@ async function chaos(flags: ChaosFlags): Promise<number> {
       seed,
       seconds: flags.seconds,
       drivers: chosen(DRIVERS, names, isNamed),
-      mixed: scenario.mixed,
+      mixed: flags.mixed === undefined ? mixed : flags.mixed / 100,
       nodes: flags.nodes,
       partitions: flags.partitions,
       replicationFactor: Math.min(flags.replicationFactor, flags.nodes),
@@ -198,6 +201,7 @@ export function addChaosCommand(program: Command, done: (status: number) => void
         .default('all'),
     )
     .option('--faults <names>', 'kinds or families of faults instead, with commas: split-one,kill,disk')
+    .option('--mixed <percent>', 'part of the rounds with several faults at once', count(0, 100))
     .option('--seconds <n>', 'time for faults; one that has begun is ended', count(1, SECONDS_MAX), 60)
     .option('--seed <n>', 'which faults, in which order; default: any', seedOf)
     .option('--nodes <n>', 'storage nodes', count(1, 9), 3)
