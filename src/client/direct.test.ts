@@ -128,6 +128,27 @@ describe('direct mode', () => {
     expect(n1.cancels).toHaveLength(2);
   });
 
+  it('asks elsewhere who leads when a leader does not answer: who it has asked may be cut off as well', async () => {
+    const fixture = started();
+    // The old leader is what it watches, and is told nothing.
+    const db = fixture.client(['n1.test:1', 'n2.test:1'], {
+      requestTimeoutMs: 60_000,
+      retry: { attemptMsMin: 60_000 },
+    });
+    await db.put('k', 1);
+    const n1 = fixture.node('n1');
+    const watched = [...fixture.nodes.values()].find(({ watchers }) => watchers.size > 0)!;
+    n1.script = () => {};
+    const read = db.get('k');
+    fixture.move('n3', false);
+    const records = Array.from({ length: PARTITIONS }, (_, at) => partitionRecord(at, fixture.epoch, 'n3'));
+    for (const node of fixture.nodes.values())
+      if (node !== watched) node.topology = topologyOf(NODES.map(nodeRecord), records);
+    expect(await read).toBe(1);
+    expect(watched.watchers.size).toBe(0);
+    expect(fixture.node('n3').requests).toHaveLength(1);
+  });
+
   it('keeps its word through a leader that dies with answers unsent', async () => {
     const fixture = started();
     const db = fixture.client();

@@ -24,6 +24,9 @@ interface NodeLink {
   refusal: RingkeepError | null;
 }
 
+/** Another process is watched at most this often because leaders do not answer, ms. */
+const DOUBT_EVERY_MS = 1_000;
+
 /** The topology watch and the sessions with nodes. */
 export class DirectRoutes implements Routes {
   readonly #host: RoutesHost;
@@ -33,6 +36,9 @@ export class DirectRoutes implements Routes {
   readonly #rotation: Rotation;
   #watch: Subscription | null = null;
   #watchAddress = '';
+  #watchedAt = 0;
+  /** The watch was ended by the own side, for another one. */
+  #doubted = false;
   #watchRefusal: RingkeepError | null = null;
   #known = false;
   #trouble: RingkeepError | null = null;
@@ -90,6 +96,16 @@ export class DirectRoutes implements Routes {
     return missing === '' ? null : new RingkeepError('NO_QUORUM', missing);
   }
 
+  /**
+   * Who is watched may be cut off from the routers, and then hears of no change: another one is watched. Not often, since that
+   * one sends its whole topology.
+   */
+  doubt(now: number): void {
+    if (this.#watch === null || now - this.#watchedAt < DOUBT_EVERY_MS) return;
+    this.#doubted = true;
+    this.#watch.close();
+  }
+
   pump(): void {
     for (const node of this.#nodes.values()) node.link?.pump();
   }
@@ -104,6 +120,7 @@ export class DirectRoutes implements Routes {
     if (address === null || this.#closed) return;
     const { transport, cluster, clientId, connectTimeoutMs } = this.#host;
     this.#watchAddress = address;
+    this.#watchedAt = now;
     this.#watch = transport.watchTopology(
       address,
       makeHello({ role: 'client', clusterId: cluster.clusterId, clientId }),
@@ -145,6 +162,12 @@ export class DirectRoutes implements Routes {
   #watchEnded(error: RingkeepError): void {
     this.#watch = null;
     if (this.#closed) return;
+    if (this.#doubted) {
+      this.#doubted = false;
+      this.#rotation.advance();
+      this.#openWatch(this.#host.now());
+      return;
+    }
     const cause = this.#watchRefusal ?? error;
     this.#watchRefusal = null;
     this.#trouble = cause;

@@ -17,7 +17,7 @@ import type { Reply } from '../common/wire/messages.ts';
 import { cancelledError, deadlineError, judge, restate, sessionLostError } from './attempts.ts';
 import { ClusterFacts } from './cluster-facts.ts';
 import type { ClientReporter } from './events.ts';
-import { Hedging } from './hedging.ts';
+import { Hedging, isOverdue, isSlow } from './hedging.ts';
 import type { HistoryRecorder } from './history.ts';
 import { Link, type LinkOwner, type LinkSink, type Transport } from './link.ts';
 import { collectRows, Operation, type OperationSpec, resultOf } from './operation.ts';
@@ -298,6 +298,7 @@ export class Engine implements RoutesHost, LinkSink {
     if (operation.hedgeOf !== null) return this.#forgetHedge(operation);
     const now = this.now();
     operation.rows = null;
+    if (error.code === 'NO_QUORUM') this.#routes.doubt(now);
     if (error.code === 'ACK_NOT_REACHED') this.#windows.told(operation, 'all');
     if (error.outcome === 'applied' && error.version !== undefined)
       operation.spec.session?.applied(operation.partition, error.version);
@@ -331,8 +332,6 @@ export class Engine implements RoutesHost, LinkSink {
     if (operation.hedgeOf !== null) this.#forgetHedge(operation);
     else this.#dispatch(operation, this.now());
   }
-
-  // ------------------------------------------------------------ moving along
 
   #dispatch(operation: Operation, now: number): void {
     if (operation.partition < 0 && this.cluster.partitions > 0 && !this.#locate(operation)) return;
@@ -462,7 +461,8 @@ export class Engine implements RoutesHost, LinkSink {
       else if (operation.state === 'sent' && now >= operation.attemptDeadline)
         this.#abandonAttempt(operation, 'DEADLINE_EXCEEDED', 'no answer to this attempt');
       else if (operation.state === 'parked' && now >= operation.wakeAt) this.#dispatch(operation, now);
-      else if (this.#isSlow(operation, now)) this.#hedge(operation, now);
+      else if (isSlow(operation, now, this.#hedging.afterMs)) this.#hedge(operation, now);
+      else if (isOverdue(operation, now)) this.#routes.doubt(now);
     }
     this.#routes.pump();
     if (this.#ready.size > 0) {
@@ -470,11 +470,6 @@ export class Engine implements RoutesHost, LinkSink {
       this.#ready.expire(now, this.#routes.trouble());
     }
     if (this.#open.size === 0 && this.#ready.size === 0) this.#stopSweep();
-  }
-
-  /** A voter has been asked, and takes longer than usual; nobody else has been asked yet. */
-  #isSlow({ state, isAnywhere, isHedged, sentAt }: Operation, now: number): boolean {
-    return isAnywhere && state === 'sent' && !isHedged && now - sentAt >= this.#hedging.afterMs;
   }
 
   #expire(operation: Operation): void {

@@ -8,7 +8,7 @@ describe('hedges', () => {
     for (let at = 0; at < 1_000; at++) hedging.answered(20);
     expect(hedging.afterMs).toBeCloseTo(80, 0);
     for (let at = 0; at < 1_000; at++) hedging.answered(5_000);
-    expect(hedging.afterMs).toBe(200);
+    expect(hedging.afterMs).toBe(100);
     for (let at = 0; at < 5_000; at++) hedging.answered(0.1);
     expect(hedging.afterMs).toBe(10);
   });

@@ -4,14 +4,17 @@
  * cluster that is slow as a whole. Pure.
  * INVARIANT: over n reads, at most `HEDGE_BURST + n * HEDGE_RATIO` hedges.
  */
+import type { Operation } from './operation.ts';
 
+/** A leader that has not answered for this long may have been replaced without this client having heard, ms. */
+const OVERDUE_MS = 600;
 /** Hedges that may be due at once: what is in flight to a node when it stops. */
 const HEDGE_BURST = 512;
 const HEDGE_RATIO = 0.1;
 /** So many times the usual time of an answer; never sooner or later than the bounds, ms. */
 const FACTOR = 4;
 const AFTER_MS_MIN = 10;
-const AFTER_MS_MAX = 200;
+const AFTER_MS_MAX = 100;
 /** Weight of one answer in the usual time. */
 const WEIGHT = 1 / 64;
 
@@ -41,4 +44,18 @@ export class Hedging {
     this.tokens -= 1;
     return true;
   }
+}
+
+/** A voter has been asked, and takes longer than usual; nobody else has been asked yet. */
+export function isSlow(
+  { state, isAnywhere, isHedged, sentAt }: Operation,
+  now: number,
+  afterMs: number,
+): boolean {
+  return isAnywhere && state === 'sent' && !isHedged && now - sentAt >= afterMs;
+}
+
+/** A leader has been asked, and takes so long that it may be none any more. */
+export function isOverdue({ state, isAnywhere, isWhole, sentAt }: Operation, now: number): boolean {
+  return state === 'sent' && !isAnywhere && !isWhole && now - sentAt >= OVERDUE_MS;
 }

@@ -54,6 +54,9 @@ export class RoutedRoutes implements Routes, LinkOwner {
     return null;
   }
 
+  /** Routers know who leads, and say so. */
+  doubt(): void {}
+
   pump(): void {
     this.#current?.pump();
   }

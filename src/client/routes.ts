@@ -25,6 +25,8 @@ export interface Routes {
   trouble(): RingkeepError | null;
   /** What is known to keep this one operation from a leader at present, if anything. */
   obstacle(operation: Operation): RingkeepError | null;
+  /** A leader does not answer: what is known of leaders may be old. */
+  doubt(now: number): void;
   /** Sends what was held back by a full session. Called with every sweep. */
   pump(): void;
   /** Opens nothing any more and ends what is no link; the engine ends the links. */
