@@ -1,5 +1,6 @@
 /** Every kind of fault that a run can inject without privileges, in the order in which they are listed. */
 import type { FaultDriver } from './fault.ts';
+import { CLIENT_FAULTS } from './faults/clients.ts';
 import { DIRECTORY_FAULTS } from './faults/directories.ts';
 import { PROCESS_FAULTS } from './faults/processes.ts';
 import { SLOW_LINKS } from './faults/slow-links.ts';
@@ -11,4 +12,5 @@ export const DRIVERS: readonly FaultDriver[] = [
   ...SLOW_LINKS,
   ...PROCESS_FAULTS,
   ...DIRECTORY_FAULTS,
+  ...CLIENT_FAULTS,
 ];

@@ -19,6 +19,17 @@ export interface FaultContext {
   readonly random: Random;
   /** So long it will be left alone, ms. */
   readonly holdMs: number;
+  readonly partitions: number;
+}
+
+/** What clients without regard were told. */
+export interface RudeFacts {
+  readonly sent: number;
+  /** Refused with OVERLOADED, and of these with another outcome than `not_applied` or without a time to retry after. */
+  readonly refused: number;
+  readonly wrong: number;
+  /** Keys of some writes that were refused, each of which was written once. */
+  readonly refusedKeys: readonly string[];
 }
 
 /** A fault that is on. */
@@ -31,6 +42,8 @@ export interface ActiveFault {
   readonly confirmed: Promise<string>;
   /** Ends it. Idempotent. */
   undo(): Promise<void>;
+  /** Of clients without regard: ends them, and resolves with what they were told. */
+  rude?(): Promise<RudeFacts>;
 }
 
 /** A kind of fault. */

@@ -15,6 +15,7 @@ import type { ActiveFault, FaultDriver } from './fault.ts';
 import { STALL_HOOK } from './faults/processes.ts';
 import { gapsOf, longestIn, type Window } from './figures.ts';
 import { type Paces, planRounds, type Round } from './plan.ts';
+import { LONG_KEY } from './rude-client.ts';
 import { Watch, type WatchFacts } from './watch.ts';
 import { Bank, EarlyWrites, Inserts } from './workload/inserts.ts';
 import { LonelyQuestions } from './workload/lonely.ts';
@@ -90,6 +91,9 @@ export interface ChaosRun {
   readonly lonelyQuestions: number;
   /** Rounds of planned changes alone in which nothing was lost. */
   readonly plannedRounds: number;
+  /** Requests of clients without regard, and those of them that were refused with OVERLOADED. */
+  readonly floodRequests: number;
+  readonly floodRefused: number;
 }
 
 /** A round is given up as not recovered from after this, ms. */
@@ -123,6 +127,10 @@ class Run {
   readonly faults: FaultRecord[] = [];
   lonelyQuestions = 0;
   plannedRounds = 0;
+  floodRequests = 0;
+  floodRefused = 0;
+  /** Of floods: nobody may have written them. */
+  private readonly refusedKeys: string[] = [];
   private injected: Injected[] = [];
 
   constructor(options: ChaosOptions, cluster: ProcessCluster) {
@@ -175,12 +183,13 @@ class Run {
 
   private async round(number: number, { kinds, holdMs, seed }: Round): Promise<void> {
     const { cluster } = this;
+    const { partitions } = this.options;
     const random = createRandom(seed);
     const drivers = kinds.map((kind) => this.options.drivers.find((driver) => driver.kind === kind)!);
     try {
       for (const driver of drivers) {
         if (this.injected.length > 0) await delay(random.next() * holdMs * 0.5);
-        await this.inject(number, driver, { cluster, links: cluster.links!, random, holdMs });
+        await this.inject(number, driver, { cluster, links: cluster.links!, random, holdMs, partitions });
       }
       await delay(holdMs);
     } finally {
@@ -232,6 +241,7 @@ class Run {
       ),
     );
     await Promise.all(injected.map(({ active }) => active.undo()));
+    for (const { active } of injected) await this.judgeRude(active);
     this.cluster.links!.heal();
     const to = nowUs();
     const wholeMs = await this.recover(injected.map(({ driver }) => driver.kind).join(', '));
@@ -276,6 +286,17 @@ class Run {
     return RECOVER_MS;
   }
 
+  /** What was refused must be so truthfully. */
+  private async judgeRude(active: ActiveFault): Promise<void> {
+    const facts = await active.rude?.();
+    if (facts === undefined) return;
+    this.floodRequests += facts.sent;
+    this.floodRefused += facts.refused;
+    this.refusedKeys.push(...facts.refusedKeys);
+    if (facts.wrong > 0)
+      this.bench.breach('G9', null, `${facts.wrong} refusals are not OVERLOADED, not applied, retry after`);
+  }
+
   /** What planned changes alone may not lose; anything else may, at `leader`. */
   private async lookAtEarlyWrites(injected: readonly Injected[]): Promise<void> {
     const gone = await this.early.look(this.bench);
@@ -296,13 +317,29 @@ class Run {
     }
   }
 
+  /** Reads what floods were refused. */
+  private async verifyRefused(): Promise<void> {
+    const values = await this.bench.client(0).getMany(this.refusedKeys, { timeoutMs: 60_000 });
+    for (const [at, key] of this.refusedKeys.entries())
+      if (values[at] !== undefined) this.bench.breach('G9', key, 'was refused with OVERLOADED and is there');
+  }
+
+  /** Writes what slow readers ask for. */
+  async prepare(): Promise<void> {
+    await this.bench.client(0).put(LONG_KEY, Buffer.alloc(LONG_BYTES, 'x').toString());
+  }
+
   async verify(): Promise<void> {
     await this.bench.stop();
     for (const workload of this.workloads) await workload.verify(this.bench);
+    await this.verifyRefused();
     const different = await equalReplicas(this.cluster, this.options.partitions, EQUAL_MS);
     for (const text of different) this.bench.breach('recovery', null, text);
   }
 }
+
+/** The value that a slow reader asks for. */
+const LONG_BYTES = 256 * 1024;
 
 /** Gives each fault its gaps, which only the whole history tells. */
 function withGaps(
@@ -336,6 +373,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosRun> {
     await run.bench.open();
     await run.watch.start();
     const from = nowUs();
+    await run.prepare();
     for (const workload of run.workloads) workload.start(run.bench);
     await run.rounds();
     const whole = { from, to: nowUs() };
@@ -357,6 +395,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosRun> {
       early: run.early,
       lonelyQuestions: run.lonelyQuestions,
       plannedRounds: run.plannedRounds,
+      floodRequests: run.floodRequests,
+      floodRefused: run.floodRefused,
     };
   } finally {
     await run.abandon();

@@ -102,8 +102,8 @@ function evidenceOf(run: ChaosRun): Evidence {
     earlyLost: early.lost.length,
     earlyCounted: watch.earlyCounted,
     lonelyQuestions,
-    floodRequests: 0,
-    floodRefused: 0,
+    floodRequests: run.floodRequests,
+    floodRefused: run.floodRefused,
     residentMax: watch.residentMax,
     residentBound: RESIDENT_BOUND,
   };
