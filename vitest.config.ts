@@ -9,8 +9,8 @@ const mutation = {
 };
 
 /**
- * Projects: `unit` (pure and storage) and `e2e` (real processes) are `npm test` and need no root and no network; `release`
- * (the packed package) is called by .ci/run.
+ * Projects: `unit` (pure and storage) and `e2e` (real processes) are `npm test` and need no root and no network; `chaos` is
+ * `npm run test:chaos`, which needs none either and takes minutes; `release` (the packed package) is called by .ci/run.
  */
 export default defineConfig({
   test: {
@@ -35,6 +35,15 @@ export default defineConfig({
           fileParallelism: false,
           // After the unit tests: real processes need the cores for themselves.
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'chaos',
+          include: ['test/chaos/**/*.test.ts'],
+          testTimeout: 180_000,
+          fileParallelism: false,
+          sequence: { groupOrder: 3 },
         },
       },
       {

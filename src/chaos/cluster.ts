@@ -2,7 +2,7 @@
  * A cluster of real processes for what kills them: one router and N nodes, started directly and not under `ringkeep up`, so that
  * the caller alone decides when a dead process comes back. Ports are fixed for the life of the cluster, so that a restarted
  * process is found where it was. Data and logs live in a directory of their own.
- * INVARIANT: all of its processes are gone after `stop`, and also when the own process dies.
+ * INVARIANT: all of its processes are gone after `stop`, and also when the own process dies, however it does (guardian.ts).
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -12,6 +12,7 @@ import type { Topology } from '../common/topology.ts';
 import { grpcConnector } from '../common/wire/connections.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import type { HashReply, ReplicaReport, StatusReply } from '../common/wire/messages.ts';
+import { Guardian } from './guardian.ts';
 import { Links } from './links.ts';
 import { ClusterProcess, eventually, freePort, HEALTHY_MS, HOST } from './process.ts';
 
@@ -46,6 +47,7 @@ export class ProcessCluster {
   readonly nodes: readonly ClusterProcess[];
   /** The links between its processes; null: they dial each other. */
   readonly links: Links | null;
+  readonly #guardian: Guardian;
 
   constructor(
     directory: string,
@@ -57,6 +59,8 @@ export class ProcessCluster {
     this.router = router;
     this.nodes = nodes;
     this.links = links;
+    this.#guardian = new Guardian(directory);
+    for (const process of this.processes) process.onStart = (pid) => this.#guardian.watch(pid);
   }
 
   /** For `connect`: through the router. */
@@ -162,6 +166,7 @@ export class ProcessCluster {
     // A stopped (SIGSTOP) process takes SIGKILL as well.
     await Promise.all(this.processes.map((process) => process.kill('SIGKILL')));
     this.links?.close();
+    this.#guardian.release();
     if (!keep) await rm(this.directory, { recursive: true, force: true });
   }
 }

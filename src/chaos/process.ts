@@ -79,6 +79,8 @@ export class ClusterProcess {
   readonly logPath: string;
   /** How its next lives are started: in another environment, or by way of another program that becomes it. */
   launcher: (launch: Launch) => Launch = (launch) => launch;
+  /** Told about the pid of every life. */
+  onStart: (pid: number) => void = () => {};
   /** HOST:PORT of its metrics, of its last life; null: it has none. */
   http: string | null = null;
   readonly #args: readonly string[];
@@ -110,6 +112,7 @@ export class ClusterProcess {
     const child = spawn(launch.file, launch.args, { stdio: ['pipe', 'pipe', log], env: launch.env });
     closeSync(log);
     this.#child = child;
+    if (child.pid !== undefined) this.onStart(child.pid);
     // The other end may be gone; its exit tells.
     child.stdin?.on('error', () => {});
     let text = '';
