@@ -138,12 +138,16 @@ export class Leadership {
   }
 
   /** The highest index that a quorum has durable, committed if its entry is of this epoch. */
+  /**
+   * Not above what is durable here: that would be decided no earlier, and on a disk that takes no more it never is, so that every
+   * read would wait for it. Followers may not have decided it either then, so nobody has been shown it.
+   */
   private advanceCommit(): void {
     const { log } = this.replica;
     const matches: number[] = this.selfVotes ? [log.durableIndex] : [];
     for (const progress of this.progress.values()) if (progress.votes) matches.push(progress.match);
     matches.sort((a, b) => b - a);
-    const index = matches[this.quorum - 1] ?? 0;
+    const index = Math.min(matches[this.quorum - 1] ?? 0, log.durableIndex);
     if (index <= log.commitIndex || index < this.establishIndex) return;
     assert(log.epochAt(index) === this.epoch, 'only entries of the own epoch are committed by counting');
     log.commitIndex = index;

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { CoreBench } from '../../../test/support/core-bench.ts';
 import { SESSIONS_MAX } from '../../common/limits.ts';
 import { makeReplicaId } from '../../common/replica-id.ts';
+import type { GetOperation } from '../../common/wire/messages.ts';
 import { storeKey, TABLE_VALUES, userKey } from './layout.ts';
 
 const MIB = 1024 * 1024;
@@ -211,6 +212,28 @@ describe('a replica among others', () => {
     bench.lead('a', 2);
     bench.advance(500);
     expect(a.replica.leadership?.serving).toBe(true);
+  });
+
+  it('leads on and is read while its disk is full, although the others hold what it could not write', () => {
+    const bench = threeNodes();
+    const [a, b] = bench.trio;
+    bench.put('a', { sequence: 1 });
+    bench.advance(100);
+    a.fsyncs = false;
+    const waiting = bench.put('a', { sequence: 2 });
+    bench.pump();
+    a.core.diskFullChanged(true);
+    bench.advance(500);
+    expect(b.replica.log.durableIndex).toBe(a.replica.log.durableIndex + 1);
+    const get: GetOperation = { level: 'READ_LINEARIZABLE', sessionIndex: 0, early: [], maxStalenessMs: 0 };
+    const read = bench.put('a', { sequence: 3, operation: 'get', put: null, get });
+    bench.advance(100);
+    expect(a.replies.find(({ id }) => id === read)?.result).toBe('value');
+    expect(a.replies.find(({ id }) => id === waiting)).toBeUndefined();
+    a.fsyncs = true;
+    a.core.diskFullChanged(false);
+    bench.advance(500);
+    expect(bench.outcome('a', waiting)).toBe('quorum');
   });
 
   it('does not answer a Seal any more once the leader of that epoch has spoken', () => {
