@@ -137,9 +137,8 @@ export class Leadership {
     return { match, voters: this.voters.length };
   }
 
-  /** The highest index that a quorum has durable, committed if its entry is of this epoch. */
   /**
-   * Not above what is durable here: that would be decided no earlier, and on a disk that takes no more it never is, so that every
+   * Commits up to the highest index that a quorum has durable, if its entry is of this epoch. Not above what is durable here: that would be decided no earlier, and on a disk that takes no more it never is, so that every
    * read would wait for it. Followers may not have decided it either then, so nobody has been shown it.
    */
   private advanceCommit(): void {
