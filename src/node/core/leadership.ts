@@ -138,8 +138,9 @@ export class Leadership {
   }
 
   /**
-   * Commits up to the highest index that a quorum has durable, if its entry is of this epoch. Not above what is durable here: that would be decided no earlier, and on a disk that takes no more it never is, so that every
-   * read would wait for it. Followers may not have decided it either then, so nobody has been shown it.
+   * Commits up to the highest index that a quorum has durable, if its entry is of this epoch. Not above what is durable here: that
+   * would be decided no earlier, and on a disk that takes no more it never is, so that every read would wait for it. Followers
+   * may not have decided it either then, so nobody has been shown it.
    */
   private advanceCommit(): void {
     const { log } = this.replica;
