@@ -28,6 +28,8 @@ export interface ChaosOptions {
   readonly seed: number;
   /** Time for rounds; a round that has begun is ended. */
   readonly seconds: number;
+  /** At most so many rounds; default: as many as there is time for. */
+  readonly rounds?: number;
   readonly drivers: readonly FaultDriver[];
   /** Part of the rounds with several faults at once. */
   readonly mixed: number;
@@ -167,11 +169,11 @@ class Run {
   }
 
   async rounds(): Promise<void> {
-    const { seed, seconds, drivers, mixed, paces } = this.options;
+    const { seed, seconds, drivers, mixed, paces, rounds = Number.POSITIVE_INFINITY } = this.options;
     const until = performance.now() + seconds * 1_000;
     let number = 0;
     for (const round of planRounds(seed, drivers, mixed, paces)) {
-      if (performance.now() >= until || this.aborted) return;
+      if (number >= rounds || performance.now() >= until || this.aborted) return;
       number += 1;
       await delay(round.calmMs, undefined, this.options.signal ? { signal: this.options.signal } : {}).catch(
         () => {},

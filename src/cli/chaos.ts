@@ -18,6 +18,7 @@ interface ChaosFlags {
   readonly faults?: string;
   readonly mixed?: number;
   readonly seconds: number;
+  readonly rounds?: number;
   readonly seed?: number;
   readonly nodes: number;
   readonly partitions: number;
@@ -161,6 +162,7 @@ async function chaos(flags: ChaosFlags): Promise<number> {
     const run = await runChaos({
       seed,
       seconds: flags.seconds,
+      ...(flags.rounds === undefined ? {} : { rounds: flags.rounds }),
       drivers: chosen(DRIVERS, names, isNamed),
       mixed: flags.mixed === undefined ? mixed : flags.mixed / 100,
       nodes: flags.nodes,
@@ -203,6 +205,7 @@ export function addChaosCommand(program: Command, done: (status: number) => void
     .option('--faults <names>', 'kinds or families of faults instead, with commas: split-one,kill,disk')
     .option('--mixed <percent>', 'part of the rounds with several faults at once', count(0, 100))
     .option('--seconds <n>', 'time for faults; one that has begun is ended', count(1, SECONDS_MAX), 60)
+    .option('--rounds <n>', 'end after so many rounds, if that is sooner', count(1, 1_000_000))
     .option('--seed <n>', 'which faults, in which order; default: any', seedOf)
     .option('--nodes <n>', 'storage nodes', count(1, 9), 3)
     .option('--partitions <n>', 'partitions', count(1, 64), 6)

@@ -94,7 +94,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the result of an increment is not kept for its retries',
-    seed: 1,
+    seed: 4,
     breaks: '11',
     file: 'src/node/core/machine.ts',
     from: 'const conditional = !isBlind(command);',
@@ -167,7 +167,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a router forwards again what may have been applied',
-    seed: 4,
+    seed: 30,
     breaks: '11',
     file: 'src/router/proxy.ts',
     from: "refusal?.code === 'NOT_LEADER' && refusal.outcome === 'not_applied';",
@@ -298,7 +298,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a new leader does not look for what was due before it',
-    seed: 1,
+    seed: 20,
     breaks: '13',
     file: 'src/node/core/expiry.ts',
     from: 'private dueAt = 0;',

@@ -58,7 +58,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a learner counts for the quorum',
-    seed: 2,
+    seed: 10,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: 'if (progress.votes) matches.push(progress.match);',
@@ -68,7 +68,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader outside of the voters counts itself',
-    seed: 212,
+    seed: 315,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: 'this.selfVotes = record.voters.some((voter) => voter.id === replica.meta.replica);',
@@ -231,7 +231,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower acknowledges what it has not verified',
-    seed: 21,
+    seed: 1,
     breaks: '7',
     file: 'src/node/core/follower.ts',
     from: 'const match = Math.min(this.verifiedIndex, replica.log.durableIndex);',

@@ -281,7 +281,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a directory does not remember the runs since the one that it knows to be admitted',
-    seed: 5,
+    seed: 25,
     breaks: '13',
     file: 'src/node/format.ts',
     from: 'runs: [...(found?.runs ?? []), newId()].slice(-RUNS_MAX),',
