@@ -79,7 +79,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the previous voters are given up before a failover though those that follow hold nothing of the epoch',
-    seed: 114,
+    seed: 499,
     breaks: '8',
     file: 'src/router/controller/failover.ts',
     from: 'report?.durableEpoch === epoch &&',
