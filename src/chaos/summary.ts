@@ -14,6 +14,7 @@ import {
 import type { ChaosRun, FaultRecord } from './run.ts';
 import { breachesOf, type Evidence, type Ruling, ruleOn } from './verdict.ts';
 import type { LeaderChange } from './watch.ts';
+import type { Breach } from './workload/workbench.ts';
 
 /** What the faults of one kind have done. */
 export interface KindSummary {
@@ -83,6 +84,15 @@ export function quantiles(values: readonly number[]): Quantiles {
   };
 }
 
+/** A loss at `leader` that no node has counted, though none has lost its disk. */
+function uncounted({ early, watch, faults }: ChaosRun): Breach[] {
+  const [key] = early.lost;
+  if (key === undefined || watch.earlyCounted > 0 || faults.some(({ destroys }) => destroys)) return [];
+  return [
+    { guarantee: 'G3', key, text: 'a write acknowledged at leader is gone, and no node has counted it' },
+  ];
+}
+
 function evidenceOf(run: ChaosRun): Evidence {
   const { faults, bench, check, watch, early, lonelyQuestions, history } = run;
   const writes = history.filter(({ op }) => op !== 'get');
@@ -90,7 +100,7 @@ function evidenceOf(run: ChaosRun): Evidence {
   const inside = (at: number): boolean => routerless.some(({ from, to }) => at >= from && at < to);
   return {
     faults: faults.map((fault) => ({ ...fault, confirmed: fault.proof !== '' })),
-    breaches: [...bench.breaches, ...breachesOf(check)],
+    breaches: [...bench.breaches, ...breachesOf(check), ...uncounted(run)],
     exercised: bench.exercised,
     check,
     failedWrites: writes.filter(({ output }) => output !== null && output.result !== 'ok').length,

@@ -6,7 +6,8 @@
 import { writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { FaultDriver } from '../chaos/fault.ts';
-import type { ChaosEvent, FaultRecord } from '../chaos/run.ts';
+import { isNamed, SCENARIOS } from '../chaos/plan.ts';
+import type { ChaosEvent } from '../chaos/run.ts';
 import type { ChaosSummary, Quantiles } from '../chaos/summary.ts';
 import { RingkeepError } from '../common/errors.ts';
 import { toJson } from '../common/text.ts';
@@ -116,7 +117,7 @@ function described(event: ChaosEvent): string {
   return `${event.round}: over, whole after ${ms(fault.wholeMs)}; ${shown}`;
 }
 
-function chosen(drivers: readonly FaultDriver[], names: readonly string[], isNamed: IsNamed): FaultDriver[] {
+function chosen(drivers: readonly FaultDriver[], names: readonly string[]): FaultDriver[] {
   for (const name of names) {
     if (!drivers.some((driver) => isNamed(driver, name)))
       throw new RingkeepError('INVALID_ARGUMENT', `there is no fault ${name}; see: ringkeep chaos --list`);
@@ -124,11 +125,8 @@ function chosen(drivers: readonly FaultDriver[], names: readonly string[], isNam
   return drivers.filter((driver) => names.some((name) => isNamed(driver, name)));
 }
 
-type IsNamed = (driver: FaultDriver, name: string) => boolean;
-
 async function list(): Promise<void> {
   const { DRIVERS } = await import('../chaos/drivers.ts');
-  const { SCENARIOS } = await import('../chaos/plan.ts');
   await print(
     [
       ...aligned(DRIVERS.map(({ kind, family, text }) => [family, kind, text])),
@@ -145,7 +143,6 @@ async function chaos(flags: ChaosFlags): Promise<number> {
   }
   // Loaded only where it runs.
   const { DRIVERS } = await import('../chaos/drivers.ts');
-  const { isNamed, SCENARIOS } = await import('../chaos/plan.ts');
   const { runChaos } = await import('../chaos/run.ts');
   const { summarize } = await import('../chaos/summary.ts');
   const { renderChaos } = await import('../chaos/page.ts');
@@ -163,7 +160,7 @@ async function chaos(flags: ChaosFlags): Promise<number> {
       seed,
       seconds: flags.seconds,
       ...(flags.rounds === undefined ? {} : { rounds: flags.rounds }),
-      drivers: chosen(DRIVERS, names, isNamed),
+      drivers: chosen(DRIVERS, names),
       mixed: flags.mixed === undefined ? mixed : flags.mixed / 100,
       nodes: flags.nodes,
       partitions: flags.partitions,
@@ -199,8 +196,8 @@ export function addChaosCommand(program: Command, done: (status: number) => void
   withJson(command)
     .addOption(
       new Option('--scenario <name>', 'which faults')
-        .choices(['all', 'alone', 'splits', 'leaders', 'network', 'processes', 'disks', 'planned'])
-        .default('all'),
+        .choices(SCENARIOS.map(({ name }) => name))
+        .default(SCENARIOS[0]!.name),
     )
     .option('--faults <names>', 'kinds or families of faults instead, with commas: split-one,kill,disk')
     .option('--mixed <percent>', 'part of the rounds with several faults at once', count(0, 100))
@@ -230,5 +227,3 @@ export function addChaosCommand(program: Command, done: (status: number) => void
       }
     });
 }
-
-export type { FaultRecord };
