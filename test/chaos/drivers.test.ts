@@ -23,6 +23,7 @@ it('each fault takes effect, and no guarantee is broken', { timeout: 900_000 }, 
     '--json',
   ];
   const { status, stdout, stderr } = await runCommand(args, { timeoutMs: 880_000 });
+  expect(stdout, stderr).not.toBe('');
   const summary = JSON.parse(stdout.trim()) as ChaosSummary;
   for (const { guarantee, result, reason } of summary.rulings)
     console.log(`${guarantee} ${result}: ${reason}`);
