@@ -10,10 +10,14 @@ const mutation = {
 
 /**
  * Projects: `unit` (pure and storage) and `e2e` (real processes) are `npm test` and need no root and no network; `chaos` is
- * `npm run test:chaos`, which needs none either and takes minutes; `release` (the packed package) is called by .ci/run.
+ * `npm run test:chaos`, which needs none either and takes minutes; `release` (the packed package) and `docker` (the image in
+ * containers, `npm run test:docker`) are called by .ci/run, and so are `disk` and `netns`, which need root, namespaces of their own
+ * and programs of the system: `npm run test:disk`, `npm run test:netns`.
  */
 export default defineConfig({
   test: {
+    // The Docker engine of the container tests is stopped, and what it has written is removed.
+    teardownTimeout: 60_000,
     projects: [
       {
         plugins: [mutation],
@@ -37,6 +41,16 @@ export default defineConfig({
           sequence: { groupOrder: 1 },
         },
       },
+      ...['disk', 'netns'].map((name) => ({
+        test: {
+          name,
+          include: [`test/${name}/**/*.test.ts`],
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+        },
+      })),
       {
         test: {
           name: 'chaos',
@@ -52,6 +66,18 @@ export default defineConfig({
           include: ['test/release/**/*.test.ts'],
           fileParallelism: false,
           sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
+          name: 'docker',
+          include: ['test/docker/**/*.test.ts'],
+          globalSetup: ['test/support/docker-engine.ts'],
+          testTimeout: 120_000,
+          // Building the image, on a machine that is busy.
+          hookTimeout: 600_000,
+          fileParallelism: false,
+          sequence: { groupOrder: 4 },
         },
       },
     ],

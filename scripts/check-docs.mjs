@@ -168,7 +168,7 @@ function checkMetrics(file, text) {
 const OF_A_MACHINE = /(?<![\w.~}/-])\/(?:home|Users|root|work|workspace)\/[\w.-]+|[A-Z]:\\Users\\/;
 
 function checkMachinePaths(file) {
-  if (/\.(?:png|ico|tgz|bin)$/.test(file)) return;
+  if (/\.(?:png|ico|tgz|bin|gz)$/.test(file)) return;
   for (const [index, line] of read(file).split('\n').entries()) {
     const found = OF_A_MACHINE.exec(line)?.[0];
     if (found !== undefined) say(file, index + 1, `${found} is a path of somebody's machine`);

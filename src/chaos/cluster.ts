@@ -10,11 +10,14 @@ import { join } from 'node:path';
 import { RingkeepError } from '../common/errors.ts';
 import type { Topology } from '../common/topology.ts';
 import { grpcConnector } from '../common/wire/connections.ts';
+import type { ScrubOrder } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
-import type { HashReply, ReplicaReport, StatusReply } from '../common/wire/messages.ts';
+import type { HashReply, ScrubReply, StatusReply } from '../common/wire/messages.ts';
 import { Guardian } from './guardian.ts';
 import { Links } from './links.ts';
 import { ClusterProcess, eventually, freePort, HEALTHY_MS, HOST } from './process.ts';
+import type { ChaosCluster } from './target.ts';
+import { missingIn } from './wholeness.ts';
 
 const STATUS_TIMEOUT_MS = 2_000;
 const ROUTER = 'router';
@@ -31,6 +34,10 @@ export interface ClusterShape {
   readonly routerFlags?: readonly string[];
   /** Puts a proxy in the place of every link between its processes. */
   readonly links?: boolean;
+  /** Where each process listens, by its name; without: on loopback. */
+  readonly hosts?: (name: string) => string;
+  /** Its directory is kept also when the own process is killed. */
+  readonly keep?: boolean;
   /** Of the links' jitter. */
   readonly seed?: number;
 }
@@ -41,12 +48,14 @@ export function ledBy(topology: Topology, node: string): number[] {
 }
 
 /** A router and its nodes. */
-export class ProcessCluster {
+export class ProcessCluster implements ChaosCluster {
   readonly directory: string;
+  readonly oneMachine = true;
   readonly router: ClusterProcess;
   readonly nodes: readonly ClusterProcess[];
   /** The links between its processes; null: they dial each other. */
   readonly links: Links | null;
+  readonly replicationFactor: number;
   readonly #guardian: Guardian;
 
   constructor(
@@ -54,12 +63,15 @@ export class ProcessCluster {
     router: ClusterProcess,
     nodes: readonly ClusterProcess[],
     links: Links | null,
+    replicationFactor: number,
+    keep: boolean,
   ) {
     this.directory = directory;
     this.router = router;
     this.nodes = nodes;
     this.links = links;
-    this.#guardian = new Guardian(directory);
+    this.replicationFactor = replicationFactor;
+    this.#guardian = new Guardian(directory, keep);
     for (const process of this.processes) process.onStart = (pid) => this.#guardian.watch(pid);
   }
 
@@ -77,6 +89,10 @@ export class ProcessCluster {
     return [this.router, ...this.nodes];
   }
 
+  get journals(): readonly ClusterProcess[] {
+    return this.processes;
+  }
+
   node(name: string): ClusterProcess {
     const found = this.nodes.find((node) => node.name === name);
     if (found === undefined) throw new RingkeepError('INVALID_ARGUMENT', `there is no node ${name}`);
@@ -88,6 +104,21 @@ export class ProcessCluster {
     return grpcConnector.adminStatus(from.address, makeHello({ role: 'client' }), STATUS_TIMEOUT_MS);
   }
 
+  /** The protocol version that a process speaks with this one, as its welcome says. Rejects with RingkeepError. */
+  protocolOf({ address }: ClusterProcess): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const session = grpcConnector.openSession(address, makeHello({ role: 'client' }), {
+        onWelcome: ({ protocol }) => {
+          resolve(protocol);
+          session.close();
+        },
+        onReplies: () => {},
+        onGoaway: () => {},
+        onEnd: reject,
+      });
+    });
+  }
+
   hash(node: ClusterProcess, partition: number): Promise<HashReply> {
     return grpcConnector.hashPartition(
       node.address,
@@ -95,6 +126,11 @@ export class ProcessCluster {
       partition,
       STATUS_TIMEOUT_MS,
     );
+  }
+
+  /** Begins a scrub of all partitions, or tells how one stands, as the router knows. */
+  scrub(order: ScrubOrder): Promise<ScrubReply> {
+    return grpcConnector.scrub(this.router.address, makeHello({ role: 'client' }), order, STATUS_TIMEOUT_MS);
   }
 
   async topology(): Promise<Topology> {
@@ -146,19 +182,11 @@ export class ProcessCluster {
       if (alive && this.nodes.find(({ name }) => name === id)?.pid === pid) boots.set(id, boot);
     }
     if (boots.size < this.nodes.length) return missing(`alive: ${[...boots.keys()].join(', ')}`);
-    const reports = new Map<string, ReplicaReport>();
-    for (const { replicas } of nodes) for (const report of replicas) reports.set(report.replica, report);
-    for (const record of topology.records) {
-      const { partition, leader, established, voters, previousVoters, learners } = record;
-      if (leader === null || !established || boots.get(leader.node) !== leader.boot)
-        return missing(`partition ${partition} has no leader`);
-      if (voters.length < topology.replicationFactor || previousVoters.length + learners.length > 0)
-        return missing(`partition ${partition} is in change`);
-      const committed = reports.get(leader.replica)?.commitIndex ?? Number.POSITIVE_INFINITY;
-      const behind = voters.find(({ id }) => (reports.get(id)?.commitIndex ?? -1) < committed - LEVEL_SLACK);
-      if (behind !== undefined) return missing(`partition ${partition}: ${behind.node} is behind`);
-    }
-    return topology.records.length === topology.partitions ? topology : missing('records');
+    const reports = new Map(
+      nodes.flatMap(({ replicas }) => replicas).map((report) => [report.replica, report]),
+    );
+    const lack = missingIn(topology, boots, reports);
+    return lack === null ? topology : missing(lack);
   }
 
   /** Kills everything and removes the directory, unless it is to be kept. */
@@ -171,19 +199,16 @@ export class ProcessCluster {
   }
 }
 
-/** Entries that a voter under load may lack for a moment: the statuses are not taken at one time. */
-const LEVEL_SLACK = 1_000;
-
 /** Prepares a cluster without starting it; its caller stops it. */
 export async function prepareProcesses(shape: ClusterShape = {}): Promise<ProcessCluster> {
   const { nodes = 3, partitions = 48, replicationFactor = Math.min(3, nodes) } = shape;
-  const directory = await mkdtemp(join(tmpdir(), 'ringkeep-chaos-'));
   const ports = new Set<number>();
   const linkPorts = shape.links === true ? Links.portsFor(nodes + 1) : 0;
   while (ports.size < nodes + 1 + linkPorts) ports.add(await freePort(ports));
   const names = [ROUTER, ...Array.from({ length: nodes }, (_, at) => `n${at + 1}`)];
-  const addresses = [...ports].map((port) => `${HOST}:${port}`);
-  const endpoints = names.map((name, at) => ({ name, address: addresses[at]! }));
+  const { hosts = () => HOST } = shape;
+  const endpoints = names.map((name, at) => ({ name, address: `${hosts(name)}:${[...ports][at]}` }));
+  const common = shape.hosts === undefined ? HTTP : [...HTTP, '--insecure'];
   const links =
     linkPorts === 0
       ? null
@@ -194,24 +219,18 @@ export async function prepareProcesses(shape: ClusterShape = {}): Promise<Proces
     links === null ? [] : names.filter((name) => name !== from && name !== ROUTER);
   const peers = (from: string): string[] =>
     others(from).flatMap((name) => ['--peer', `${name}=${dialled(from, name)}`]);
-  const [routerAddress = '', ...nodeAddresses] = addresses;
-  const router = new ClusterProcess(ROUTER, routerAddress, directory, [
-    ...['router', '--initial-nodes', `${nodes}`, '--partitions', `${partitions}`],
-    ...[
-      '--replication-factor',
-      `${replicationFactor}`,
-      ...peers(ROUTER),
-      ...HTTP,
-      ...(shape.routerFlags ?? []),
-    ],
+  // The last of what can fail: nothing is left behind then.
+  const directory = await mkdtemp(join(tmpdir(), 'ringkeep-chaos-'));
+  const router = new ClusterProcess(ROUTER, endpoints[0]!.address, directory, [
+    ...['router', ...common, '--initial-nodes', `${nodes}`, '--partitions', `${partitions}`],
+    ...['--replication-factor', `${replicationFactor}`, ...peers(ROUTER), ...(shape.routerFlags ?? [])],
   ]);
   const members = names.slice(1).map((name, at) => {
-    const flags = ['node', '--id', name, '--router', dialled(name, ROUTER), ...peers(name)];
-    return new ClusterProcess(name, nodeAddresses[at]!, directory, [
+    const flags = ['node', ...common, '--id', name, '--router', dialled(name, ROUTER), ...peers(name)];
+    return new ClusterProcess(name, endpoints[at + 1]!.address, directory, [
       ...flags,
-      ...HTTP,
       ...(shape.nodeFlags ?? []),
     ]);
   });
-  return new ProcessCluster(directory, router, members, links);
+  return new ProcessCluster(directory, router, members, links, replicationFactor, shape.keep === true);
 }

@@ -3,23 +3,25 @@
  * are in faults/; the run (run.ts) knows nothing else of them.
  * INVARIANT: `undo` leaves nothing of the fault behind, may be called more than once, and works whatever state its processes are in.
  */
+import { RingkeepError } from '../common/errors.ts';
 import type { Random } from '../common/random.ts';
 import { ledBy, type ProcessCluster } from './cluster.ts';
 import type { Links } from './links.ts';
-import type { ClusterProcess } from './process.ts';
+import type { ChaosCluster, Member } from './target.ts';
 
 /** What a fault is done to. */
 export type FaultFamily = 'links' | 'process' | 'disk' | 'clock' | 'limits' | 'clients';
 
-/** What a driver works with. */
-export interface FaultContext {
-  readonly cluster: ProcessCluster;
-  readonly links: Links;
+/** What a driver works with. `C`: the kind of cluster that its fault can be made in. */
+export interface FaultContext<C extends ChaosCluster = ProcessCluster> {
+  readonly cluster: C;
   /** Of this fault alone. */
   readonly random: Random;
   /** So long it will be left alone, ms. */
   readonly holdMs: number;
   readonly partitions: number;
+  /** Where clients without regard write. */
+  readonly keyspace: string;
 }
 
 /** What clients without regard were told. */
@@ -38,7 +40,7 @@ export interface ActiveFault {
   readonly target: string;
   /** Nodes that run and reach no quorum of nodes as long as it is on: they may acknowledge nothing. */
   readonly cutOff: readonly string[];
-  /** Resolves with what shows that it took effect. Rejects with RingkeepError NOT_READY if nothing does. */
+  /** Resolves with what shows that it took effect, within a minute or so whatever is on beside it. Rejects with RingkeepError NOT_READY if nothing does. */
   readonly confirmed: Promise<string>;
   /** Ends it. Idempotent. */
   undo(): Promise<void>;
@@ -46,25 +48,45 @@ export interface ActiveFault {
   rude?(): Promise<RudeFacts>;
 }
 
-/** A kind of fault. */
-export interface FaultDriver {
+/** How large a cluster is. */
+export interface Size {
+  readonly nodes: readonly unknown[];
+  /** Voters of a partition; none: at least three. */
+  readonly replicationFactor?: number;
+}
+
+/** What is said of damage until somebody has found it. */
+export const UNMET = 'nobody has met it yet';
+
+/** A kind of fault. `C`: where it can be made; `S`: what has to be known to say whether it can be made there. */
+export interface FaultDriver<C extends ChaosCluster = ProcessCluster, S = Size> {
   readonly kind: string;
   readonly family: FaultFamily;
   /** What it does, in one sentence. */
   readonly text: string;
   /** It takes a node's data, or part of it: never beside another such fault, since a quorum must be left. */
   readonly destroys?: boolean;
+  /** It damages bytes that a node has to find out: held against G8 where one has, or the scrub. */
+  readonly damages?: boolean;
   /** Of faults with the same one only one is on at a time: they would undo each other. */
   readonly group?: string;
   /** It is a planned change: nothing may be lost by it, at any level. */
   readonly planned?: boolean;
   /** Why it is not possible with this machine or cluster; null: it is. */
-  missing(cluster: ProcessCluster): string | null;
-  inject(context: FaultContext): Promise<ActiveFault>;
+  missing(cluster: S): string | null;
+  inject(context: FaultContext<C>): Promise<ActiveFault>;
 }
+
+/** A fault that is known to be possible. */
+export type PossibleFault<C extends ChaosCluster> = Omit<FaultDriver<C>, 'missing'>;
 
 /** No driver needs anything that is not there. */
 export const ANYWHERE = (): null => null;
+
+/** What takes the data of one replica is promised to be survived by a quorum of others. */
+export function missingVoters({ replicationFactor = 3 }: Size): string | null {
+  return replicationFactor < 3 ? 'it needs three voters of each partition' : null;
+}
 
 /** Returns one of several. */
 export function pick<T>(random: Random, list: readonly T[]): T {
@@ -79,13 +101,28 @@ export function pickSome<T>(random: Random, list: readonly T[], count: number): 
   return some;
 }
 
-/** Returns a node that runs: mostly the one that leads most partitions, since more depends on it. */
-export async function pickNode({ cluster, random }: FaultContext): Promise<ClusterProcess> {
-  const running = cluster.nodes.filter((node) => node.running);
+/** Returns the links between the processes of a cluster. */
+export function linksOf({ links }: ProcessCluster): Links {
+  if (links === null) throw new RingkeepError('NOT_READY', 'there are no proxies between the processes');
+  return links;
+}
+
+/** A cluster of which one node is chosen. */
+interface Choice<M> {
+  readonly cluster: Pick<ChaosCluster, 'topology'> & { readonly nodes: readonly M[] };
+  readonly random: Random;
+}
+
+/** Returns a node that runs and has said that it is ready: mostly the one that leads most partitions, since more depends on it. */
+export async function pickNode<M extends Member & { readonly running: boolean; readonly ready?: boolean }>({
+  cluster,
+  random,
+}: Choice<M>): Promise<M> {
+  const running = cluster.nodes.filter(({ ready, running: runs }) => ready ?? runs);
   const candidates = running.length > 0 ? running : cluster.nodes;
   if (random.next() < 0.3) return pick(random, candidates);
   const topology = await cluster.topology().catch(() => null);
   if (topology === null) return pick(random, candidates);
-  const count = (node: ClusterProcess): number => ledBy(topology, node.name).length;
+  const count = (node: Member): number => ledBy(topology, node.name).length;
   return candidates.toSorted((a, b) => count(b) - count(a))[0]!;
 }

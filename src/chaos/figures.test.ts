@@ -51,6 +51,11 @@ describe('gaps', () => {
   });
 });
 
+it('a partition that never answers is away all the time', () => {
+  const whole = { from: 0, to: 2_000 * MS };
+  expect(gapsOf([operation(500, 10, FAILED)], 'probe', whole, 50)).toEqual([{ partition: 0, ...whole }]);
+});
+
 describe('phases', () => {
   it('count what was called in them, and how it ended', () => {
     const history = [
@@ -62,6 +67,14 @@ describe('phases', () => {
     const figures = phaseFigures(history, [{ from: 0, to: 100 * MS }]);
     expect(figures).toEqual({ operations: 100, availability: 0.99, p50Ms: 2, p99Ms: 500 });
     expect(phaseFigures(history, []).availability).toBeNaN();
+  });
+
+  it('leave out operations that have too little time', () => {
+    const history = [operation(1, 2), operation(2, 9, { key: 'hasty-7', ...FAILED })];
+    const figures = phaseFigures(history, [{ from: 0, to: 100 * MS }]);
+    expect(figures).toMatchObject({ operations: 1, availability: 1 });
+    const [slice] = slicesOf(history, { from: 0, to: 100 * MS }, 100);
+    expect(slice).toMatchObject({ writesPerSecond: 10, failedPerSecond: 0 });
   });
 
   it('leave the calm between overlapping windows', () => {

@@ -37,6 +37,9 @@ export interface Slice {
   readonly p99Ms: number;
 }
 
+/** What the names of keys begin with whose operations have less time than a failover takes: they do not tell what is available. */
+export const HASTY = 'hasty-';
+
 const MS = 1_000;
 
 /** Returns the value below which a part of the sorted ones are; NaN of none. */
@@ -55,9 +58,11 @@ function succeeded({ output }: HistoryEvent): boolean {
   return output?.result === 'ok';
 }
 
-/** Returns what the operations that were called in these windows came to. */
+/** Returns what the operations that were called in these windows came to, but for hasty ones. */
 export function phaseFigures(history: readonly HistoryEvent[], windows: readonly Window[]): PhaseFigures {
-  const inside = history.filter(({ call }) => windows.some(({ from, to }) => call >= from && call < to));
+  const inside = history.filter(
+    ({ call, key }) => windows.some(({ from, to }) => call >= from && call < to) && !key.startsWith(HASTY),
+  );
   const times = inside
     .filter((event) => succeeded(event) && event.return !== null)
     .map(({ call, return: end }) => (end! - call) / MS);
@@ -91,10 +96,10 @@ export function gapsOf(
   const answers = new Map<number, number[]>();
   for (const event of history) {
     const [name, partition] = event.key.split('-');
-    if (name !== prefix || !succeeded(event) || event.return === null) continue;
-    const list = answers.get(Number(partition));
-    if (list === undefined) answers.set(Number(partition), [event.return]);
-    else list.push(event.return);
+    if (name !== prefix) continue;
+    const list = answers.get(Number(partition)) ?? [];
+    answers.set(Number(partition), list);
+    if (succeeded(event) && event.return !== null) list.push(event.return);
   }
   const gaps: Gap[] = [];
   for (const [partition, times] of answers) {
@@ -124,6 +129,7 @@ export function slicesOf(history: readonly HistoryEvent[], whole: Window, sliceM
   }));
   for (const event of history) {
     if (event.return === null || event.return < whole.from || event.return >= whole.to) continue;
+    if (event.key.startsWith(HASTY)) continue;
     const slice = slices[Math.floor((event.return - whole.from) / (sliceMs * MS))]!;
     if (!succeeded(event)) slice.failed += 1;
     else {
@@ -140,4 +146,17 @@ export function slicesOf(history: readonly HistoryEvent[], whole: Window, sliceM
     failedPerSecond: rate(failed),
     p99Ms: spread(times).p99,
   }));
+}
+
+/**
+ * Returns a history as it has to be judged after these faults. Values with a time to live end by the wall clocks of leaders: where
+ * one of them was set, or they are not one machine's, they may have ended as soon as they were written (docs/HISTORIES.md).
+ */
+export function underAnyClock(
+  history: readonly HistoryEvent[],
+  faults: readonly { readonly family: string }[],
+  oneClock: boolean,
+): readonly HistoryEvent[] {
+  if (oneClock && !faults.some(({ family }) => family === 'clock')) return history;
+  return history.map((event) => (event.ttlMs === undefined ? event : { ...event, ttlMs: 1 }));
 }

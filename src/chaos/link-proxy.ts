@@ -194,7 +194,8 @@ export class LinkProxy {
   }
 
   private accept(near: Socket): void {
-    // A packet that opens a connection does not cross a cut flow either: the connection hangs until the heal, and then opens.
+    // Both ends see it open, also while the flows are cut: nothing that is said on it arrives then. A network would not let it open either
+    // (kernel-links.ts).
     const far = dial({ ...this.target, allowHalfOpen: true, noDelay: true });
     const pumps = [this.there.carry(near, far), this.back.carry(far, near)];
     const pair: Pair = { near, far, pumps, halfOpen: false };

@@ -14,9 +14,6 @@ export interface Endpoint {
   readonly address: string;
 }
 
-/** Sets of names that do not hear each other. */
-export type Sides = readonly (readonly string[])[];
-
 /** The flows and proxies of one cluster. */
 export class Links {
   readonly names: readonly string[];
@@ -98,18 +95,6 @@ export class Links {
     return [...this.proxies.values()]
       .map(({ proxy }) => proxy)
       .filter(({ there }) => there.from === name || there.to === name);
-  }
-
-  /** Cuts all flows between different sides, both ways. Who is on no side hears everybody. */
-  split(sides: Sides): Flow[] {
-    const cut: Flow[] = [];
-    for (const side of sides) {
-      for (const other of sides) {
-        if (side === other) continue;
-        for (const from of side) for (const to of other) cut.push(this.flow(from, to));
-      }
-    }
-    return this.change(cut, { cut: true });
   }
 
   /** Changes flows; returns them. */

@@ -3,7 +3,7 @@
  * what each kind of fault has cost, every fault in turn, and the operations of every key whose history is illegal.
  */
 import type { CheckReport } from '../check/check.ts';
-import { renderIllegal } from '../check/timeline.ts';
+import { renderIllegal, renderOperations } from '../check/timeline.ts';
 import { type Band, drawChart, type Mark } from '../common/report/chart.ts';
 import { escapeHtml, renderPage } from '../common/report/page.ts';
 import type { PhaseFigures } from './figures.ts';
@@ -20,6 +20,8 @@ const COLOURS: Readonly<Record<string, number>> = {
 const CLASSES = { held: 'ok', broken: 'illegal', 'not exercised': 'faint' } as const;
 /** More marks than that hide the lines. */
 const MARKS_MAX = 60;
+/** Changes of leaders that are one mark, µs. */
+const MOMENT_US = 1_000_000;
 const BREACHES_MAX = 20;
 
 function ms(value: number): string {
@@ -68,12 +70,31 @@ function bandsOf({ faults, from }: ChaosSummary): Band[] {
   }));
 }
 
+/** What has changed at about the same time is one mark. None if they would hide the lines, which show how many there were. */
 function leaderMarks({ leaderChanges, from }: ChaosSummary): Mark[] {
-  if (leaderChanges.length > MARKS_MAX) return [];
-  return leaderChanges.map(({ at, partition, node }) => ({
-    x: (at - from) / 1e6,
-    label: `p${partition} ${node}`,
+  const marks = new Map<number, { x: number; labels: string[] }>();
+  for (const { at, partition, node } of leaderChanges) {
+    const moment = Math.floor((at - from) / MOMENT_US);
+    const mark = marks.get(moment) ?? { x: (at - from) / 1e6, labels: [] };
+    marks.set(moment, mark);
+    mark.labels.push(`p${partition} ${node}`);
+  }
+  if (marks.size > MARKS_MAX) return [];
+  return [...marks.values()].map(({ x, labels }) => ({
+    x,
+    label: labels.length > 1 ? `${labels.length} partitions` : labels[0]!,
   }));
+}
+
+/** How many partitions got another leader in each slice, per second. */
+function leaderRates({ leaderChanges, from, slices }: ChaosSummary): [number, number][] {
+  const seconds = slices.length > 1 ? slices[1]!.at - slices[0]!.at : 1;
+  const counts = slices.map(() => 0);
+  for (const { at } of leaderChanges) {
+    const slice = Math.floor((at - from) / 1e6 / seconds);
+    if (slice >= 0 && slice < counts.length) counts[slice]! += 1;
+  }
+  return slices.map(({ at }, index) => [at, counts[index]! / seconds]);
 }
 
 function charts(summary: ChaosSummary): string {
@@ -89,6 +110,7 @@ function charts(summary: ChaosSummary): string {
       { name: 'reads', points: slices.map(({ at, readsPerSecond }) => [at, readsPerSecond]) },
       { name: 'writes', points: slices.map(({ at, writesPerSecond }) => [at, writesPerSecond]), colour: 3 },
       { name: 'failed', points: slices.map(({ at, failedPerSecond }) => [at, failedPerSecond]), colour: 1 },
+      { name: 'leader changes', points: leaderRates(summary), colour: 4, dashed: true },
     ],
   });
   const latency = drawChart({
@@ -166,12 +188,15 @@ export function renderChaos(summary: ChaosSummary, check: Pick<CheckReport, 'key
     ${totals.unknown} unknown; ${totals.faults} faults in ${totals.rounds} rounds; ${totals.leaderChanges} changes of leaders.</p>`,
     rulings(summary),
     '<h2>Course</h2>',
-    '<p class="faint">Shaded: faults, by what they are done to; their names are in the tooltips. Dashed: a partition has another leader.</p>',
+    '<p class="faint">Shaded: faults, by what they are done to; their names are in the tooltips. Dashed: partitions have other leaders; where that happened too often to be marked, the upper chart says how often.</p>',
     charts(summary),
     '<h2>Kinds of faults</h2>',
     '<p class="faint">Times without an answer are the longest of any partition, p50 · p99 · most over the faults that were on alone; “whole after” counts from the end of a fault until every replica had caught up.</p>',
     kinds(summary),
     ...(illegal === '' ? [] : ['<h2>Illegal histories</h2>', illegal]),
+    ...(summary.failing.length === 0
+      ? []
+      : ['<h2>Operations on keys of breaches</h2>', ...summary.failing.map(renderOperations)]),
     '<h2>Faults</h2>',
     faults(summary),
   ];

@@ -56,11 +56,22 @@ export const SCENARIOS: readonly Scenario[] = [
     faults: ['process'],
     mixed: 0.3,
   },
-  { name: 'disks', text: 'data directories are damaged, emptied and put back', faults: ['disk'], mixed: 0 },
+  {
+    name: 'disks',
+    text: 'disks fail, are slow or full; data directories are damaged, emptied and put back',
+    faults: ['disk'],
+    mixed: 0,
+  },
+  {
+    name: 'surroundings',
+    text: 'clocks that are wrong, and too few file descriptors or too little memory',
+    faults: ['clock', 'limits'],
+    mixed: 0.3,
+  },
   {
     name: 'planned',
-    text: 'restarts in good order: nothing may be lost, at any level',
-    faults: ['terminate', 'rolling-restart'],
+    text: 'restarts in good order, also with another version: nothing may be lost, at any level',
+    faults: ['terminate', 'rolling-restart', 'rolling-upgrade'],
     mixed: 0,
   },
 ];

@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -20,8 +20,13 @@ const PORT_MIN = 15_000;
 const PORT_MAX = 32_000;
 const POLL_MS = 25;
 const LOG_TAIL_LINES = 40;
+const END_MS = 15_000;
+/** One that is not ready by then is killed, ms: it may have been stopped, or hang. */
+const START_MS = 45_000;
 /** Liveness only: generous, because the machine may be shared. */
 export const HEALTHY_MS = 60_000;
+/** Of a step of a fault, which another fault beside it may keep from coming about. */
+export const STEP_MS = 20_000;
 
 /** Waits until `probe` returns something else than null; fails with what it last said is missing. */
 export async function eventually<T>(
@@ -77,14 +82,19 @@ export class ClusterProcess {
   readonly address: string;
   readonly data: string;
   readonly logPath: string;
-  /** How its next lives are started: in another environment, or by way of another program that becomes it. */
-  launcher: (launch: Launch) => Launch = (launch) => launch;
   /** Told about the pid of every life. */
   onStart: (pid: number) => void = () => {};
+  /** Told how it has ended, if it was not asked to. */
+  onOwnEnd: (how: string) => void = () => {};
   /** HOST:PORT of its metrics, of its last life; null: it has none. */
   http: string | null = null;
   readonly #args: readonly string[];
+  readonly #surroundings = new Set<(launch: Launch) => Launch>();
   #child: ChildProcess | null = null;
+  /** The life that was asked to end. */
+  #asked: ChildProcess | null = null;
+  /** The life that has said that it is ready. */
+  #readied: ChildProcess | null = null;
 
   constructor(name: string, address: string, directory: string, args: readonly string[]) {
     this.name = name;
@@ -103,20 +113,48 @@ export class ClusterProcess {
     return this.#child !== null && this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  /** Starts it; resolves at its ready line. */
+  /** It runs, and has said so: what is sent to it before may end it. */
+  get ready(): boolean {
+    return this.running && this.#readied === this.#child;
+  }
+
+  /**
+   * Changes how its next lives are started, until the function that is returned is called: in another environment, with other
+   * flags, or by way of another program that becomes it. Changes are made in the order in which they came, and end in any.
+   */
+  surround(change: (launch: Launch) => Launch): () => void {
+    // Of its own, also where the same function comes twice.
+    const own = (launch: Launch): Launch => change(launch);
+    this.#surroundings.add(own);
+    return () => void this.#surroundings.delete(own);
+  }
+
+  /** Starts it; resolves at its ready line. Rejects with RingkeepError NOT_READY if it ends before, or has not come to it in time. */
   async start(): Promise<void> {
     if (this.running) throw new RingkeepError('DIRECTORY_IN_USE', `${this.name} runs already`);
     const args = [PROGRAM, ...this.#args, '--json', '--parent-pid', `${process.pid}`];
-    const launch = this.launcher({ file: process.execPath, args, env: process.env });
+    let launch: Launch = { file: process.execPath, args, env: process.env };
+    for (const change of this.#surroundings) launch = change(launch);
     const log = openSync(this.logPath, 'a');
     const child = spawn(launch.file, launch.args, { stdio: ['pipe', 'pipe', log], env: launch.env });
     closeSync(log);
     this.#child = child;
+    child.on('exit', (code, signal) => {
+      if (this.#asked !== child) this.onOwnEnd(code === null ? `by ${signal}` : `with status ${code}`);
+    });
     if (child.pid !== undefined) this.onStart(child.pid);
     // The other end may be gone; its exit tells.
     child.stdin?.on('error', () => {});
     let text = '';
+    let late: NodeJS.Timeout | null = null;
     await new Promise<void>((resolve, reject) => {
+      late = setTimeout(() => {
+        this.#asked = child;
+        child.kill('SIGKILL');
+        reject(
+          new RingkeepError('NOT_READY', `${this.name} was not ready within ${START_MS} ms, and was killed`),
+        );
+      }, START_MS);
       child.on('error', reject);
       child.on('exit', (code, signal) =>
         reject(new RingkeepError('NOT_READY', `${this.name} ended before it was ready: ${code ?? signal}`)),
@@ -126,9 +164,10 @@ export class ClusterProcess {
         const line = text.split('\n').find((one) => one.includes('"event":"ready"'));
         if (line === undefined) return;
         this.http = (JSON.parse(line) as Ready).http ?? null;
+        this.#readied = child;
         resolve();
       });
-    });
+    }).finally(() => clearTimeout(late ?? undefined));
   }
 
   /** Sends a signal without waiting for anything. */
@@ -141,9 +180,33 @@ export class ClusterProcess {
     const child = this.#child;
     if (child === null || !this.running) return child?.exitCode ?? null;
     const gone = once(child, 'exit');
+    this.#asked = child;
     child.kill(signal);
     await gone;
     return child.exitCode;
+  }
+
+  /**
+   * SIGTERM; one that has not ended by then, as it does not while it is stopped, is killed after 15 s. Resolves once it is gone, with
+   * what was not as it should be: it has to end with status 0. Empty: nothing.
+   */
+  async end(): Promise<string> {
+    const late = setTimeout(() => this.signal('SIGKILL'), END_MS);
+    try {
+      const status = await this.kill('SIGTERM');
+      if (status === 0) return '';
+      if (status === null) return `${this.name} had not ended ${END_MS} ms after SIGTERM, and was killed`;
+      this.onOwnEnd(`with status ${status}, at SIGTERM`);
+      return `${this.name} has ended with status ${status} at SIGTERM`;
+    } finally {
+      clearTimeout(late);
+    }
+  }
+
+  /** Takes away its data directory. It must not run. */
+  async wipe(): Promise<void> {
+    if (this.running) throw new RingkeepError('DIRECTORY_IN_USE', `${this.name} runs`);
+    await rm(this.data, { recursive: true, force: true });
   }
 
   /** The last lines of its log. */

@@ -1,7 +1,7 @@
 /**
  * A client without regard, as a program of its own so that it does not slow the run's own clients down from inside:
  *
- *     node rude-client.js flood|slow-reader|half-open HOST:PORT PARTITIONS
+ *     node rude-client.js flood|slow-reader|half-open HOST:PORT PARTITIONS [KEYSPACE]
  *
  * `flood` sends writes and ignores credit and retry-after; only the transport holds it back. `slow-reader` asks for long values and
  * never reads an answer. `half-open` opens connections, says the beginning of something, and nothing more. It says on stdout, one
@@ -20,6 +20,7 @@ import type { Session } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import type { ClientMessage, Reply, Request } from '../common/wire/messages.ts';
 import { methods } from '../common/wire/schema.ts';
+import { rawRequest } from './requests.ts';
 import { keysIn } from './workload/workbench.ts';
 
 /** What a client without regard was told. */
@@ -37,39 +38,25 @@ export interface RudeReport {
 /** Key of the value that a slow reader asks for; the run writes it. */
 export const LONG_KEY = 'long value';
 
-const NO_BYTES = new Uint8Array(0);
 const BURST = 2_048;
 const VALUE = randomBytes(1_024);
 const KEYS_KEPT = 200;
 const CONNECTIONS = 200;
+/** Time of a request of a flood, ms: where the server just reads more slowly, what waits is refused once that is over. */
+const IMPATIENT_MS = 1_000;
 
 let sent = 0;
 let refused = 0;
 let wrong = 0;
 const refusedKeys: string[] = [];
+let keyspace = '';
 
 function say(event: object): void {
   process.stdout.write(`${JSON.stringify(event)}\n`);
 }
 
 function requestOf(id: number, part: Partial<Request>): Request {
-  return {
-    id,
-    timeLeftMs: 10_000,
-    keyspace: '',
-    key: NO_BYTES,
-    clientId: NO_BYTES,
-    sequence: 0,
-    lowWater: 0,
-    sessionTime: 0,
-    attempt: 1,
-    ack: 'ACK_QUORUM',
-    traceParent: '',
-    condition: null,
-    operation: 'get',
-    idempotencyKey: NO_BYTES,
-    ...part,
-  };
+  return rawRequest({ id, timeLeftMs: 10_000, keyspace, ...part });
 }
 
 /** Sends writes to one partition as fast as the transport takes them. */
@@ -113,7 +100,14 @@ class Flood {
     const put = { value: VALUE, codec: 0, ttlMs: 0 };
     const numbers = { sequence: id, lowWater, sessionTime: this.logTime };
     this.open.set(id, key);
-    if (!this.session.send(requestOf(id, { operation: 'put', key: Buffer.from(key), put, ...numbers }))) {
+    const part = {
+      operation: 'put',
+      key: Buffer.from(key),
+      put,
+      ...numbers,
+      timeLeftMs: IMPATIENT_MS,
+    } as const;
+    if (!this.session.send(requestOf(id, part))) {
       this.open.delete(id);
       return false;
     }
@@ -188,7 +182,8 @@ function sayBeginnings(address: string): void {
   }
 }
 
-function main([mode = '', address = '', partitions = '1']: readonly string[]): void {
+function main([mode = '', address = '', partitions = '1', space = '']: readonly string[]): void {
+  keyspace = space;
   // Stands for a machine of its own: what is to be seen is the servers' part, not that of the processor.
   setPriority(19);
   if (mode === 'flood') void new Flood(address, Number(partitions)).run();

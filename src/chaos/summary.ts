@@ -2,17 +2,27 @@
  * A run in figures: what `--json` prints, the page shows and the command says. Everything in it comes from the run; nothing is
  * rounded but for show.
  */
+import type { Illegal } from '../check/key-check.ts';
+import type { ShownOperations } from '../check/timeline.ts';
+import type { HistoryEvent } from '../common/history.ts';
+import {
+  boundlessMemory,
+  illegalHistories,
+  inventedValues,
+  unansweredWithoutRouter,
+  uncountedLosses,
+} from './breaches.ts';
 import {
   outside,
   type PhaseFigures,
   phaseFigures,
-  quantile,
   type Slice,
   slicesOf,
+  spread,
   type Window,
 } from './figures.ts';
 import type { ChaosRun, FaultRecord } from './run.ts';
-import { breachesOf, type Evidence, type Ruling, ruleOn } from './verdict.ts';
+import { type Evidence, type Ruling, ruleOn } from './verdict.ts';
 import type { LeaderChange } from './watch.ts';
 import type { Breach } from './workload/workbench.ts';
 
@@ -40,6 +50,12 @@ export interface Quantiles {
   readonly max: number;
 }
 
+/** A key without an order of its operations, and a small history that proves it. */
+export interface IllegalKey extends Illegal {
+  readonly keyspace: string;
+  readonly key: string;
+}
+
 /** A run in figures. */
 export interface ChaosSummary {
   readonly verdict: 'held' | 'broken' | 'not exercised';
@@ -57,12 +73,18 @@ export interface ChaosSummary {
     readonly histories: number;
     readonly faults: number;
     readonly unconfirmed: number;
+    /** Faults that could not be injected, by kind. */
+    readonly skipped: Readonly<Record<string, number>>;
     readonly rounds: number;
     readonly leaderChanges: number;
   };
   readonly calm: PhaseFigures;
   readonly kinds: readonly KindSummary[];
   readonly faults: readonly FaultRecord[];
+  /** Of each key whose history is illegal the smallest part that no order of operations explains, of the first ones. */
+  readonly illegal: readonly IllegalKey[];
+  /** Of the first other keys that a breach names the last operations. */
+  readonly failing: readonly ShownOperations[];
   readonly slices: readonly Slice[];
   readonly leaderChanges: readonly LeaderChange[];
   /** Beginning of the run, µs of the history's clock. */
@@ -70,50 +92,67 @@ export interface ChaosSummary {
 }
 
 const SLICE_MS = 500;
-/** Memory that a node may take under a flood, docs/GUARANTEES.md (G9). */
+const FAILING_MAX = 10;
+const OPERATIONS_MAX = 60;
+/** Memory that a process may take, docs/GUARANTEES.md (G9), bytes. */
 const RESIDENT_BOUND = 1024 * 1024 * 1024;
 
 /** Returns how values are spread. */
 export function quantiles(values: readonly number[]): Quantiles {
-  const sorted = [...values].sort((a, b) => a - b);
-  return {
-    count: sorted.length,
-    p50: quantile(sorted, 0.5),
-    p99: quantile(sorted, 0.99),
-    max: sorted.at(-1) ?? Number.NaN,
-  };
+  return { count: values.length, ...spread(values) };
 }
 
-/** A loss at `leader` that no node has counted, though none has lost its disk. */
-function uncounted({ early, watch, faults }: ChaosRun): Breach[] {
-  const [key] = early.lost;
-  if (key === undefined || watch.earlyCounted > 0 || faults.some(({ destroys }) => destroys)) return [];
+/** The time that two windows share; one that ends before it begins: none. */
+function common(one: Window, other: Window): Window {
+  return { from: Math.max(one.from, other.from), to: Math.min(one.to, other.to) };
+}
+
+/** All that is wrong. */
+function breachesOf({ bench, check, watch, early, faults, history, options }: ChaosRun): Breach[] {
+  const alone = faults.filter(({ round }) => faults.filter((other) => other.round === round).length === 1);
+  const kills = alone.filter(({ kind }) => kind === 'kill-router').map(({ window }) => window);
+  // Whoever watches over it may have started it again before the fault was over.
+  const windows = kills.flatMap((kill) => watch.routerless.map((away) => common(kill, away)));
+  const { direct } = bench;
+  const { leaderChanges } = watch;
   return [
-    { guarantee: 'G3', key, text: 'a write acknowledged at leader is gone, and no node has counted it' },
+    ...bench.breaches,
+    ...illegalHistories(check),
+    ...inventedValues(history),
+    ...uncountedLosses({ lost: early.lost, counted: watch.earlyCounted }, faults),
+    ...boundlessMemory(watch.residentMax, RESIDENT_BOUND),
+    ...unansweredWithoutRouter({ windows, history, direct, partitions: options.partitions, leaderChanges }),
   ];
 }
 
 function evidenceOf(run: ChaosRun): Evidence {
   const { faults, bench, check, watch, early, lonelyQuestions, history } = run;
   const writes = history.filter(({ op }) => op !== 'get');
-  const routerless = faults.filter(({ kind }) => kind === 'kill-router').map(({ window }) => window);
-  const inside = (at: number): boolean => routerless.some(({ from, to }) => at >= from && at < to);
+  const kills = faults.filter(({ kind }) => kind === 'kill-router').map(({ window }) => window);
+  const within = (windows: readonly Window[], call: number, end: number): boolean =>
+    windows.some(({ from, to }) => call >= from && end < to);
   return {
     faults: faults.map((fault) => ({ ...fault, confirmed: fault.proof !== '' })),
-    breaches: [...bench.breaches, ...breachesOf(check), ...uncounted(run)],
+    breaches: breachesOf(run),
     exercised: bench.exercised,
     check,
     failedWrites: writes.filter(({ output }) => output !== null && output.result !== 'ok').length,
     increments: bench.exercised.get('G4') ?? 0,
     answersWithoutRouter: history.filter(
       ({ client, call, return: end, output }) =>
-        output?.result === 'ok' && bench.direct.has(client) && inside(call) && inside(end ?? 0),
+        output?.result === 'ok' &&
+        end !== null &&
+        bench.direct.has(client) &&
+        // It may have been started again before the fault was over.
+        within(kills, call, end) &&
+        within(watch.routerless, call, end),
     ).length,
     earlyLost: early.lost.length,
     earlyCounted: watch.earlyCounted,
     lonelyQuestions,
     floodRequests: run.floodRequests,
     floodRefused: run.floodRefused,
+    uncompared: run.uncompared,
     residentMax: watch.residentMax,
     residentBound: RESIDENT_BOUND,
   };
@@ -141,6 +180,25 @@ function kindsOf({ faults, history }: ChaosRun): KindSummary[] {
   });
 }
 
+/** The operations on keys that breaches name, and that the checker has not shown to be illegal by themselves. */
+function failingOf(
+  rulings: readonly Ruling[],
+  history: readonly HistoryEvent[],
+  check: ChaosRun['check'],
+): ShownOperations[] {
+  const illegal = new Set(check.keys.filter((key) => key.illegal !== undefined).map(({ key }) => key));
+  const reasons = new Map<string, string>();
+  for (const { guarantee, breaches } of rulings)
+    for (const { key, text } of breaches)
+      if (key !== null && !illegal.has(key) && !reasons.has(key)) reasons.set(key, `${guarantee}: ${text}`);
+  return [...reasons].slice(0, FAILING_MAX).map(([key, reason]) => {
+    const all = history.filter((event) => event.key === key).sort((a, b) => a.call - b.call);
+    const events = all.slice(-OPERATIONS_MAX);
+    const keyspace = events[0]?.keyspace ?? '';
+    return { keyspace, key, reason, events, earlier: all.length - events.length };
+  });
+}
+
 /** Returns a run in figures. */
 export function summarize(run: ChaosRun): ChaosSummary {
   const { options, whole, faults, history, check, watch } = run;
@@ -165,12 +223,17 @@ export function summarize(run: ChaosRun): ChaosSummary {
       histories: check.keys.length,
       faults: faults.length,
       unconfirmed: faults.filter(({ proof }) => proof === '').length,
+      skipped: run.skipped,
       rounds: new Set(faults.map(({ round }) => round)).size,
       leaderChanges: watch.leaderChanges.length,
     },
     calm: phaseFigures(history, outside(windows, whole)),
     kinds: kindsOf(run),
     faults,
+    illegal: check.keys.flatMap(({ keyspace, key, illegal }) =>
+      illegal === undefined ? [] : [{ keyspace, key, ...illegal }],
+    ),
+    failing: failingOf(rulings, history, check),
     slices: slicesOf(history, whole, SLICE_MS),
     leaderChanges: watch.leaderChanges,
     from: whole.from,

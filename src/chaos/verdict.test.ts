@@ -1,7 +1,7 @@
 /** What is concluded from evidence: nothing is held that nothing could have broken. */
 import { describe, expect, it } from 'vitest';
 import type { KeyReport } from '../check/key-check.ts';
-import { breachesOf, type Evidence, type FaultFacts, type Ruling, ruleOn } from './verdict.ts';
+import { type Evidence, type FaultFacts, type Ruling, ruleOn } from './verdict.ts';
 
 const KEY: KeyReport = { keyspace: '', key: 'k', result: 'ok', operations: 100, steps: 1, elapsedMs: 1 };
 
@@ -18,12 +18,13 @@ const NOTHING: Evidence = {
   lonelyQuestions: 0,
   floodRequests: 0,
   floodRefused: 0,
+  uncompared: 0,
   residentMax: 0,
   residentBound: 1,
 };
 
 function fault(kind: string, family: string, more: Partial<FaultFacts> = {}): FaultFacts {
-  return { kind, family, planned: false, destroys: false, confirmed: true, ...more };
+  return { kind, family, planned: false, destroys: false, confirmed: true, damaged: false, ...more };
 }
 
 /** A run in which everything was exercised. */
@@ -33,12 +34,14 @@ const EVERYTHING: Evidence = {
     fault('kill', 'process'),
     fault('kill-router', 'process'),
     fault('split-one', 'links'),
-    fault('flip-wal', 'disk', { destroys: true }),
+    fault('flip-wal', 'disk', { destroys: true, damaged: true }),
     fault('terminate', 'process', { planned: true }),
+    fault('flood', 'clients'),
   ],
   exercised: new Map([
     ['G1', 10],
     ['G3', 10],
+    ['G5', 2],
     ['G7', 1],
     ['session', 5],
     ['stale', 5],
@@ -67,6 +70,12 @@ describe('a verdict', () => {
       expect(result, `${guarantee}: ${reason}`).toBe('held');
   });
 
+  it('holds nothing of faults that have not shown that they took effect', () => {
+    const faults = EVERYTHING.faults.map((each) => ({ ...each, confirmed: false }));
+    for (const { guarantee, result } of ruleOn({ ...EVERYTHING, faults }))
+      expect(result, guarantee).toBe('not exercised');
+  });
+
   it('is broken by one breach, which it names with its key, exercised or not', () => {
     for (const { guarantee } of ruleOn(NOTHING)) {
       const breaches = [{ guarantee, key: 'k1', text: 'is gone' }];
@@ -86,24 +95,42 @@ describe('a verdict', () => {
   });
 
   it.each([
-    ['G1', { faults: [fault('split-one', 'links')] }],
+    ['G1', { faults: [fault('flood', 'clients'), fault('clock-skew', 'clock')] }],
     ['G2', { faults: [] }],
     ['G3', { faults: [fault('terminate', 'process', { planned: true })] }],
     ['G4', { increments: 0 }],
-    ['G5', { failedWrites: 0 }],
+    ['G5', { exercised: new Map(), failedWrites: 7 }],
     ['G6', { lonelyQuestions: 0 }],
     ['G7', { exercised: new Map() }],
-    ['G8', { faults: [fault('kill', 'process')] }],
+    ['G8', { faults: [fault('flip-wal', 'disk', { destroys: true })] }],
     ['G9', { floodRequests: 0 }],
+    ['G9', { faults: [fault('flood', 'clients', { confirmed: false })] }],
     ['G10', { faults: [fault('kill', 'process')] }],
     ['G10', { answersWithoutRouter: 0 }],
   ] as const)('does not hold %s without what could have broken it', (guarantee, without) => {
     expect(resultOf(ruleOn({ ...EVERYTHING, ...without } as Evidence), guarantee)).toBe('not exercised');
   });
 
-  it('has a breach for every illegal history, by its key', () => {
-    const illegal = { events: [], order: [], stuck: 0, reason: 'a read goes back' };
-    const keys: KeyReport[] = [KEY, { ...KEY, key: 'bad', result: 'illegal', illegal }];
-    expect(breachesOf({ keys })).toEqual([{ guarantee: 'G2', key: 'bad', text: 'a read goes back' }]);
+  it('claims nothing that only logs tell where nobody can read them', () => {
+    const evidence = { ...EVERYTHING, earlyCounted: null };
+    const rulings = ruleOn(evidence);
+    const of = (guarantee: string): Ruling => rulings.find((ruling) => ruling.guarantee === guarantee)!;
+    expect(of('G7')).toMatchObject({ result: 'not exercised', reason: expect.stringContaining('logs') });
+    expect(of('G3').result).toBe('held');
+    expect(of('G3').reason).not.toContain('counted');
+    // Whether a loss was counted cannot be said then.
+    const lost = ruleOn({ ...evidence, earlyLost: 2 }).find(({ guarantee }) => guarantee === 'G3')!;
+    expect(lost).toMatchObject({ result: 'not exercised', reason: expect.stringContaining('2 of them') });
+  });
+
+  it('leaves out memory that cannot be seen, and replicas that could not be compared', () => {
+    const reasonOf = (evidence: Evidence, guarantee: string): string =>
+      ruleOn(evidence).find((ruling) => ruling.guarantee === guarantee)!.reason;
+    expect(reasonOf(EVERYTHING, 'G9')).toContain('MiB');
+    expect(reasonOf({ ...EVERYTHING, residentMax: null }, 'G9')).not.toContain('MiB');
+    expect(reasonOf(EVERYTHING, 'recovery')).toContain('all replicas are equal');
+    const open = reasonOf({ ...EVERYTHING, uncompared: 3 }, 'recovery');
+    expect(open).toContain('3 partitions could not be compared');
+    expect(open).not.toContain('equal');
   });
 });

@@ -14,6 +14,8 @@ export interface FaultFacts {
   readonly destroys: boolean;
   /** It has shown that it took effect. */
   readonly confirmed: boolean;
+  /** It has damaged bytes, and a node or the scrub has found that out. */
+  readonly damaged: boolean;
 }
 
 /** All that a verdict rests on. */
@@ -29,16 +31,18 @@ export interface Evidence {
   readonly increments: number;
   /** Answers to clients in mode direct while there was no router. */
   readonly answersWithoutRouter: number;
-  /** Keys whose last write at `leader` is gone, and such losses as the nodes have counted. */
+  /** Acknowledged writes at `leader` that are gone, and such losses as the nodes have counted; null: nobody can read their logs. */
   readonly earlyLost: number;
-  readonly earlyCounted: number;
+  readonly earlyCounted: number | null;
   /** Questions to nodes that were cut off. */
   readonly lonelyQuestions: number;
   /** Requests of clients without regard, and those of them that were refused with OVERLOADED. */
   readonly floodRequests: number;
   readonly floodRefused: number;
-  /** The most resident memory of a node, and its bound, bytes. */
-  readonly residentMax: number;
+  /** Partitions whose replicas could not be compared at the end. */
+  readonly uncompared: number;
+  /** The most resident memory of a node, null: it cannot be seen; and its bound, bytes. */
+  readonly residentMax: number | null;
   readonly residentBound: number;
 }
 
@@ -87,10 +91,8 @@ function check({ check: { result, operations, keys }, faults }: Evidence): Exerc
 
 const EXERCISES: Readonly<Record<Guarantee, (evidence: Evidence) => Exercise>> = {
   G1: ({ exercised, faults }) => {
-    const hits = faults.filter(
-      ({ family, destroys }) => family === 'process' || family === 'disk' || destroys,
-    );
-    if (hits.length === 0) return { not: 'no process was killed and no disk damaged' };
+    const hits = faults.filter(({ family }) => family !== 'clients' && family !== 'clock');
+    if (hits.length === 0) return { not: 'no fault that could unseat a leader or end a process' };
     const count = exercised.get('G1') ?? 0;
     return ifAny(
       count,
@@ -102,26 +104,33 @@ const EXERCISES: Readonly<Record<Guarantee, (evidence: Evidence) => Exercise>> =
   G3: ({ exercised, faults, earlyLost, earlyCounted }) => {
     if (!faults.some(({ planned }) => !planned)) return { not: 'no unplanned fault' };
     const count = exercised.get('G3') ?? 0;
-    const lost = `${of(earlyLost, 'keys')} lost the last of them, ${of(earlyCounted, 'losses')} counted by nodes`;
+    if (earlyCounted === null && earlyLost > 0)
+      return { not: `${of(earlyLost, 'of them')} are lost; only logs tell whether nodes have counted that` };
+    const counted = earlyCounted === null ? '' : `, ${of(earlyCounted, 'losses')} counted by nodes`;
+    const lost = `${of(earlyLost, 'of them')} lost${counted}`;
     return ifAny(count, `${of(count, 'writes at leader')}; ${lost}`, 'no write at leader');
   },
   G4: ({ increments, faults }) => {
     if (faults.length === 0) return { not: 'no fault' };
     return ifAny(increments, `${of(increments, 'increments')} each count once`, 'no increment');
   },
-  G5: ({ failedWrites }) =>
-    ifAny(
-      failedWrites,
-      `${of(failedWrites, 'writes')} ended with an error, and none of them lied`,
-      'no write failed',
-    ),
+  G5: ({ failedWrites, exercised }) => {
+    const refused = exercised.get('G5') ?? 0;
+    return ifAny(
+      refused,
+      `${of(refused, 'writes')} of ${of(failedWrites, 'that failed')} were told as not applied, and are not there`,
+      'no write was told as not applied',
+    );
+  },
   G6: ({ lonelyQuestions }) =>
     ifAny(
       lonelyQuestions,
       `${of(lonelyQuestions, 'questions')} to nodes that were cut off, none answered`,
       'no node was cut off from a quorum',
     ),
-  G7: ({ exercised }) => {
+  G7: ({ exercised, faults, earlyCounted }) => {
+    if (earlyCounted === null && faults.some(({ planned }) => planned))
+      return { not: 'only logs tell whether planned changes have stayed ones' };
     const count = exercised.get('G7') ?? 0;
     return ifAny(
       count,
@@ -130,20 +139,23 @@ const EXERCISES: Readonly<Record<Guarantee, (evidence: Evidence) => Exercise>> =
     );
   },
   G8: ({ faults }) => {
-    const damage = faults.filter(({ destroys, family }) => destroys && family === 'disk').length;
+    const damage = faults.filter(({ damaged }) => damaged).length;
     return ifAny(
       damage,
-      `${of(damage, 'damages')}; no value was read that nobody wrote`,
-      'nothing was damaged',
+      `${of(damage, 'damages')} were found; no value was read that nobody wrote`,
+      'nothing was damaged that anybody has met',
     );
   },
-  G9: ({ floodRequests, floodRefused, residentMax, residentBound }) => {
+  G9: ({ faults, floodRequests, floodRefused, residentMax, residentBound }) => {
+    if (!faults.some(({ family }) => family === 'clients'))
+      return { not: 'no client without regard has shown an effect' };
     const mib = (bytes: number): string => `${Math.round(bytes / 1024 / 1024)} MiB`;
-    const memory = `at most ${mib(residentMax)} of ${mib(residentBound)} in a process`;
+    const memory =
+      residentMax === null ? '' : `; at most ${mib(residentMax)} of ${mib(residentBound)} in a process`;
     const refused = `${of(floodRefused, 'of them refused')}`;
     return ifAny(
       floodRequests,
-      `${of(floodRequests, 'requests without regard')}, ${refused}; ${memory}`,
+      `${of(floodRequests, 'requests without regard')}, ${refused}${memory}`,
       'no flood',
     );
   },
@@ -164,17 +176,23 @@ const EXERCISES: Readonly<Record<Guarantee, (evidence: Evidence) => Exercise>> =
     const count = exercised.get('stale') ?? 0;
     return ifAny(count, of(count, 'stale reads are within their bounds'), 'no stale read');
   },
-  recovery: ({ faults, exercised }) => {
-    const equal = `${of(exercised.get('recovery') ?? 0, 'times')} every replica was whole again`;
-    return ifAny(faults.length, `${equal}, and all replicas are equal at the end`, 'no fault');
+  recovery: ({ faults, exercised, uncompared }) => {
+    const whole = `${of(exercised.get('recovery') ?? 0, 'times')} every replica was whole again`;
+    const equal =
+      uncompared === 0
+        ? ', and all replicas are equal at the end'
+        : `; the replicas of ${of(uncompared, 'partitions')} could not be compared at the end`;
+    return ifAny(faults.length, whole + equal, 'no fault');
   },
 };
 
-/** Returns the ruling on every guarantee, in their order. */
-export function ruleOn(evidence: Evidence): Ruling[] {
+/** Returns the ruling on every guarantee, in their order. A fault that has not shown its effect counts for nothing. */
+export function ruleOn(all: Evidence): Ruling[] {
+  const evidence = { ...all, faults: all.faults.filter(({ confirmed }) => confirmed) };
+  const none = evidence.faults.length === 0 ? { not: 'no fault has shown that it took effect' } : null;
   return (Object.keys(TITLES) as Guarantee[]).map((guarantee) => {
     const breaches = evidence.breaches.filter((breach) => breach.guarantee === guarantee);
-    const exercise = EXERCISES[guarantee](evidence);
+    const exercise = none ?? EXERCISES[guarantee](evidence);
     const title = TITLES[guarantee];
     if (breaches.length > 0) {
       const [first] = breaches as [Breach];
@@ -185,15 +203,4 @@ export function ruleOn(evidence: Evidence): Ruling[] {
       return { guarantee, title, result: 'not exercised' as const, reason: exercise.not, breaches };
     return { guarantee, title, result: 'held' as const, reason: exercise.by, breaches };
   });
-}
-
-/** Returns the breaches of linearizability that a check has found. */
-export function breachesOf({ keys }: Pick<CheckReport, 'keys'>): Breach[] {
-  return keys
-    .filter(({ result }) => result === 'illegal')
-    .map(({ key, illegal }) => ({
-      guarantee: 'G2' as const,
-      key,
-      text: illegal?.reason ?? 'its history is not linearizable',
-    }));
 }

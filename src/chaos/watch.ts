@@ -3,7 +3,9 @@
  * changes that became others. From their metrics, their logs and the system; never from what clients saw.
  */
 import { readFileSync } from 'node:fs';
-import type { ProcessCluster } from './cluster.ts';
+import type { Window } from './figures.ts';
+import type { ChaosCluster } from './target.ts';
+import { nowUs } from './workload/workbench.ts';
 
 /** A partition has another leader. */
 export interface LeaderChange {
@@ -16,13 +18,13 @@ export interface LeaderChange {
 
 /** What was seen. */
 export interface WatchFacts {
-  /** The most resident memory of any process, bytes. */
-  readonly residentMax: number;
+  /** The most resident memory of any process, bytes; null: not all of them can be seen. */
+  readonly residentMax: number | null;
   readonly leaderChanges: readonly LeaderChange[];
-  /** Writes at `leader` that replicas have found lost in their own logs. */
-  readonly earlyCounted: number;
-  /** Lines of all logs, by event. */
-  readonly events: ReadonlyMap<string, number>;
+  /** While the router did not answer: from the first time that it was asked in vain to the last. */
+  readonly routerless: readonly Window[];
+  /** Writes at `leader` that replicas have found lost in their own logs; null: nobody can read what they log. */
+  readonly earlyCounted: number | null;
 }
 
 const LOOK_MS = 250;
@@ -39,22 +41,24 @@ function residentOf(pid: number): number {
 
 /** Looks at a cluster several times a second. */
 export class Watch {
-  private readonly cluster: ProcessCluster;
+  private readonly cluster: ChaosCluster;
   private readonly epochs = new Map<number, number>();
   private readonly changes: LeaderChange[] = [];
+  private readonly absences: Window[] = [];
+  private answered = true;
   private residentMax = 0;
   private unplanned = 0;
   private timer: NodeJS.Timeout | null = null;
   private looking: Promise<void> = Promise.resolve();
 
-  constructor(cluster: ProcessCluster) {
+  constructor(cluster: ChaosCluster) {
     this.cluster = cluster;
   }
 
   async start(): Promise<void> {
     await this.look();
     this.changes.length = 0;
-    this.unplanned = (await this.cluster.router.logged(UNPLANNED)).length;
+    this.unplanned = await this.countUnplanned();
     this.timer = setInterval(() => {
       this.looking = this.looking.then(() => this.look());
     }, LOOK_MS);
@@ -63,8 +67,14 @@ export class Watch {
   private async look(): Promise<void> {
     for (const { pid } of this.cluster.processes)
       if (pid > 0) this.residentMax = Math.max(this.residentMax, residentOf(pid));
+    const asked = nowUs();
     const topology = await this.cluster.topology().catch(() => null);
-    const at = Number(process.hrtime.bigint() / 1_000n);
+    if (topology === null) {
+      const from = this.answered ? asked : this.absences.pop()!.from;
+      this.absences.push({ from, to: asked });
+    }
+    this.answered = topology !== null;
+    const at = nowUs();
     for (const { partition, epoch, leader } of topology?.records ?? []) {
       if (leader === null || (this.epochs.get(partition) ?? -1) >= epoch) continue;
       this.epochs.set(partition, epoch);
@@ -72,25 +82,39 @@ export class Watch {
     }
   }
 
-  /** Whether a planned change has become another since this was asked last. */
-  async unplannedSinceLast(): Promise<boolean> {
+  private async countUnplanned(): Promise<number> {
+    const lines = (this.cluster.journals ?? []).map((journal) => journal.logged(UNPLANNED));
+    return (await Promise.all(lines)).flat().length;
+  }
+
+  /** Whether a planned change has become another since this was asked last; null: nobody can read what processes log. */
+  async unplannedSinceLast(): Promise<boolean | null> {
+    if (this.cluster.journals === null) return null;
     const before = this.unplanned;
-    this.unplanned = (await this.cluster.router.logged(UNPLANNED)).length;
+    this.unplanned = await this.countUnplanned();
     return this.unplanned > before;
   }
 
-  async stop(): Promise<WatchFacts> {
+  /** Looks no more. */
+  cease(): void {
     if (this.timer !== null) clearInterval(this.timer);
+  }
+
+  async stop(): Promise<WatchFacts> {
+    this.cease();
     await this.looking;
-    const events = new Map<string, number>();
+    const { journals, oneMachine } = this.cluster;
     let earlyCounted = 0;
-    for (const process of this.cluster.processes) {
-      for (const line of await process.logLines()) {
-        const name = String(line.event ?? '');
-        events.set(name, (events.get(name) ?? 0) + 1);
-        if (name === LOST) earlyCounted += Number(line.lost ?? 0);
+    for (const journal of journals ?? []) {
+      for (const line of await journal.logLines()) {
+        if (line.event === LOST) earlyCounted += Number(line.lost ?? 0);
       }
     }
-    return { residentMax: this.residentMax, leaderChanges: this.changes, earlyCounted, events };
+    return {
+      residentMax: oneMachine ? this.residentMax : null,
+      leaderChanges: this.changes,
+      routerless: this.absences,
+      earlyCounted: journals === null ? null : earlyCounted,
+    };
   }
 }

@@ -3,7 +3,7 @@ import { get, open, put } from '../../test/support/histories.ts';
 import type { HistoryEvent } from '../common/history.ts';
 import { escapeHtml } from '../common/report/page.ts';
 import { checkHistory } from './check.ts';
-import { renderTimeline } from './timeline.ts';
+import { renderOperations, renderTimeline } from './timeline.ts';
 
 const HOSTILE = '</title><script>alert("1")</script>';
 
@@ -48,5 +48,20 @@ describe('renderTimeline', () => {
     expect(legal).toContain('Every key has an order');
     expect(legal).not.toContain('<svg');
     expect(page).toContain('shows a value that nobody had written');
+  });
+});
+
+describe('renderOperations', () => {
+  it('draws the operations on a key without an order, and says what is wrong and what is left out', () => {
+    const events = [put('a', 1, [0, 10]), get('b', 2, [20, 30])];
+    const shown = { keyspace: '', key: HOSTILE, reason: 'G1: it is gone', events, earlier: 7 };
+    const part = renderOperations(shown);
+    expect(part.match(/<rect /g)).toHaveLength(2);
+    expect(part).toContain('G1: it is gone.');
+    expect(part).toContain('7 earlier operations left out');
+    expect(part).not.toContain('order<');
+    expect(part).not.toContain('in the order');
+    expect(part).not.toContain('<script');
+    expect(renderOperations({ ...shown, events: [], earlier: 0 })).not.toContain('<svg');
   });
 });

@@ -21,6 +21,9 @@ import type { Illegal, KeyReport } from './key-check.ts';
 const DRAWN_MAX = 400;
 const OTHERS_MAX = 200;
 
+/** In the place of what an order gets stuck at. */
+const UNORDERED = -1;
+
 const LEFT = 150;
 /** Widths of a column: few columns get more room, as much as fits on a page. */
 const COLUMN_MIN = 64;
@@ -102,6 +105,13 @@ function labelOf(event: HistoryEvent): string {
     : describeCall(event);
 }
 
+/** Where an operation is in the order that was found; nothing of operations that were not ordered. */
+function placeOf({ stuck }: Illegal, isStuck: boolean, place: number): string[] {
+  if (isStuck) return ['no order goes on from here'];
+  if (stuck === UNORDERED) return [];
+  return [place >= 0 ? `number ${place + 1} in the order` : 'not in the order'];
+}
+
 function drawBar(bar: Bar, illegal: Illegal, start: number, column: number): string {
   const { event, position, from, to, row } = bar;
   const x = LEFT + from * column;
@@ -116,11 +126,7 @@ function drawBar(bar: Bar, illegal: Illegal, start: number, column: number): str
     `${event.client}: ${describeCall(event)}`,
     describeAnswer(event),
     describeTimes(event, start),
-    isStuck
-      ? 'no order goes on from here'
-      : place >= 0
-        ? `number ${place + 1} in the order`
-        : 'not in the order',
+    ...placeOf(illegal, isStuck, place),
   ];
   const edge = isStuck ? 'var(--bad)' : colour;
   const dashes = isOpen(event) ? ' stroke-dasharray="5 4"' : '';
@@ -159,9 +165,12 @@ function tableOf(illegal: Illegal, start: number): string {
     const order =
       position === illegal.stuck ? '<span class="illegal">✗</span>' : place >= 0 ? `${place + 1}` : '';
     const cells = [event.client, describeCall(event), describeAnswer(event), describeTimes(event, start)];
-    return `<tr><td class="number">${order}</td>${cells.map((text) => `<td class="mono">${escapeHtml(text)}</td>`).join('')}</tr>`;
+    const first = illegal.stuck === UNORDERED ? '' : `<td class="number">${order}</td>`;
+    return `<tr>${first}${cells.map((text) => `<td class="mono">${escapeHtml(text)}</td>`).join('')}</tr>`;
   });
-  const head = ['order', 'client', 'operation', 'answer', 'from'].map((name) => `<th>${name}</th>`).join('');
+  const names = ['client', 'operation', 'answer', 'from'];
+  if (illegal.stuck !== UNORDERED) names.unshift('order');
+  const head = names.map((name) => `<th>${name}</th>`).join('');
   return `<table><thead><tr>${head}</tr></thead><tbody>\n${rows.join('\n')}\n</tbody></table>`;
 }
 
@@ -192,6 +201,32 @@ export function renderIllegal({ keys }: Pick<CheckReport, 'keys'>): string {
   const illegal = keys.filter((key) => key.illegal !== undefined);
   if (illegal.length === 0) return '';
   return [`<p class="faint">${LEGEND}</p>`, ...illegal.map(illegalSection)].join('\n');
+}
+
+/** The operations on a key that something else than their order shows to be wrong, in the order of their calls. */
+export interface ShownOperations {
+  readonly keyspace: string;
+  readonly key: string;
+  /** What is wrong. */
+  readonly reason: string;
+  readonly events: readonly HistoryEvent[];
+  /** How many more there were before them. */
+  readonly earlier: number;
+}
+
+/** Returns the operations on a key as HTML, drawn. */
+export function renderOperations({ keyspace, key, reason, events, earlier }: ShownOperations): string {
+  const drawn: Illegal = { events, order: [], stuck: UNORDERED, reason };
+  const start = Math.min(...events.map(({ call }) => call));
+  const left =
+    earlier === 0
+      ? ''
+      : ` <span class="faint">${describeCount(earlier, 'earlier operation')} left out.</span>`;
+  return [
+    `<h3>${escapeHtml(describeKey(keyspace, key))}</h3>`,
+    `<p>${escapeHtml(reason)}.${left}</p>`,
+    ...(events.length === 0 ? [] : [draw(drawn, start), tableOf(drawn, start)]),
+  ].join('\n');
 }
 
 /** Returns the report as an HTML page. */

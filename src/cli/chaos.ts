@@ -2,16 +2,20 @@
  * The command `chaos`: its options, what it says while it runs, the verdict at the end as text, as JSON and as a page, and its
  * exit status. What a run does is in src/chaos/.
  * INVARIANT: the status is 0 only if nothing was broken and something was shown to hold.
+ * INVARIANT: a cluster that runs already is worked on only if it is named by --url: no environment variable is enough.
  */
 import { writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { FaultDriver } from '../chaos/fault.ts';
+import type { ProcessCluster } from '../chaos/cluster.ts';
+import type { FaultFamily, PossibleFault } from '../chaos/fault.ts';
 import { isNamed, SCENARIOS } from '../chaos/plan.ts';
-import type { ChaosEvent } from '../chaos/run.ts';
+import type { ChaosEvent, ChaosRun } from '../chaos/run.ts';
+import type { RunningCluster } from '../chaos/running-cluster.ts';
 import type { ChaosSummary, Quantiles } from '../chaos/summary.ts';
+import type { ChaosCluster, Target } from '../chaos/target.ts';
 import { RingkeepError } from '../common/errors.ts';
 import { toJson } from '../common/text.ts';
-import { count, withJson } from './common-options.ts';
+import { count, unreachable, withJson } from './common-options.ts';
 import { EXIT, print, showError } from './output.ts';
 
 interface ChaosFlags {
@@ -30,7 +34,14 @@ interface ChaosFlags {
   readonly keep: boolean;
   readonly list: boolean;
   readonly json: boolean;
+  /** A cluster that runs already. */
+  readonly url?: string;
+  /** Whether --scenario was given. */
+  readonly scenarioNamed: boolean;
 }
+
+/** Flags that say how a cluster is made. */
+const OF_OWN_CLUSTER = ['nodes', 'partitions', 'replicationFactor', 'keep'] as const;
 
 const SECONDS_MAX = 24 * 3_600;
 /** Mean pause of a lane between two operations, ms: some hundred operations a second, which leaves room for the faults. */
@@ -63,7 +74,7 @@ function aligned(rows: readonly (readonly string[])[]): string[] {
 }
 
 /** Returns the verdict as lines for people. */
-export function verdictLines(summary: ChaosSummary): string[] {
+export function verdictLines(summary: ChaosSummary, repeat: string): string[] {
   const { rulings, kinds, totals, calm, seed, seconds, verdict } = summary;
   const head = [
     'fault',
@@ -102,83 +113,185 @@ export function verdictLines(summary: ChaosSummary): string[] {
     `${verdict}: ${totals.operations} operations, ${totals.failed} not applied, ${totals.unknown} unknown; ` +
       `${totals.faults} faults in ${totals.rounds} rounds, ${totals.leaderChanges} changes of leaders; ` +
       `${seconds.toFixed(0)} s, seed ${seed}`,
-    ...(broken.length > 0
-      ? [`repeat with: ringkeep chaos --seed ${seed} --seconds ${Math.ceil(seconds)}`]
-      : []),
+    ...Object.entries(totals.skipped).map(([kind, times]) => `${kind} could not be injected, ${times} times`),
+    ...(broken.length > 0 ? [`repeat with: ${repeat}`] : []),
   ];
 }
 
+/** Returns the command that draws the same rounds, on a machine with the same programs. */
+function commandOf(flags: ChaosFlags, { seed }: ChaosSummary): string {
+  const { url, faults, scenario, mixed, seconds, rounds, nodes, partitions, replicationFactor, clients } =
+    flags;
+  const size = url === undefined ? { nodes, partitions, 'replication-factor': replicationFactor } : {};
+  const options = {
+    url,
+    ...(faults === undefined ? { scenario } : { faults }),
+    mixed,
+    seconds,
+    rounds,
+    seed,
+  };
+  return Object.entries({ ...options, ...size, clients })
+    .filter(([, value]) => value !== undefined)
+    .reduce((text, [name, value]) => `${text} --${name} ${value}`, 'ringkeep chaos');
+}
+
 function described(event: ChaosEvent): string {
-  if (event.event === 'started') return `cluster at ${event.url}, data in ${event.directory}`;
+  if (event.event === 'started') {
+    const where = event.directory === '' ? `keyspace ${event.keyspace}` : `data in ${event.directory}`;
+    return `cluster at ${event.url}, ${where}`;
+  }
+  if (event.event === 'left') return event.text;
   if (event.event === 'checking') return `checking ${event.operations} operations`;
   if (event.event === 'fault') return `${event.round}: ${event.kind} ${event.target}`;
+  if (event.event === 'skipped') return `${event.round}: no ${event.kind}: ${event.reason}`;
   const { fault } = event;
   const shown = fault.proof !== '' ? fault.proof : `NOT CONFIRMED: ${fault.problem}`;
   return `${event.round}: over, whole after ${ms(fault.wholeMs)}; ${shown}`;
 }
 
-function chosen(drivers: readonly FaultDriver[], names: readonly string[]): FaultDriver[] {
-  for (const name of names) {
-    if (!drivers.some((driver) => isNamed(driver, name)))
-      throw new RingkeepError('INVALID_ARGUMENT', `there is no fault ${name}; see: ringkeep chaos --list`);
-  }
-  return drivers.filter((driver) => names.some((name) => isNamed(driver, name)));
+/** A fault of the list, and why it is not possible; empty: it is. */
+interface Offer<C extends ChaosCluster> {
+  readonly kind: string;
+  readonly family: FaultFamily;
+  readonly text: string;
+  readonly lack: string;
+  /** Of what is possible. */
+  readonly driver: PossibleFault<C> | null;
 }
 
-async function list(): Promise<void> {
-  const { DRIVERS } = await import('../chaos/drivers.ts');
+/** What faults there are, where they may be made, and where they are. */
+interface Stage<C extends ChaosCluster> {
+  readonly offers: readonly Offer<C>[];
+  readonly prepare: (seed: number) => Promise<Target<C>>;
+  /** Faults where none are named. */
+  readonly usual: readonly string[] | null;
+  readonly leave: () => void;
+}
+
+/** What is in brackets behind a fault that is not possible. */
+function bracketed({ lack }: { readonly lack: string }): string {
+  return lack === '' ? '' : ` [not here: ${lack}]`;
+}
+
+function chosen<C extends ChaosCluster>(
+  offers: readonly Offer<C>[],
+  names: readonly string[],
+): PossibleFault<C>[] {
+  for (const name of names) {
+    if (!offers.some((offer) => isNamed(offer, name)))
+      throw new RingkeepError('INVALID_ARGUMENT', `there is no fault ${name}; see: ringkeep chaos --list`);
+  }
+  const meant = offers.filter((offer) => names.some((name) => isNamed(offer, name)));
+  const possible = meant.flatMap(({ driver }) => (driver === null ? [] : [driver]));
+  // One that is named by its own name is not left out in silence.
+  const refused = meant.filter(({ driver, kind }) => driver === null && names.includes(kind));
+  if (possible.length > 0 && refused.length === 0) return possible;
+  const reasons = (refused.length > 0 ? refused : meant).map((offer) => `${offer.kind}${bracketed(offer)}`);
+  const what = refused.length > 0 ? 'not possible' : 'no fault is possible';
+  throw new RingkeepError('INVALID_ARGUMENT', `${what}: ${reasons.join(', ')}`);
+}
+
+async function list(offers: readonly Offer<never>[]): Promise<void> {
   await print(
     [
-      ...aligned(DRIVERS.map(({ kind, family, text }) => [family, kind, text])),
+      ...aligned(offers.map((offer) => [offer.family, offer.kind, offer.text + bracketed(offer)])),
       '',
       ...aligned(SCENARIOS.map(({ name, text }) => ['scenario', name, text])),
     ].join('\n'),
   );
 }
 
-async function chaos(flags: ChaosFlags): Promise<number> {
-  if (flags.list) {
-    await list();
-    return EXIT.OK;
-  }
-  // Loaded only where it runs.
+/** A cluster of the run's own. */
+async function ownStage(flags: ChaosFlags): Promise<Stage<ProcessCluster>> {
   const { DRIVERS } = await import('../chaos/drivers.ts');
+  const { ownCluster } = await import('../chaos/own-cluster.ts');
+  const { nodes, partitions, keep } = flags;
+  const size = { nodes, partitions, replicationFactor: Math.min(flags.replicationFactor, nodes) };
+  const offers = DRIVERS.map((driver) => {
+    const { replicationFactor } = size;
+    const lack = driver.missing({ nodes: Array.from({ length: nodes }), replicationFactor }) ?? '';
+    return { ...driver, lack, driver: lack === '' ? driver : null };
+  });
+  const prepare = (seed: number) => ownCluster({ ...size, seed, keep });
+  return { offers, prepare, usual: null, leave: () => {} };
+}
+
+/** Somebody else's cluster. */
+async function runningStage(url: string): Promise<Stage<RunningCluster>> {
+  const { DRIVERS, RUNNING_DRIVERS } = await import('../chaos/drivers.ts');
+  const { RunningCluster } = await import('../chaos/running-cluster.ts');
+  const { runningTarget } = await import('../chaos/running-target.ts');
+  const cluster = await RunningCluster.attach(url).catch((error: unknown) => {
+    throw error instanceof RingkeepError ? unreachable(url, error) : error;
+  });
+  const offers = DRIVERS.map(({ kind, family, text }) => {
+    const driver = RUNNING_DRIVERS.find((each) => each.kind === kind) ?? null;
+    if (driver === null) return { kind, family, text, lack: 'needs a cluster of its own', driver };
+    const lack = driver.missing(cluster) ?? '';
+    return { kind, family, text: driver.text, lack, driver: lack === '' ? driver : null };
+  });
+  // What hits processes of others is done only if it was asked for.
+  const usual = ['clients'];
+  return { offers, prepare: () => runningTarget(cluster), usual, leave: () => cluster.release() };
+}
+
+async function inject<C extends ChaosCluster>(stage: Stage<C>, flags: ChaosFlags): Promise<ChaosRun> {
   const { runChaos } = await import('../chaos/run.ts');
-  const { summarize } = await import('../chaos/summary.ts');
-  const { renderChaos } = await import('../chaos/page.ts');
   const scenario = SCENARIOS.find(({ name }) => name === flags.scenario)!;
+  const usual = flags.scenarioNamed ? null : stage.usual;
+  const named = flags.faults?.split(',').map((name) => name.trim()) ?? usual;
   // Faults that are named are on alone, unless it is said how often they are not.
-  const mixed = flags.faults === undefined ? scenario.mixed : 0;
-  const names =
-    flags.faults === undefined ? scenario.faults : flags.faults.split(',').map((name) => name.trim());
+  const mixed = named === null ? scenario.mixed : 0;
+  const drivers = chosen(stage.offers, named ?? scenario.faults);
   const seed = flags.seed ?? Math.floor(Math.random() * 2 ** 32);
   const stop = new AbortController();
   const interrupted = (): void => stop.abort();
   process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
   try {
-    const run = await runChaos({
+    const options = {
       seed,
       seconds: flags.seconds,
       ...(flags.rounds === undefined ? {} : { rounds: flags.rounds }),
-      drivers: chosen(DRIVERS, names),
+      drivers,
       mixed: flags.mixed === undefined ? mixed : flags.mixed / 100,
-      nodes: flags.nodes,
-      partitions: flags.partitions,
-      replicationFactor: Math.min(flags.replicationFactor, flags.nodes),
       clients: flags.clients,
       paceMs: PACE_MS,
-      keep: flags.keep,
       signal: stop.signal,
-      on: (event) => process.stderr.write(flags.json ? `${toJson(event)}\n` : `${described(event)}\n`),
-    });
-    const summary = summarize(run);
-    if (flags.history !== undefined)
-      await writeFile(flags.history, run.history.map((event) => `${toJson(event)}\n`).join(''));
-    if (flags.html !== undefined) await writeFile(flags.html, renderChaos(summary, run.check));
-    await print(flags.json ? toJson(summary) : verdictLines(summary).join('\n'));
-    return { held: EXIT.OK, broken: EXIT.FAILED, 'not exercised': EXIT.UNDECIDED }[summary.verdict];
+      on: (event: ChaosEvent) =>
+        void process.stderr.write(flags.json ? `${toJson(event)}\n` : `${described(event)}\n`),
+    };
+    return await runChaos(options, await stage.prepare(seed));
   } finally {
     process.off('SIGINT', interrupted).off('SIGTERM', interrupted);
+  }
+}
+
+async function onStage<C extends ChaosCluster>(stage: Stage<C>, flags: ChaosFlags): Promise<number> {
+  if (flags.list) {
+    await list(stage.offers);
+    return EXIT.OK;
+  }
+  // Loaded only where it runs.
+  const { summarize } = await import('../chaos/summary.ts');
+  const { renderChaos } = await import('../chaos/page.ts');
+  const run = await inject(stage, flags);
+  const summary = summarize(run);
+  if (flags.history !== undefined)
+    await writeFile(flags.history, run.history.map((event) => `${toJson(event)}\n`).join(''));
+  if (flags.html !== undefined) await writeFile(flags.html, renderChaos(summary, run.check));
+  const repeat = commandOf(flags, summary);
+  await print(flags.json ? toJson({ ...summary, repeat }) : verdictLines(summary, repeat).join('\n'));
+  return { held: EXIT.OK, broken: EXIT.FAILED, 'not exercised': EXIT.UNDECIDED }[summary.verdict];
+}
+
+async function chaos(flags: ChaosFlags): Promise<number> {
+  if (flags.url === undefined) return onStage(await ownStage(flags), flags);
+  const stage = await runningStage(flags.url);
+  try {
+    return await onStage(stage, flags);
+  } finally {
+    stage.leave();
   }
 }
 
@@ -188,12 +301,33 @@ function seedOf(text: string): number {
   throw new InvalidArgumentError('It must be a whole number.');
 }
 
+const HELP = `
+The status is 0 if nothing was broken, 1 if a guarantee was, 3 if nothing was exercised. Without --url it starts processes of its
+own, and ends them; docs/CHAOS.md says what each fault does and how to read the report.
+
+With --url nothing is started. A cluster that others use becomes slower for them, and refuses requests of theirs, while it is
+flooded: do not name one whose users may not notice. Faults of clients are the only ones unless others are named; pause, kill,
+terminate and kill-router hit processes of this machine, and what they end has to be started again by whatever watches over it,
+such as \`ringkeep up\`. The run works in a keyspace of its own and deletes it at the end.
+
+Examples:
+  ringkeep chaos --faults split-one,kill,pause --seconds 60 --seed 1 --html chaos.html
+  ringkeep chaos --url ringkeep://127.0.0.1:7400 --list
+  ringkeep chaos --url ringkeep://127.0.0.1:7400 --faults pause,kill,clients
+`;
+
 /** Adds the command `chaos`. `done` is told its exit status. */
 export function addChaosCommand(program: Command, done: (status: number) => void): void {
   const command = program
     .command('chaos')
-    .description('inject faults into a cluster of its own, and show that the guarantees held');
+    .description(
+      'inject faults into a cluster of its own or a running one, and show that the guarantees held',
+    );
   withJson(command)
+    .option(
+      '--url <url>',
+      'a running cluster instead, ringkeep://HOST:PORT[,HOST:PORT]; its users will notice',
+    )
     .addOption(
       new Option('--scenario <name>', 'which faults')
         .choices(SCENARIOS.map(({ name }) => name))
@@ -212,13 +346,17 @@ export function addChaosCommand(program: Command, done: (status: number) => void
     .option('--history <file>', 'write every operation, for check-history')
     .option('--keep', 'keep the data directories and the logs', false)
     .option('--list', 'print all faults and scenarios', false)
-    .addHelpText(
-      'after',
-      '\nThe status is 0 if nothing was broken, 1 if a guarantee was, 3 if nothing was exercised. It starts processes of its own, and\n' +
-        'ends them; docs/CHAOS.md says what each fault does and how to read the report.\n' +
-        '\nExample:\n  ringkeep chaos --faults split-one,kill,pause --seconds 60 --seed 1 --html chaos.html\n',
-    )
-    .action(async (flags: ChaosFlags) => {
+    .addHelpText('after', HELP)
+    .action(async (given: Omit<ChaosFlags, 'scenarioNamed'>) => {
+      const isGiven = (name: string): boolean => command.getOptionValueSource(name) === 'cli';
+      const flags = { ...given, scenarioNamed: isGiven('scenario') };
+      const own = OF_OWN_CLUSTER.filter(isGiven).map(
+        (name) => command.options.find((option) => option.attributeName() === name)!.long,
+      );
+      if (flags.url !== undefined && own.length > 0)
+        command.error(
+          `error: ${own.join(', ')} with --url: a running cluster is as large as it is, and keeps its data`,
+        );
       try {
         done(await chaos(flags));
       } catch (error) {

@@ -16,7 +16,7 @@ import type { StatusReply } from '../common/wire/messages.ts';
 export const URL_DEFAULT = 'ringkeep://127.0.0.1:7400';
 
 /** A cluster that cannot be reached at all is reported after this, though a request may take longer. */
-const REACH_MS = 3_000;
+export const REACH_MS = 3_000;
 
 /** Levels of acknowledgement, as options name them. */
 export const ACK_LEVELS: readonly Ack[] = ['leader', 'quorum', 'all'];
@@ -49,13 +49,21 @@ export function withJson(command: Command): Command {
   return command.option('--json', 'print JSON', false);
 }
 
+/** Adds `--url`, which finds the cluster. */
+export function withUrl(command: Command): Command {
+  const url = new Option('--url <url>', 'the cluster, ringkeep://HOST:PORT[,HOST:PORT]');
+  return command.addOption(url.env('RINGKEEP_URL').default(URL_DEFAULT));
+}
+
 /** Adds the options that find the cluster, and `--json`. */
 export function withCluster(command: Command, timeoutMs: number = REQUEST_TIMEOUT_MS): Command {
-  const url = new Option('--url <url>', 'the cluster, ringkeep://HOST:PORT[,HOST:PORT]');
   return withJson(
-    command
-      .addOption(url.env('RINGKEEP_URL').default(URL_DEFAULT))
-      .option('--timeout <ms>', 'time of one request', count(1, REQUEST_TIMEOUT_MS_MAX), timeoutMs),
+    withUrl(command).option(
+      '--timeout <ms>',
+      'time of one request',
+      count(1, REQUEST_TIMEOUT_MS_MAX),
+      timeoutMs,
+    ),
   );
 }
 

@@ -13,6 +13,7 @@ import { addExportCommand } from './export.ts';
 import { addImportCommand } from './import/command.ts';
 import { addKeyCommands } from './key-commands.ts';
 import { EXIT, endOnClosedOutput, showError } from './output.ts';
+import { addScrubCommand } from './scrub.ts';
 import { addNodeCommand, addRouterCommand } from './service-commands.ts';
 import { addStatusCommand } from './status.ts';
 import { addUpCommand } from './up/command.ts';
@@ -45,6 +46,7 @@ async function buildProgram(argv: readonly string[], done: (status: number) => v
   addNodeCommand(program, done);
   addRouterCommand(program, done);
   addStatusCommand(program, done);
+  addScrubCommand(program, done);
   addAckCommand(program, done);
   addKeyCommands(program, done);
   addBatchCommand(program, done);

@@ -20,6 +20,8 @@ export interface ShownError {
   readonly outcome?: Outcome;
 }
 
+const LINE_MS = 200;
+
 /** Writes to stdout and resolves when more may be written. */
 export function write(text: string | Uint8Array): Promise<void> {
   if (process.stdout.write(text)) return Promise.resolve();
@@ -39,6 +41,16 @@ export function printJson(value: object): Promise<void> {
 /** Writes a line to stderr, for people; nothing depends on it. */
 export function note(text: string): void {
   process.stderr.write(`${text}\n`);
+}
+
+/** Redraws a line on stderr until the returned function is called; on a terminal only, so that logs of scripts stay readable. */
+export function showLine(text: () => string): () => void {
+  if (!process.stderr.isTTY) return () => {};
+  const timer = setInterval(() => process.stderr.write(`\r\u001b[K${text()}`), LINE_MS);
+  return () => {
+    clearInterval(timer);
+    process.stderr.write('\r\u001b[K');
+  };
 }
 
 /** Ends a command quietly when the reader of its output goes away. */

@@ -6,7 +6,13 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Ack } from '../client/index.ts';
 import { ACKS } from '../client/options.ts';
-import { PARTITIONS_MAX, REPLICATION_FACTOR_MAX, VALUE_BYTES_CEILING } from '../common/limits.ts';
+import {
+  PARTITIONS_MAX,
+  PROTOCOL_MAX,
+  PROTOCOL_MIN,
+  REPLICATION_FACTOR_MAX,
+  VALUE_BYTES_CEILING,
+} from '../common/limits.ts';
 import { LOG_LEVELS, type LogLevel } from '../common/log.ts';
 import { ACK_LEVELS, collect, count, withJson } from './common-options.ts';
 import { runService } from './service.ts';
@@ -16,6 +22,7 @@ const NODES_MAX = 1_000;
 const bytes = count(4_096, 2 ** 40);
 /** A second to a month. */
 const interval = count(1_000, 31 * 24 * 3_600_000);
+const protocol = count(PROTOCOL_MIN, PROTOCOL_MAX);
 
 interface ServiceFlags {
   readonly data: string;
@@ -23,6 +30,7 @@ interface ServiceFlags {
   readonly httpListen?: string;
   readonly advertiseClient?: string;
   readonly insecure: boolean;
+  readonly protocolMax?: number;
   readonly logLevel?: LogLevel;
   readonly parentPid?: number;
   readonly json: boolean;
@@ -39,6 +47,7 @@ interface NodeFlags extends ServiceFlags {
   readonly walRetentionBytes?: number;
   readonly walSegmentBytes?: number;
   readonly scrubIntervalMs?: number;
+  readonly scrubBytesPerSecond?: number;
 }
 
 interface RouterFlags extends ServiceFlags {
@@ -79,6 +88,11 @@ function withService(command: Command, listen: string): Command {
       .option('--advertise-client <host:port>', 'address that clients are told')
       .option('--peer <id=host:port>', 'how to reach a node from here; repeatable', collectPeer, new Map())
       .option('--insecure', 'allow addresses that other machines can reach', false)
+      .option(
+        '--protocol-max <n>',
+        'speak at most this version of the protocol, as before an upgrade',
+        protocol,
+      )
       .addOption(logLevel.env('RINGKEEP_LOG'))
       .addOption(parentPid.argParser(count(1, 2 ** 31)).hideHelp()),
   );
@@ -97,6 +111,7 @@ export function addNodeCommand(program: Command, done: (status: number) => void)
     .option('--wal-retention-bytes <n>', 'log kept for followers that come back', bytes)
     .option('--wal-segment-bytes <n>', 'size of a log file', bytes)
     .option('--scrub-interval-ms <ms>', 'time between two comparisons of the replicas', interval)
+    .option('--scrub-bytes-per-second <n>', 'what these read at most, all together', bytes)
     .addHelpText(
       'after',
       '\nExample:\n  ringkeep node --id n1 --data /var/lib/ringkeep --listen 10.0.0.1:7401 \\\n' +
@@ -121,11 +136,13 @@ export function addNodeCommand(program: Command, done: (status: number) => void)
             advertiseClient: flags.advertiseClient,
             zone: flags.zone,
             httpListen: flags.httpListen,
+            protocolMax: flags.protocolMax,
             valueBytesMax: flags.valueBytesMax,
             checkpointBytes: flags.checkpointBytes,
             walRetentionBytes: flags.walRetentionBytes,
             walSegmentBytes: flags.walSegmentBytes,
             scrubIntervalMs: flags.scrubIntervalMs,
+            scrubBytesPerSecond: flags.scrubBytesPerSecond,
           }),
         });
         return { service: node, id: node.id, address: node.address, http: node.httpAddress };
@@ -168,6 +185,7 @@ export function addRouterCommand(program: Command, done: (status: number) => voi
             id: flags.id,
             advertiseClient: flags.advertiseClient,
             httpListen: flags.httpListen,
+            protocolMax: flags.protocolMax,
             initialNodes: flags.initialNodes,
             partitions: flags.partitions,
             replicationFactor: flags.replicationFactor,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { ReplicaReport, StatusReply } from '../common/wire/messages.ts';
 import { storageFigures } from '../node/storage-figures.ts';
-import { formatBytes, showStatus, storageCells, storageIn } from './status.ts';
+import { formatBytes, protocolText, showStatus, storageCells, storageIn } from './status.ts';
 
 function report(partition: number, replica: string, commitIndex: number): ReplicaReport {
   return {
@@ -89,8 +89,49 @@ describe('showStatus', () => {
   it('shows an empty cluster before there is one', () => {
     const empty = showStatus({ topology: null, nodes: [], replicas: [], json: '' });
     const acks = { cluster: 'quorum', keyspaces: [] };
-    const nothing = { clusterId: '', replicationFactor: 0, waitingFor: '', nodes: [], partitions: [] };
-    expect(empty).toEqual({ ...nothing, acks });
+    const nothing = {
+      clusterId: '',
+      replicationFactor: 0,
+      protocol: null,
+      waitingFor: '',
+      nodes: [],
+      partitions: [],
+    };
+    expect(empty).toEqual({ ...nothing, acks, addressTroubles: [] });
+  });
+});
+
+describe('wrong addresses', () => {
+  it('are shown as the router tells them, and none of a router that knows of no such thing', () => {
+    const addressTroubles = [{ node: 'n2', address: 'n2:1', trouble: 'this is node "n3"' }];
+    const json = JSON.stringify({ waitingFor: '', unavailable: [], addressTroubles });
+    expect(showStatus({ ...REPLY, json }).addressTroubles).toEqual(addressTroubles);
+    expect(showStatus(REPLY).addressTroubles).toEqual([]);
+  });
+});
+
+describe('protocols', () => {
+  const told = (protocol: number, protocols: readonly { node: string; protocol: number }[]) =>
+    showStatus({ ...REPLY, json: JSON.stringify({ waitingFor: '', protocol, protocols }) });
+
+  it('are shown of every process that has said its own', () => {
+    const status = told(2, [{ node: 'n2', protocol: 1 }]);
+    expect(status.protocol).toBe(2);
+    expect(status.nodes.map(({ id, protocol }) => [id, protocol])).toEqual([
+      ['n2', 1],
+      ['n10', null],
+    ]);
+    expect(protocolText(status)).toBe('They speak protocols up to: router 2, n2 1, n10 not known.');
+  });
+
+  it('are one sentence once an upgrade is through, and not known of a router that says nothing', () => {
+    const both = ['n2', 'n10'].map((node) => ({ node, protocol: 2 }));
+    expect(protocolText(told(2, both))).toBe('All processes speak protocol 2.');
+    expect(protocolText(told(1, both))).toBe('They speak protocols up to: router 1, n2 2, n10 2.');
+    expect(showStatus(REPLY)).toMatchObject({
+      protocol: null,
+      nodes: [{ protocol: null }, { protocol: null }],
+    });
   });
 });
 

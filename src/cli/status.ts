@@ -33,6 +33,8 @@ export interface ShownNode {
   readonly zone: string;
   readonly pid: number;
   readonly boot: number;
+  /** The highest protocol version that it speaks; null if it is not attached, or the router does not say. */
+  readonly protocol: number | null;
   readonly alive: boolean;
   /** Why it is thought dead; empty while it is alive. */
   readonly reason: string;
@@ -66,12 +68,16 @@ export interface ShownPartition {
 export interface ShownStatus {
   readonly clusterId: string;
   readonly replicationFactor: number;
+  /** The highest protocol version that the router speaks; null if it does not say. */
+  readonly protocol: number | null;
   /** What the controller waits for; empty when it waits for nothing. */
   readonly waitingFor: string;
   /** At which level writes are acknowledged that name none. */
   readonly acks: ShownAcks;
   readonly nodes: readonly ShownNode[];
   readonly partitions: readonly ShownPartition[];
+  /** Attached nodes that the router does not reach at the address that they advertise, and what happens there instead. */
+  readonly addressTroubles: RouterFigures['addressTroubles'];
 }
 
 /** What nodes say of their storage, by id. */
@@ -106,11 +112,12 @@ function showNode(
   status: StatusReply,
   records: readonly PartitionRecord[],
   storage: StorageByNode,
+  protocol: number | null,
 ): ShownNode {
   const figures = status.nodes.find(({ id }) => id === node.id);
   const { id, address, clientAddress, zone, pid, boot, alive, reason } = node;
   return {
-    ...{ id, address, clientAddress, zone, pid, boot, alive, reason },
+    ...{ id, address, clientAddress, zone, pid, boot, protocol, alive, reason },
     diskBytes: figures?.diskBytes ?? 0,
     diskFull: figures?.diskFull ?? false,
     draining: figures?.draining ?? false,
@@ -120,20 +127,29 @@ function showNode(
   };
 }
 
-/** What a router says of partitions that are not served, and of what its controller waits for. */
+/** What a router says of partitions that are not served, of what its controller waits for, and of wrong addresses. */
 export interface Obstacles {
   readonly waitingFor: string;
   /** By partition. */
   readonly reasons: ReadonlyMap<number, string>;
+  readonly addressTroubles: RouterFigures['addressTroubles'];
 }
 
 /** Returns what stands in the figures of a status; nothing of one that is not a router's. */
 export function obstaclesIn(status: StatusReply): Obstacles {
   const reasons = new Map<number, string>();
-  if (status.json === '') return { waitingFor: '', reasons };
+  if (status.json === '') return { waitingFor: '', reasons, addressTroubles: [] };
   const figures = JSON.parse(status.json) as Partial<RouterFigures>;
   for (const { partition, reason } of figures.unavailable ?? []) reasons.set(partition, reason);
-  return { waitingFor: figures.waitingFor ?? '', reasons };
+  const { waitingFor = '', addressTroubles = [] } = figures;
+  return { waitingFor, reasons, addressTroubles };
+}
+
+/** What a router says of the protocol versions that it and its nodes speak; nothing in a status of another process. */
+function protocolsIn(status: StatusReply): { own: number | null; nodes: ReadonlyMap<string, number> } {
+  if (status.json === '') return { own: null, nodes: new Map() };
+  const { protocol = null, protocols = [] } = JSON.parse(status.json) as Partial<RouterFigures>;
+  return { own: protocol, nodes: new Map(protocols.map((each) => [each.node, each.protocol])) };
 }
 
 function showPartition(
@@ -169,19 +185,22 @@ const NO_TOPOLOGY: Topology = {
 /** Returns what is shown of a status, and of what nodes say of their storage. */
 export function showStatus(status: StatusReply, storage: StorageByNode = new Map()): ShownStatus {
   const { clusterId, replicationFactor, nodes, records } = status.topology ?? NO_TOPOLOGY;
-  const { waitingFor, reasons } = obstaclesIn(status);
+  const { waitingFor, reasons, addressTroubles } = obstaclesIn(status);
+  const protocols = protocolsIn(status);
   const reports = new Map(status.replicas.map((report) => [`${report.partition}/${report.replica}`, report]));
   return {
     clusterId,
     replicationFactor,
+    protocol: protocols.own,
     waitingFor,
     acks: showAcks(status.topology?.acks),
     nodes: nodes
-      .map((node) => showNode(node, status, records, storage))
+      .map((node) => showNode(node, status, records, storage, protocols.nodes.get(node.id) ?? null))
       .sort((a, b) => a.id.localeCompare(b.id, 'en', { numeric: true })),
     partitions: records
       .map((record) => showPartition(record, reports, reasons))
       .sort((a, b) => a.partition - b.partition),
+    addressTroubles,
   };
 }
 
@@ -237,14 +256,32 @@ function partitionTable(partitions: readonly ShownPartition[]): string {
   return table([['PARTITION', 'EPOCH', 'LEADER', 'VOTERS', 'COMMIT', 'STATE'], ...rows]);
 }
 
+/** Which protocol versions are spoken: of one process after the other while they differ, as they do during an upgrade. */
+export function protocolText({ protocol, nodes }: Pick<ShownStatus, 'protocol' | 'nodes'>): string {
+  const all = [{ id: 'router', protocol }, ...nodes];
+  const highest = all.map((each) => each.protocol);
+  if (protocol !== null && highest.every((each) => each === protocol))
+    return `All processes speak protocol ${protocol}.`;
+  const told = all.map((each) => `${each.id} ${each.protocol ?? 'not known'}`).join(', ');
+  return `They speak protocols up to: ${told}.`;
+}
+
 function text(status: ShownStatus, withPartitions: boolean): string {
-  const { clusterId, replicationFactor, waitingFor, nodes, partitions } = status;
+  const { clusterId, replicationFactor, waitingFor, nodes, partitions, addressTroubles } = status;
   const waits = waitingFor === '' ? '' : ` It waits for ${waitingFor}.`;
-  if (clusterId === '') return `The cluster is not formed yet.${waits}`;
+  const troubles = addressTroubles.map(
+    ({ node, address, trouble }) =>
+      `Node ${node} cannot be reached at the address that it advertises, ${address}: ${trouble}`,
+  );
+  if (clusterId === '') return [`The cluster is not formed yet.${waits}`, ...troubles].join('\n');
   const ready = partitions.filter(({ established }) => established).length;
   const summary = `Cluster ${clusterId}: ${ready} of ${partitions.length} partitions take writes, each on ${replicationFactor} nodes.${waits}`;
   const shown = withPartitions ? partitions : partitions.filter(({ established }) => !established);
-  const parts = [summary, nodeTable(nodes)];
+  const parts = [
+    `${summary}\n${protocolText(status)}`,
+    ...(troubles.length === 0 ? [] : [troubles.join('\n')]),
+    nodeTable(nodes),
+  ];
   if (shown.length > 0) parts.push(partitionTable(shown));
   return parts.join('\n\n');
 }

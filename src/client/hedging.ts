@@ -14,9 +14,12 @@ const HEDGE_RATIO = 0.1;
 /** So many times the usual time of an answer; never sooner or later than the bounds, ms. */
 const FACTOR = 4;
 const AFTER_MS_MIN = 10;
-const AFTER_MS_MAX = 100;
-/** Weight of one answer in the usual time. */
-const WEIGHT = 1 / 64;
+const AFTER_MS_MAX = 60;
+/** Where answers usually take longer than that, no sooner than after so many times the usual: most are still to come. */
+const FACTOR_MIN = 1.5;
+/** The usual time is near the median, which a part of the reads that waits for a leader does not move: each answer shifts it by this part. */
+const STEP = 1 / 32;
+const USUAL_MS_MIN = 0.1;
 
 /** The hedges of one client. */
 export class Hedging {
@@ -30,12 +33,14 @@ export class Hedging {
 
   /** A first attempt was answered, or overtaken by its hedge, after `ms`. */
   answered(ms: number): void {
-    this.usualMs += (Math.min(ms, AFTER_MS_MAX) - this.usualMs) * WEIGHT;
+    this.usualMs =
+      ms > this.usualMs ? this.usualMs * (1 + STEP) : Math.max(USUAL_MS_MIN, this.usualMs * (1 - STEP));
   }
 
   /** How long an attempt may be unanswered before it is hedged, ms. */
   get afterMs(): number {
-    return Math.min(AFTER_MS_MAX, Math.max(AFTER_MS_MIN, this.usualMs * FACTOR));
+    const most = Math.max(AFTER_MS_MAX, this.usualMs * FACTOR_MIN);
+    return Math.min(most, Math.max(AFTER_MS_MIN, this.usualMs * FACTOR));
   }
 
   /** Takes one hedge of the budget; false if it is spent. */

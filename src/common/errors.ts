@@ -14,7 +14,7 @@ export const ERROR_CODES = {
   KEY_TOO_LARGE: 'The key is empty or longer than the limit.',
   VALUE_TOO_LARGE: 'The value is longer than the limit.',
   MESSAGE_TOO_LARGE: 'One message is longer than the transport limit.',
-  VERSION_MISMATCH: 'The two sides share no protocol version.',
+  VERSION_MISMATCH: 'The two sides share no protocol version, or none that knows what was asked for.',
   WRONG_CLUSTER: 'The other side belongs to another cluster.',
   WRONG_NODE: 'The other side, or the data directory, is not the node that was expected.',
   ROLLED_BACK: 'The data directory is an old copy of one that has been used since.',

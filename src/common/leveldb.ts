@@ -69,6 +69,16 @@ export function readFigures(database: LevelDatabase): LevelFigures {
   return parseStats(database.getProperty('leveldb.stats'));
 }
 
+/** Returns the names of the table files that hold what is in the database now: all of them are complete. */
+export function liveTables(database: LevelDatabase): string[] {
+  return parseTables(database.getProperty('leveldb.sstables'));
+}
+
+/** Returns the files in the text of the property `leveldb.sstables` (db/version_set.cc, DebugString): ` 7:3021['a' .. 'b']`. */
+export function parseTables(text: string): string[] {
+  return [...text.matchAll(/^ (\d+):\d+\[/gm)].map(([, number]) => `${number!.padStart(6, '0')}.ldb`);
+}
+
 /** Returns the figures in the text of the property `leveldb.stats` (db/db_impl.cc, GetProperty). */
 export function parseStats(text: string): LevelFigures {
   // "Level Files Size(MB) Time(sec) Read(MB) Write(MB)" below three heading lines; empty levels may be left
@@ -100,6 +110,13 @@ const CODES: Readonly<Record<string, DiskErrorCode>> = {
   LEVEL_CORRUPTION: 'EIO',
   LEVEL_IO_ERROR: 'EIO',
 };
+
+/** Whether LevelDB has met a file that is not what it wrote: it will meet it again, also after another start. */
+export function isCorruption(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause)
+    if ('code' in cause && cause.code === 'LEVEL_CORRUPTION') return true;
+  return false;
+}
 
 /**
  * Translates an error of LevelDB, or a chain of causes that holds one, to a DiskError that says `what`

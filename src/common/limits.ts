@@ -3,9 +3,11 @@
  * change travel in the option objects that name these as defaults; the rest are protocol constants.
  */
 
-/** Protocol versions this build speaks, inclusive. */
+/** Protocol versions this build speaks, inclusive; what each adds is in wire/versions.ts. */
 export const PROTOCOL_MIN = 1;
-export const PROTOCOL_MAX = 1;
+export const PROTOCOL_MAX = 2;
+/** The first version with scrubs on demand. */
+export const SCRUB_PROTOCOL = 2;
 
 /** Key length in bytes, inclusive. */
 export const KEY_BYTES_MIN = 1;
@@ -144,6 +146,18 @@ export const WAL_AHEAD_BYTES = 128 * 1024;
 export const CHECKPOINT_BYTES = 64 * 1024 * 1024;
 /** Time between two comparisons of a partition's replicas by hash. */
 export const SCRUB_INTERVAL_MS = 6 * 3_600_000;
+/** Bytes of rows per second that the scrubs of a node read, all together: 160 GiB in the time between two. */
+export const SCRUB_BYTES_PER_SECOND = 8 * 1024 * 1024;
+/** What a scrub reads in one go, at least and at most: at a high rate, what is due in a tick. It runs on the event loop. */
+export const SCRUB_CHUNK_BYTES_MIN = 64 * 1024;
+export const SCRUB_CHUNK_BYTES_MAX = 256 * 1024;
+/** Partitions that a leading node scrubs at a time: each holds a view open on every voter. */
+export const SCRUB_ROUNDS_MAX = 4;
+/** A replica that looks at its rows says so this often; without a word for so long, it is not waited for any more. */
+export const SCRUB_NEWS_MS = 2_000;
+export const SCRUB_SILENT_MS = 10_000;
+/** Scrubs on demand of which a process can still tell how they stand; of further ones the oldest is forgotten. */
+export const SCRUB_RUNS_MAX = 64;
 /** Snapshot chunk, and bytes/s per node sent to receivers. */
 export const SNAPSHOT_CHUNK_BYTES = 256 * 1024;
 export const SNAPSHOT_BYTES_PER_SECOND = 64 * 1024 * 1024;

@@ -152,6 +152,15 @@ describe('FORMAT', () => {
     expect(() => renewed.renew('another')).toThrow('another incarnation');
   });
 
+  test('is not opened again once it is condemned', () => {
+    const data = disk();
+    openFormat(data, { nodeId: 'n1', clusterId: 'c1', newId }).condemn('the store is damaged: block 7');
+    data.crash();
+    const again = () => openFormat(data, { nodeId: 'n1', newId });
+    expect(code(again)).toBe('DAMAGED');
+    expect(again).toThrow('the store is damaged: block 7; wipe the directory and let the node join anew');
+  });
+
   test('binds to one cluster, once', () => {
     const data = disk();
     const format = openFormat(data, { nodeId: 'n1', newId });

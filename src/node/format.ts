@@ -34,6 +34,8 @@ interface FormatFields {
   readonly runs: readonly string[];
   /** Absent: the last start was admitted, or has not come as far as its WAL. */
   readonly logEnd?: number;
+  /** Absent: nothing is known to be damaged for good. */
+  readonly damaged?: string;
 }
 
 /** Starts since the last admitted one that a directory remembers. */
@@ -71,9 +73,14 @@ export interface Format {
    * it have added proves nothing: a copy of the directory would have added the same.
    */
   toldLogEnd(durableLsn: number): number;
+  /** Notes, durably, what is damaged so that the node cannot go on with this directory: it is not opened again. */
+  condemn(damaged: string): void;
   /** Gives the directory another incarnation, durably; the next start goes by it. */
   renew(incarnation: string): void;
 }
+
+/** The end of what is said of a directory that cannot be used any more. */
+const WIPE = 'wipe the directory and let the node join anew';
 
 function encode(fields: FormatFields): Uint8Array {
   const line = JSON.stringify(fields);
@@ -87,14 +94,7 @@ function isCount(value: unknown): value is number {
 
 function decode(bytes: Uint8Array): FormatFields {
   const damaged = (why: string, cause?: unknown) =>
-    new RingkeepError(
-      'DAMAGED',
-      `${FORMAT_NAME} ${why}; wipe the directory and let the node join anew`,
-      'not_applied',
-      {
-        cause,
-      },
-    );
+    new RingkeepError('DAMAGED', `${FORMAT_NAME} ${why}; ${WIPE}`, 'not_applied', { cause });
   const text = Buffer.from(bytes).toString('utf8');
   const line = text.slice(0, text.indexOf('\n'));
   const sum = crc32c(Buffer.from(line)).toString(16).padStart(8, '0');
@@ -105,7 +105,7 @@ function decode(bytes: Uint8Array): FormatFields {
   } catch (cause) {
     throw damaged('cannot be parsed', cause);
   }
-  const { format, cluster, node, incarnation, boot, admitted, runs, logEnd } = fields;
+  const { format, cluster, node, incarnation, boot, admitted, runs, logEnd, damaged: found } = fields;
   if (!isCount(format)) throw damaged('names no version');
   if (format > FORMAT_VERSION) {
     throw new RingkeepError(
@@ -125,6 +125,7 @@ function decode(bytes: Uint8Array): FormatFields {
     admitted,
     runs,
     ...(logEnd === undefined ? {} : { logEnd }),
+    ...(found === undefined ? {} : { damaged: found }),
   };
 }
 
@@ -175,6 +176,7 @@ export function openFormat(
   assert(nodeId !== '', 'a node has an id');
   const found = readFields(disk);
   requireOwn(disk, found, nodeId, clusterId);
+  if (found?.damaged !== undefined) throw new RingkeepError('DAMAGED', `${found.damaged}; ${WIPE}`);
   let fields: FormatFields = {
     format: FORMAT_VERSION,
     cluster: found?.cluster || clusterId,
@@ -218,6 +220,9 @@ export function openFormat(
     },
     toldLogEnd(durableLsn: number): number {
       return fields.logEnd ?? durableLsn;
+    },
+    condemn(damaged: string): void {
+      save({ ...fields, damaged });
     },
     renew(wanted: string): void {
       assert(wanted !== fields.incarnation, 'a renewed directory has another incarnation');

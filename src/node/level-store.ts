@@ -18,12 +18,14 @@ import {
   type LevelDatabase,
   type LevelFigures,
   type LevelOptions,
+  liveTables,
   openLevel,
   readFigures,
   toDiskError,
 } from '../common/leveldb.ts';
 import { type BatchFigures, BatchTimes } from './storage-figures.ts';
 import type { Store, StoreRow, StoreView, StoreWrite } from './store.ts';
+import { checkTables } from './tables.ts';
 
 /** Sizes that suit a node with some GiB of data on two cores. */
 export const LEVEL_STORE_DEFAULTS = {
@@ -45,7 +47,7 @@ type Numbers<T> = { readonly [name in keyof T]: number };
 
 /** Where the store's files are, and its sizes (defaults: `LEVEL_STORE_DEFAULTS`). */
 export interface LevelStoreOptions extends LevelOptions, Numbers<typeof LEVEL_STORE_DEFAULTS> {
-  readonly disk: Pick<Disk, 'listSync' | 'removeSync'>;
+  readonly disk: Pick<Disk, 'listSync' | 'openSync' | 'removeSync'>;
   /** Path of `directory` below the root of `disk`. */
   readonly path: string;
 }
@@ -90,16 +92,24 @@ const READ_CHUNK_BYTES_MAX = 256 * 1024;
 /**
  * Opens or creates the store in `directory`; the process must hold the lock of the data directory already.
  * What it then holds is a prefix of all batches ever written that includes everything before the last
- * finished `sync` or `close`, also after SIGKILL: what only LevelDB's log holds is dropped. Rejects with a
- * DiskError: ELOCKED, EIO when damaged, ENOSPC, EOTHER.
+ * finished `sync` or `close`, also after SIGKILL: what only LevelDB's log holds is dropped. Reads the index and
+ * the filter of every table once. Rejects with a DiskError: ELOCKED, EIO when damaged, ENOSPC, EOTHER.
  */
 export async function openLevelStore(
   directory: string,
   options: Pick<LevelStoreOptions, 'disk' | 'path'> & Partial<LevelStoreOptions>,
 ): Promise<LevelStore> {
   const settings: LevelStoreOptions = { ...LEVEL_STORE_DEFAULTS, ...options };
-  for (const name of listLogs(settings).values()) settings.disk.removeSync(`${settings.path}/${name}`);
-  return new LevelStore(await openLevel(directory, settings), settings);
+  const { disk, path } = settings;
+  for (const name of listLogs(settings).values()) disk.removeSync(`${path}/${name}`);
+  const database = await openLevel(directory, settings);
+  try {
+    await checkTables(disk, path, liveTables(database));
+  } catch (error) {
+    await database.close();
+    throw error;
+  }
+  return new LevelStore(database, settings);
 }
 
 /** Returns LevelDB's log files by their numbers, which only grow while a database is open. */

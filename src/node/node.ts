@@ -9,20 +9,21 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { DiskError } from '../common/disk.ts';
 import { FailStop, type RingkeepError } from '../common/errors.ts';
 import { createHttpServer, type HttpServer } from '../common/http.ts';
+import { isCorruption } from '../common/leveldb.ts';
 import * as limits from '../common/limits.ts';
-import { createLog, type Log, type LogLevel } from '../common/log.ts';
+import { createLog, type Log } from '../common/log.ts';
 import { type DirectoryLock, lockDirectory, makeDataDirectory, NodeDisk } from '../common/node-disk.ts';
-import { createRandom } from '../common/random.ts';
 import type { Topology } from '../common/topology.ts';
+import { advertisedLoopback, checkOwnAddresses } from '../common/wire/advertised.ts';
 import { grpcConnector } from '../common/wire/connections.ts';
 import type { Connector, ServerIdentity } from '../common/wire/contract.ts';
-import { checkListen } from '../common/wire/credentials.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import type { ControllerMessage, Heartbeat, Hello, NodeStatus, Welcome } from '../common/wire/messages.ts';
 import { createServer, type WireServer } from '../common/wire/server.ts';
 import { NodeCore } from './core/node-core.ts';
 import { type Format, openFormat } from './format.ts';
 import { type LevelStore, openLevelStore } from './level-store.ts';
+import { coreOptions, type NodeOptions } from './options.ts';
 import { ControllerLinks } from './shell/controllers.ts';
 import { Engine } from './shell/engine.ts';
 import { NodeMetrics } from './shell/node-metrics.ts';
@@ -31,36 +32,6 @@ import { adminService, Sessions, TopologyWatchers } from './shell/services.ts';
 import { readTopology, TopologyFile } from './shell/topology-file.ts';
 import { type StorageFigures, storageFigures } from './storage-figures.ts';
 import { type OpenedWal, openWal } from './wal/wal.ts';
-
-/** How a node is started. Addresses are HOST:PORT; port 0 takes a free one. */
-export interface NodeOptions {
-  readonly id: string;
-  readonly dataDirectory: string;
-  readonly listen: string;
-  /** Address that other nodes and routers are told; default: the bound one. */
-  readonly advertise?: string;
-  /** Address that clients are told; default: `advertise`. */
-  readonly advertiseClient?: string;
-  readonly routers: readonly string[];
-  /** Address under which this process reaches a node, by node id. */
-  readonly peers?: ReadonlyMap<string, string>;
-  readonly zone?: string;
-  readonly insecure?: boolean;
-  /** Where metrics and health are served; absent: nowhere. */
-  readonly httpListen?: string;
-  readonly valueBytesMax?: number;
-  /** Free bytes below which writes are refused, so that the store below never meets a full disk. */
-  readonly diskReserveBytes?: number;
-  readonly checkpointBytes?: number;
-  readonly walRetentionBytes?: number;
-  readonly walSegmentBytes?: number;
-  readonly sessionWindowMs?: number;
-  readonly idempotencyMs?: number;
-  /** Time between two scrubs of a partition. */
-  readonly scrubIntervalMs?: number;
-  readonly logLevel?: LogLevel;
-  readonly log?: Log;
-}
 
 /** A running node. */
 export interface RunningNode {
@@ -126,11 +97,14 @@ class NodeShell {
     this.makeEngine();
     this.recover();
     await this.listen();
+    for (const address of advertisedLoopback(this.options))
+      this.log.warn('loopback_advertised', { address, listen: this.options.listen });
     this.connect();
     this.log.info('node_started', {
       address: this.address,
       boot: this.format.boot,
       incarnation: this.format.incarnation,
+      protocol: this.protocolMax,
       replicas: this.engine.core.replicas.byPartition.size,
       pid: process.pid,
     });
@@ -155,6 +129,10 @@ class NodeShell {
     return this.options.advertiseClient ?? this.address;
   }
 
+  private get protocolMax(): number {
+    return this.options.protocolMax ?? limits.PROTOCOL_MAX;
+  }
+
   // ---------------------------------------------------------------- start
 
   private async openDirectory(): Promise<void> {
@@ -169,26 +147,7 @@ class NodeShell {
 
   private makeEngine(): void {
     const { options, format } = this;
-    const core = new NodeCore({
-      nodeId: options.id,
-      incarnation: format.incarnation,
-      boot: format.boot,
-      run: format.runs.at(-1)!,
-      valueBytesMax: options.valueBytesMax ?? limits.VALUE_BYTES_MAX,
-      random: createRandom(randomBytes(6).readUIntBE(0, 6)).next,
-      checkpointBytes: options.checkpointBytes ?? limits.CHECKPOINT_BYTES,
-      walRetentionBytes: options.walRetentionBytes ?? limits.WAL_RETENTION_BYTES,
-      sessionWindowMs: options.sessionWindowMs ?? limits.SESSION_WINDOW_MS,
-      idempotencyMs: options.idempotencyMs ?? limits.IDEMPOTENCY_MS,
-      logCacheBytes: limits.LOG_CACHE_BYTES,
-      appendEntriesMax: limits.APPEND_ENTRIES_MAX,
-      appendBytesTarget: limits.MESSAGE_BYTES_TARGET,
-      snapshotChunkBytes: limits.SNAPSHOT_CHUNK_BYTES,
-      snapshotBytesPerSecond: limits.SNAPSHOT_BYTES_PER_SECOND,
-      scrubIntervalMs: options.scrubIntervalMs ?? limits.SCRUB_INTERVAL_MS,
-      requestsMax: limits.NODE_REQUESTS_MAX,
-      requestBytesMax: limits.NODE_REQUEST_BYTES_MAX,
-    });
+    const core = new NodeCore(coreOptions(options, format));
     this.engine = new Engine(core, this.store, {
       sendPeers: (node, messages) => this.peers.send(node, messages),
       sendController: (part) => this.controllers?.send(part),
@@ -216,10 +175,22 @@ class NodeShell {
   /** An end without a good-bye: what was acknowledged is on disk, everything else is for recovery. */
   private failStop(error: Error): void {
     this.log.fatal('node_failed', { error });
+    this.condemnIfCorrupt(error);
     for (const timer of this.timers) clearInterval(timer);
     this.controllers?.stop();
     this.peers?.stop();
     this.fail(error);
+  }
+
+  /** What compactions cannot read they meet again at every start: the node would end again and again, and lead in between. */
+  private condemnIfCorrupt(error: Error): void {
+    if (!isCorruption(error)) return;
+    try {
+      this.format.condemn(`the store is damaged: ${error.message}`);
+    } catch (cause) {
+      // It is found out again at the next start.
+      if (cause instanceof Error) this.log.error('damage_not_noted', { error: cause });
+    }
   }
 
   private recover(): void {
@@ -257,6 +228,7 @@ class NodeShell {
       hello: (expectedNode) => this.hello(expectedNode),
       events: {
         connected: (node) => this.engine.run((core) => core.peerConnected(node)),
+        speaks: (node, protocol) => this.engine.run((core) => core.peerSpeaks(node, protocol)),
         messages: (node, messages) => this.engine.run((core) => core.peerMessages(node, messages)),
       },
       log: this.log,
@@ -327,7 +299,8 @@ class NodeShell {
 
   private hello(expectedNode: string): Hello {
     const { incarnation, boot, clusterId } = this.format;
-    return makeHello({ role: 'node', nodeId: this.options.id, incarnation, boot, clusterId, expectedNode });
+    const own = { role: 'node', nodeId: this.options.id, incarnation, boot, clusterId } as const;
+    return makeHello({ ...own, expectedNode, protocolMax: this.protocolMax });
   }
 
   private identity(): ServerIdentity {
@@ -339,6 +312,7 @@ class NodeShell {
       partitions: this.engine.core.topology()?.partitions ?? 0,
       keyBytesMax: limits.KEY_BYTES_MAX,
       valueBytesMax: this.options.valueBytesMax ?? limits.VALUE_BYTES_MAX,
+      protocolMax: this.protocolMax,
     };
   }
 
@@ -357,6 +331,7 @@ class NodeShell {
     const { core } = this.engine;
     return {
       ...core.figures(),
+      protocol: this.protocolMax,
       walBytes: this.opened.wal.bytes(),
       sessions: this.sessions.count,
       peers: this.peers.connected,
@@ -491,8 +466,6 @@ class NodeShell {
  * ADDRESS_IN_USE, INSECURE_LISTEN, INVALID_ARGUMENT; with DiskError when the disk refuses.
  */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
-  for (const listen of [options.listen, options.httpListen]) {
-    if (listen !== undefined) checkListen(listen, options.insecure ?? false);
-  }
+  checkOwnAddresses(options, true);
   return new NodeShell(options).start();
 }

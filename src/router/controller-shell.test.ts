@@ -75,7 +75,8 @@ class FakeNode implements ControlPush {
       runs,
       durableLsn: 0,
     };
-    this.sink = shell.onAttach({ hello: this.hello, remote: '' }, { register, reports: [], topology }, this);
+    const peer = { hello: this.hello, protocol: 1, remote: '' };
+    this.sink = shell.onAttach(peer, { register, reports: [], topology }, this);
     return this;
   }
 

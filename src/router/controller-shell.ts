@@ -18,6 +18,7 @@ import type {
   Peer,
 } from '../common/wire/contract.ts';
 import type { NodeMessage, NodeStatus, Prepare, ReplicaReport, Seal } from '../common/wire/messages.ts';
+import type { AddressChecks } from './address-checks.ts';
 import type { Controller } from './controller/controller.ts';
 import type {
   CasEffect,
@@ -35,9 +36,11 @@ export interface ControllerShellOptions {
   readonly store: TopologyStore;
   /** Told every confirmed change; the first one is full. */
   readonly onTopology: (topology: Topology) => void;
-  /** Told when going on makes no sense; the process has to exit. */
   /** Of the store. */
   readonly storeId: string;
+  /** Told of every node that comes and goes. */
+  readonly addresses?: AddressChecks;
+  /** Told when going on makes no sense; the process has to exit. */
   readonly onFatal: (error: RingkeepError) => void;
   readonly log: Log;
 }
@@ -47,6 +50,12 @@ export interface ControllerCounts {
   readonly cas: Readonly<Record<CasOutcome, number>>;
   /** Log events of the core by name. */
   readonly events: ReadonlyMap<string, number>;
+}
+
+/** The highest protocol version of a node, as it has said itself. */
+export interface NodeProtocol {
+  readonly node: string;
+  readonly protocol: number;
 }
 
 const TICK_MS = 30;
@@ -98,6 +107,7 @@ export class ControllerShell implements ControlHandler {
   stop(): void {
     this.#stopped = true;
     clearInterval(this.#timer);
+    this.#options.addresses?.stop();
     this.#streams.clear();
     const text = 'the router stopped before the topology store had answered';
     const error = new RingkeepError('SHUTTING_DOWN', text, 'unknown');
@@ -152,6 +162,11 @@ export class ControllerShell implements ControlHandler {
     }));
   }
 
+  /** Returns what attached nodes have said that they speak. */
+  nodeProtocols(): NodeProtocol[] {
+    return [...this.#streams.values()].map(({ id, protocolMax }) => ({ node: id, protocol: protocolMax }));
+  }
+
   /** Returns the last reports of recorded leaders. */
   leaderReports(): ReplicaReport[] {
     const reports: ReplicaReport[] = [];
@@ -177,6 +192,9 @@ export class ControllerShell implements ControlHandler {
     this.#streams.set(stream.id, stream);
     this.#controller.nodeAttached(now, stream.id, stream.attachment());
     if (this.#controller.formed) stream.sync(() => this.#controller.topology());
+    this.#options.addresses?.attached(peer, opening.register.address, (addressCheck) => {
+      push.send({ addressCheck });
+    });
     this.#schedule();
     return {
       onMessage: (message) => this.#hear(stream, message),
@@ -222,6 +240,7 @@ export class ControllerShell implements ControlHandler {
     if (this.#stopped || this.#streams.get(stream.id) !== stream) return;
     this.#streams.delete(stream.id);
     this.#options.log.info('node_detached', { node: stream.id });
+    this.#options.addresses?.detached(stream.id);
     this.#controller.nodeDetached(performance.now(), stream.id);
     this.#schedule();
   }

@@ -13,6 +13,8 @@ export class NodeStream {
   readonly incarnation: string;
   readonly boot: number;
   readonly clusterId: string;
+  /** The highest protocol version that it speaks. */
+  readonly protocolMax: number;
   heartbeat: Heartbeat | null = null;
   /** Monotonic ms of the last message. */
   heardAt: number;
@@ -23,11 +25,12 @@ export class NodeStream {
   #synced = false;
 
   constructor(peer: Peer, opening: Opening, push: ControlPush, now: number) {
-    const { nodeId, incarnation, boot, clusterId } = peer.hello;
+    const { nodeId, incarnation, boot, clusterId, protocolMax } = peer.hello;
     this.id = nodeId;
     this.incarnation = incarnation;
     this.boot = boot;
     this.clusterId = clusterId;
+    this.protocolMax = protocolMax;
     this.heardAt = now;
     this.#opening = opening;
     this.#push = push;

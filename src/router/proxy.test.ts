@@ -72,6 +72,12 @@ describe('routing', () => {
     expect(n1.requests()).toHaveLength(0);
   });
 
+  it('speaks no later protocol with nodes than it was told to', async () => {
+    const { n1, n2 } = await start(answer, { protocolMax: 1 });
+    for (const { sessions } of [n1, n2])
+      expect(sessions[0]?.peer).toMatchObject({ protocol: 1, hello: { protocolMin: 1, protocolMax: 1 } });
+  });
+
   it('refuses sessions until a topology is known', async () => {
     router = await ProxyUnderTest.start();
     const client = router.client();

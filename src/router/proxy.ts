@@ -47,6 +47,8 @@ export interface ProxyOptions {
   readonly limits?: Partial<ProxyLimits>;
   /** Default: the process's. */
   readonly clock?: Clock;
+  /** The highest protocol version to speak with nodes; default: PROTOCOL_MAX. */
+  readonly protocolMax?: number;
 }
 
 /** Figures for metrics. */
@@ -306,7 +308,8 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
     if (address === '' || old?.address === address) return;
     const { connector, log } = this.#options;
     const { clusterId } = this.#routing.topology();
-    const hello = makeHello({ role: 'router', clusterId, expectedNode: id });
+    const { protocolMax = limits.PROTOCOL_MAX } = this.#options;
+    const hello = makeHello({ role: 'router', clusterId, expectedNode: id, protocolMax });
     const link = new NodeLink({ node: id, address, connector, hello, host: this, log, clock: this.#clock });
     this.#links.set(id, link);
     for (const forward of old?.stop() ?? []) this.#dispatch(forward);

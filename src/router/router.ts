@@ -7,22 +7,26 @@
  */
 import { randomInt } from 'node:crypto';
 import { join } from 'node:path';
+import { systemClock } from '../common/clock.ts';
 import { FailStop, RingkeepError } from '../common/errors.ts';
 import { createHttpServer, type Health, type HttpServer } from '../common/http.ts';
 import * as limits from '../common/limits.ts';
 import { createLog, type Log, type LogLevel } from '../common/log.ts';
 import { makeDataDirectory } from '../common/node-disk.ts';
 import { createRandom } from '../common/random.ts';
-import { ACK_DEFAULTS, type AckLevel, type Topology } from '../common/topology.ts';
+import { ACK_DEFAULTS, type AckLevel, type NodeRecord, type Topology } from '../common/topology.ts';
 import { parseAddress } from '../common/wire/address.ts';
+import { checkOwnAddresses } from '../common/wire/advertised.ts';
 import { grpcConnector } from '../common/wire/connections.ts';
 import type { AdminHandler, Connector } from '../common/wire/contract.ts';
-import { checkListen } from '../common/wire/credentials.ts';
+import { makeHello } from '../common/wire/handshake.ts';
 import type { StatusReply } from '../common/wire/messages.ts';
 import { createServer, type WireServer } from '../common/wire/server.ts';
+import { AddressChecks, type AddressTrouble } from './address-checks.ts';
+import { ClusterScrubs } from './cluster-scrubs.ts';
 import { Controller } from './controller/controller.ts';
 import type { BootstrapOptions, ControllerOptions, ControllerStatus } from './controller/types.ts';
-import { ControllerShell } from './controller-shell.ts';
+import { ControllerShell, type NodeProtocol } from './controller-shell.ts';
 import { type EmbeddedTopologyStore, openEmbeddedTopologyStore } from './embedded-topology-store.ts';
 import { type ProxyLimits, type ProxyStats, RequestProxy } from './proxy.ts';
 import { createRouterMetrics } from './router-metrics.ts';
@@ -50,6 +54,8 @@ export interface RouterOptions {
   readonly httpListen?: string;
   /** Address under which this process reaches a node, by node id. */
   readonly peers?: ReadonlyMap<string, string>;
+  /** The highest protocol version to speak, for rolling upgrades; default: PROTOCOL_MAX. */
+  readonly protocolMax?: number;
   readonly logLevel?: LogLevel;
   readonly log?: Log;
   /** Times of the controller, for tests and experiments. */
@@ -83,12 +89,20 @@ export interface RouterFigures {
   /** Partitions that are not served, and why. */
   readonly unavailable: readonly { partition: number; phase: string; reason: string }[];
   readonly nodes: ControllerStatus['nodes'];
+  /** The highest protocol version that this process speaks, and those that nodes have said they do. */
+  readonly protocol: number;
+  readonly protocols: readonly NodeProtocol[];
+  /** Nodes that are not where they say. */
+  readonly addressTroubles: readonly AddressTrouble[];
   readonly proxy: ProxyStats;
   readonly watchers: number;
 }
 
+const LISTEN_DEFAULT = '127.0.0.1:7400';
 const WATCHER_TICK_MS = 100;
 const STORE_CLOSE_MS = 2_000;
+/** A node tells at once how a scrub stands. */
+const SCRUB_ASK_MS = 3_000;
 
 function bootstrapOf(options: RouterOptions): BootstrapOptions {
   const replicationFactor = options.replicationFactor ?? limits.REPLICATION_FACTOR_DEFAULT;
@@ -115,6 +129,7 @@ function bootstrapOf(options: RouterOptions): BootstrapOptions {
 class RouterShell {
   readonly #options: RouterOptions;
   readonly #id: string;
+  readonly #protocolMax: number;
   readonly #bootstrap: BootstrapOptions;
   readonly #connector: Connector = grpcConnector;
   readonly #log: Log;
@@ -122,6 +137,8 @@ class RouterShell {
   readonly #shell: ControllerShell;
   readonly #proxy: RequestProxy;
   readonly #hub: TopologyHub;
+  readonly #scrubs: ClusterScrubs;
+  readonly #addresses: AddressChecks;
   readonly #failed: Promise<Error>;
   #fail: (error: Error) => void = () => {};
   #server: WireServer | undefined;
@@ -133,6 +150,8 @@ class RouterShell {
   constructor(options: RouterOptions, bootstrap: BootstrapOptions, store: EmbeddedTopologyStore, log: Log) {
     this.#options = options;
     this.#id = options.id ?? 'router';
+    const { protocolMax = limits.PROTOCOL_MAX } = options;
+    this.#protocolMax = protocolMax;
     this.#bootstrap = bootstrap;
     this.#store = store;
     this.#log = log;
@@ -146,22 +165,44 @@ class RouterShell {
       ...(options.controller === undefined ? {} : { options: options.controller }),
     });
     this.#hub = new TopologyHub(() => this.#shell.topology());
+    const addressOf = (node: Pick<NodeRecord, 'id' | 'address'>): string => this.#addressOf(node);
+    const connector = this.#connector;
+    this.#addresses = new AddressChecks({ connector, addressOf, log, clock: systemClock, protocolMax });
     this.#proxy = new RequestProxy({
-      connector: this.#connector,
-      addressOf: (node) => options.peers?.get(node.id) ?? node.address,
+      connector,
+      addressOf,
       unavailable: () => this.#shell.unavailable(),
       waitingFor: () => this.#shell.status().waitingFor,
       log,
+      protocolMax,
       ...(options.limits === undefined ? {} : { limits: options.limits }),
+    });
+    this.#scrubs = new ClusterScrubs({
+      topology: () => this.#shell.topology(),
+      unavailable: () => this.#shell.unavailable(),
+      ask: (node, order) => {
+        const fields = { clusterId: this.#clusterId, expectedNode: node.id, protocolMax };
+        const hello = makeHello({ role: 'router', ...fields });
+        return this.#connector.scrub(this.#addressOf(node), hello, order, SCRUB_ASK_MS);
+      },
     });
     this.#shell = new ControllerShell({
       controller,
       store,
       onTopology: (topology) => this.#takeTopology(topology),
       storeId: store.storeId,
+      addresses: this.#addresses,
       onFatal: (error) => this.failStop(error),
       log,
     });
+  }
+
+  #addressOf({ id, address }: Pick<NodeRecord, 'id' | 'address'>): string {
+    return this.#options.peers?.get(id) ?? address;
+  }
+
+  get #clusterId(): string {
+    return this.#topology?.clusterId ?? '';
   }
 
   async start(): Promise<RunningRouter> {
@@ -175,13 +216,14 @@ class RouterShell {
     this.#log.info('router_started', {
       address: server.address,
       storeId: this.#store.storeId,
+      protocol: this.#protocolMax,
       pid: process.pid,
     });
     return this.#handle(server);
   }
 
   #handle(server: WireServer): RunningRouter {
-    const clusterId = (): string => this.#topology?.clusterId ?? '';
+    const clusterId = (): string => this.#clusterId;
     return {
       id: this.#id,
       address: server.address,
@@ -198,6 +240,7 @@ class RouterShell {
   /** An end without a good-bye: the store holds everything that was confirmed. */
   failStop(error: Error): void {
     this.#log.fatal('router_failed', { error });
+    this.#scrubs.stop();
     this.#shell.stop();
     this.#server?.setServing(false);
     this.#fail(error);
@@ -214,6 +257,7 @@ class RouterShell {
     await this.#server?.stop(graceMs);
     clearInterval(this.#timer);
     this.#proxy.stop();
+    this.#scrubs.stop();
     this.#shell.stop();
     await this.#http?.stop();
     await this.#closeStore();
@@ -234,10 +278,10 @@ class RouterShell {
 
   #listen(): Promise<WireServer> {
     return createServer({
-      listen: this.#options.listen ?? '127.0.0.1:7400',
+      listen: this.#options.listen ?? LISTEN_DEFAULT,
       insecure: this.#options.insecure ?? false,
       identity: () => ({
-        clusterId: this.#topology?.clusterId ?? '',
+        clusterId: this.#clusterId,
         role: 'router',
         nodeId: this.#id,
         boot: 0,
@@ -245,6 +289,7 @@ class RouterShell {
         keyBytesMax: limits.KEY_BYTES_MAX,
         valueBytesMax: this.#proxy.valueBytesMax,
         storeId: this.#store.storeId,
+        protocolMax: this.#protocolMax,
       }),
       services: { keyValue: this.#proxy, topology: this.#hub, control: this.#shell, admin: this.#admin() },
     });
@@ -299,6 +344,7 @@ class RouterShell {
         throw new RingkeepError('INVALID_ARGUMENT', 'a router holds no rows: ask the nodes');
       },
       setAck: (_peer, change) => this.#shell.setAck(change),
+      scrub: async (_peer, order) => this.#scrubs.answer(order),
     };
   }
 
@@ -313,6 +359,9 @@ class RouterShell {
         .filter(({ unavailable }) => unavailable !== '')
         .map(({ partition, phase, unavailable }) => ({ partition, phase, reason: unavailable })),
       nodes,
+      protocol: this.#protocolMax,
+      protocols: this.#shell.nodeProtocols(),
+      addressTroubles: this.#addresses.troubles(),
       proxy: this.#proxy.stats(),
       watchers: this.#hub.watchers,
     };
@@ -333,9 +382,7 @@ class RouterShell {
 export async function startRouter(options: RouterOptions): Promise<RunningRouter> {
   const bootstrap = bootstrapOf(options);
   for (const address of options.peers?.values() ?? []) parseAddress(address);
-  for (const listen of [options.listen, options.httpListen]) {
-    if (listen !== undefined) checkListen(listen, options.insecure ?? false);
-  }
+  checkOwnAddresses({ ...options, listen: options.listen ?? LISTEN_DEFAULT }, false);
   const log = (
     options.log ??
     createLog({ process: 'router', ...(options.logLevel === undefined ? {} : { level: options.logLevel }) })

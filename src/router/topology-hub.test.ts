@@ -5,7 +5,7 @@ import type { TopologyPush } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import { TopologyHub } from './topology-hub.ts';
 
-const PEER = { hello: makeHello({ role: 'client' }), remote: '' };
+const PEER = { hello: makeHello({ role: 'client' }), protocol: 1, remote: '' };
 
 class FakePush implements TopologyPush {
   readonly sent: Topology[] = [];

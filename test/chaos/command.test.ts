@@ -1,20 +1,17 @@
 /**
  * `ringkeep chaos` as people run it: what it says, what it leaves behind, how it ends. That every fault takes effect is
- * drivers.test.ts, that a broken build is found is broken.test.ts.
+ * drivers.test.ts, that a broken build is found is mutants.test.ts.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { expect, it, onTestFinished } from 'vitest';
 import type { ChaosEvent } from '../../src/chaos/run.ts';
 import type { ChaosSummary } from '../../src/chaos/summary.ts';
+import { startChaos } from '../support/chaos-run.ts';
 import { runCommand, runProgram } from '../support/command.ts';
 import { eventually } from '../support/processes.ts';
 
-const PROGRAM = fileURLToPath(new URL('../../bin/ringkeep.js', import.meta.url));
 const TIMEOUT_MS = 180_000;
 
 async function folder(): Promise<string> {
@@ -71,53 +68,23 @@ it('splits, kills and pauses, and says that the guarantees held', { timeout: TIM
 it('ends in good order when it is interrupted, and leaves no process and no directory', {
   timeout: TIMEOUT_MS,
 }, async () => {
-  const child = spawn(
-    process.execPath,
-    [PROGRAM, 'chaos', '--scenario', 'leaders', '--seconds', '600', '--json'],
-    {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    },
-  );
-  onTestFinished(() => void child.kill('SIGKILL'));
-  let stdout = '';
-  let stderr = '';
-  child.stdout.on('data', (chunk: Buffer) => {
-    stdout += chunk.toString();
-  });
-  child.stderr.on('data', (chunk: Buffer) => {
-    stderr += chunk.toString();
-  });
-  await eventually('a fault', (missing) => (stderr.includes('"event":"fault"') ? true : missing(stderr)));
-  const started = eventsOf(stderr).find(({ event }) => event === 'started');
+  const { output, end } = await startChaos('--faults', 'split-one,pause', '--seconds', '600');
+  const started = eventsOf(output.stderr).find(({ event }) => event === 'started');
   const { directory } = started as Extract<ChaosEvent, { event: 'started' }>;
   expect(await processesIn(directory)).toHaveLength(4);
-  child.kill('SIGINT');
-  const [status] = (await once(child, 'exit')) as [number];
-  expect(status, stderr).toBe(0);
-  expect(JSON.parse(stdout.trim())).toMatchObject({ verdict: 'held' });
+  expect(await end('SIGINT'), output.stderr).toBe(0);
+  expect(JSON.parse(output.stdout.trim())).toMatchObject({ verdict: 'held' });
   expect(await processesIn(directory)).toEqual([]);
   await expect(readFile(join(directory, 'n1.log'))).rejects.toThrow('ENOENT');
 });
 
 it('ends its processes also when it is killed', { timeout: TIMEOUT_MS }, async () => {
-  const child = spawn(
-    process.execPath,
-    [PROGRAM, 'chaos', '--faults', 'pause', '--seconds', '600', '--json'],
-    {
-      stdio: ['ignore', 'ignore', 'pipe'],
-    },
-  );
-  let stderr = '';
-  child.stderr.on('data', (chunk: Buffer) => {
-    stderr += chunk.toString();
-  });
   // Also a process that is stopped must not be left.
-  await eventually('a fault', (missing) => (stderr.includes('"event":"fault"') ? true : missing(stderr)));
-  const started = eventsOf(stderr).find(({ event }) => event === 'started');
+  const { output, end } = await startChaos('--faults', 'pause', '--seconds', '600');
+  const started = eventsOf(output.stderr).find(({ event }) => event === 'started');
   const { directory } = started as Extract<ChaosEvent, { event: 'started' }>;
   onTestFinished(() => rm(directory, { recursive: true, force: true }));
-  child.kill('SIGKILL');
-  await once(child, 'exit');
+  await end('SIGKILL');
   await eventually('no process in its directory', async (missing) => {
     const left = await processesIn(directory);
     return left.length === 0 ? true : missing(left.join('\n'));

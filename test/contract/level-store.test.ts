@@ -135,7 +135,11 @@ describe('LevelStore on disk', () => {
     const store = await openLevelStore(join(directory.path, 'store'), {
       path: 'store',
       // A log seems to stay, as it does when LevelDB could not switch to a new one or not write the table.
-      disk: { removeSync: () => {}, listSync: () => ['LOCK', '000003.log', 'CURRENT'] },
+      disk: {
+        removeSync: () => {},
+        listSync: () => ['LOCK', '000003.log', 'CURRENT'],
+        openSync: (name) => new NodeDisk(directory.path).openSync(name, false),
+      },
     });
     await write(store, put('a', '1'));
     await expect(sync(store)).rejects.toMatchObject({ code: 'EIO' });
@@ -176,6 +180,53 @@ describe('LevelStore on disk', () => {
       if (name === 'CURRENT') writeFileSync(join(directory.path, 'store', name), 'nonsense');
     }
     await expect(open(directory.path)).rejects.toMatchObject({ code: 'EIO' });
+  });
+
+  it('is not opened with a flipped bit in what rows are looked up by, which would hide them', async () => {
+    const COUNT = 400;
+    const store = await open(directory.path);
+    for (let n = 0; n < COUNT; n += 1) await write(store, put(`k${n}`, `${n}`.repeat(40)));
+    await close(store);
+    // The store's log becomes a table when it is opened again by LevelDB alone.
+    const level = new Level(join(directory.path, 'store'));
+    await level.open();
+    await level.close();
+    const names = readdirSync(join(directory.path, 'store')).filter((name) => name.endsWith('.ldb'));
+    expect(names).toHaveLength(1);
+    const path = join(directory.path, 'store', names[0]!);
+    const good = readFileSync(path);
+    const refused: number[] = [];
+    let hidden = 0;
+    // Everything behind the rows, and some of those before.
+    for (let at = good.length - 1_200; at < good.length - 48; at += 19) {
+      const bad = Buffer.from(good);
+      bad[at]! ^= 0x10;
+      writeFileSync(path, bad);
+      try {
+        const opened = await open(directory.path);
+        // What is not refused is among the rows: nothing else is looked up any other way than before.
+        expect(refused).toEqual([]);
+        await close(opened);
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'EIO' });
+        refused.push(at);
+      }
+      // LevelDB by itself does not notice.
+      const unchecked = new Level(join(directory.path, 'store'));
+      try {
+        await unchecked.open();
+        const values = await unchecked.getMany(Array.from({ length: COUNT }, (_, n) => `k${n}`));
+        if (refused.length > 0 && values.some((value) => value === undefined)) hidden += 1;
+      } catch {
+        // Or it does.
+      } finally {
+        await unchecked.close();
+      }
+    }
+    expect(refused.length).toBeGreaterThan(20);
+    expect(hidden).toBeGreaterThan(0);
+    writeFileSync(path, good);
+    await close(await open(directory.path));
   });
 
   it('tells how loaded it is', async () => {

@@ -2,23 +2,15 @@
  * One bit of a stopped node's files is flipped: in its WAL, and in the tables of its store. The damage is found and never
  * served, the replica is replaced from the others under a new id, and nothing acknowledged is lost.
  */
-import { randomBytes } from 'node:crypto';
 import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import { connect, type RingkeepClient } from '../../src/client/index.ts';
-import { partitionOf } from '../../src/common/hash.ts';
+import { flipBits, keysOfPartitions, makeValues, votersOn } from '../support/damage.ts';
 import { type ClusterProcess, eventually, type ProcessCluster, startCluster } from '../support/processes.ts';
 import { expectEqualReplicas } from '../support/replicas.ts';
 
 const PARTITIONS = 6;
-const KEYS = 240;
-
-/** Values that are found again in the files: incompressible, and each different. */
-function makeValues(): Map<string, string> {
-  const keys = Array.from({ length: KEYS }, (_, index) => `bulk-${index}`);
-  return new Map(keys.map((key) => [key, randomBytes(600).toString('base64')]));
-}
 
 async function putAll(client: RingkeepClient, values: ReadonlyMap<string, string>): Promise<void> {
   const results = await client.putMany(values, { ack: 'all', timeoutMs: 60_000 });
@@ -30,45 +22,6 @@ async function expectAll(client: RingkeepClient, values: ReadonlyMap<string, str
   const found = await client.getMany<string>(values.keys(), { timeoutMs: 60_000 });
   const wrong = [...values.keys()].filter((key, index) => found[index] !== values.get(key));
   expect(wrong).toEqual([]);
-}
-
-/** Flips one bit in the middle of each place where one of the values stands; returns the partitions that were hit. */
-async function flipBits(
-  directory: string,
-  suffix: string,
-  values: ReadonlyMap<string, string>,
-  keys: readonly string[],
-): Promise<number[]> {
-  const hit = new Set<number>();
-  for (const name of (await readdir(directory)).filter((file) => file.endsWith(suffix))) {
-    const path = join(directory, name);
-    const bytes = await readFile(path);
-    for (const key of keys) {
-      const at = bytes.indexOf(values.get(key)!.slice(300, 360));
-      if (at < 0) continue;
-      bytes[at + 20]! ^= 0x10;
-      hit.add(partitionOf(Buffer.from(key), PARTITIONS));
-    }
-    await writeFile(path, bytes);
-  }
-  return [...hit].sort((a, b) => a - b);
-}
-
-/** One key of each of the partitions. */
-function keysOfPartitions(values: ReadonlyMap<string, string>, partitions: readonly number[]): string[] {
-  return partitions.map((partition) => {
-    const key = [...values.keys()].find((each) => partitionOf(Buffer.from(each), PARTITIONS) === partition);
-    if (key === undefined) throw new Error(`no key in partition ${partition}`);
-    return key;
-  });
-}
-
-async function votersOn(cluster: ProcessCluster, node: ClusterProcess): Promise<Map<number, string>> {
-  const { records } = await cluster.topology();
-  const voters = records.map(({ partition, voters: all }) => {
-    return [partition, all.find((voter) => voter.node === node.name)?.id ?? ''] as const;
-  });
-  return new Map(voters);
 }
 
 /** Waits until exactly the damaged replicas were replaced and all is well; every value is read all the time. */
@@ -110,8 +63,9 @@ it('replaces a replica whose WAL has a flipped bit', { timeout: 200_000 }, async
   // Damage in the last group before a crash cannot be told from a torn tail (src/node/wal/DESIGN.md); a group follows here.
   await client.put('a later group', 'of every voter', { ack: 'all' });
   await victim.kill('SIGKILL');
-  const damaged = await flipBits(join(victim.data, 'wal'), '.wal', values, keysOfPartitions(values, [1]));
-  expect(damaged).toEqual([1]);
+  const damaged = [1];
+  const keys = keysOfPartitions(PARTITIONS, values, damaged);
+  expect(await flipBits(join(victim.data, 'wal'), '.wal', values, keys)).toEqual(keys);
   const before = await votersOn(cluster, victim);
   await victim.start();
   await expectReplaced(cluster, client, values, victim, before, damaged);
@@ -126,10 +80,48 @@ it('replaces replicas whose stored values have flipped bits', { timeout: 300_000
   // What a follower has not applied yet is in its WAL alone.
   await expectEqualReplicas(cluster, PARTITIONS);
   await victim.kill('SIGTERM');
-  const keys = keysOfPartitions(values, [0, 2, 5]);
-  const damaged = await flipBits(join(victim.data, 'store'), '.ldb', values, keys);
-  expect(damaged).toEqual([0, 2, 5]);
+  const damaged = [0, 2, 5];
+  const keys = keysOfPartitions(PARTITIONS, values, damaged);
+  expect(await flipBits(join(victim.data, 'store'), '.ldb', values, keys)).toEqual(keys);
   const before = await votersOn(cluster, victim);
   await victim.start();
   await expectReplaced(cluster, client, values, victim, before, damaged);
+});
+
+it('is not started again with a store that LevelDB cannot go on with, and says what to do', {
+  timeout: 200_000,
+}, async () => {
+  const cluster = await startCluster({
+    partitions: PARTITIONS,
+    nodeFlags: ['--scrub-interval-ms', '1000'],
+  });
+  const client = connect(cluster.url);
+  onTestFinished(() => client.destroy());
+  // Blocks that are stored compressed: of a damaged one nothing can be read at all.
+  const values = new Map(Array.from({ length: 240 }, (_, at) => [`bulk-${at}`, `value ${at} `.repeat(100)]));
+  await putAll(client, values);
+  const victim = cluster.node('n2');
+  await victim.kill('SIGTERM');
+  const folder = join(victim.data, 'store');
+  for (const name of (await readdir(folder)).filter((file) => file.endsWith('.ldb'))) {
+    const bytes = await readFile(join(folder, name));
+    await writeFile(join(folder, name), bytes.fill(0xff, 200, 260));
+  }
+  await victim.start();
+  await eventually('it has ended by itself', async (missing) => {
+    await expectAll(client, values);
+    return victim.running ? missing('it runs') : true;
+  });
+  const [failed] = await victim.logged('node_failed');
+  expect(JSON.stringify(failed)).toContain('orruption');
+  await expect(victim.start()).rejects.toThrow('ended before it was ready');
+  expect(await victim.logTail(3)).toMatch(
+    /the store is damaged: .*wipe the directory and let the node join anew/,
+  );
+  await expectAll(client, values);
+  await victim.wipe();
+  await victim.start();
+  await cluster.whenHealthy();
+  await expectAll(client, values);
+  await expectEqualReplicas(cluster, PARTITIONS);
 });

@@ -9,6 +9,7 @@ import { CONTROLLER_MUTANTS } from './controller.ts';
 import type { Mutant } from './mutant.ts';
 import { READ_MUTANTS } from './reads.ts';
 import { REPLICATION_MUTANTS } from './replication.ts';
+import { SCRUB_MUTANTS } from './scrubs.ts';
 import { STORAGE_MUTANTS } from './storage.ts';
 
 /** The files that hold the mutants, where `search.ts --record` writes. */
@@ -19,6 +20,7 @@ export const LISTS = [
   'clients.ts',
   'reads.ts',
   'batches.ts',
+  'scrubs.ts',
 ] as const;
 
 /** Every mutant of this repository. */
@@ -29,4 +31,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...CLIENT_MUTANTS,
   ...READ_MUTANTS,
   ...BATCH_MUTANTS,
+  ...SCRUB_MUTANTS,
 ];

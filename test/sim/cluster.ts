@@ -213,6 +213,8 @@ export class Cluster {
       // Sometimes so slow that leaders change while a snapshot is under way.
       snapshotBytesPerSecond: world.pick([200_000, 200_000, 3_000]),
       scrubIntervalMs: 3_000,
+      // As much as a simulated node holds, at once: scrubs never wait.
+      scrubBytesPerSecond: 100_000_000,
       requestsMax: 10_000,
       requestBytesMax: 10_000_000,
     };

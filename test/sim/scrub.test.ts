@@ -1,6 +1,10 @@
-/** The scrub finds what nobody reads: a rotten value by its checksum, a diverged one by the hashes of a quorum. */
+/**
+ * The scrub finds what nobody reads: a rotten value by its checksum, a diverged one by the hashes of a quorum. By itself, and
+ * when it is asked to, and then it says what it has found.
+ */
 import { describe, expect, it } from 'vitest';
 import { partitionOf } from '../../src/common/hash.ts';
+import type { PartitionScrub } from '../../src/common/wire/messages.ts';
 import { encodeValue, storeKey, TABLE_VALUES, userKey } from '../../src/node/core/layout.ts';
 import { Cluster, drawShape } from './cluster.ts';
 import { DEFAULT_READ, SINGLE } from './sim-client.ts';
@@ -69,6 +73,20 @@ function expectReplaced(cluster: Cluster, { partition, replica }: Target): void 
   expect(cluster.invariants.record(partition)!.voters).toHaveLength(3);
 }
 
+/** Puts another value into the place of a stored one, with a right checksum. */
+function diverge(cluster: Cluster, target: Target): void {
+  const other = {
+    kind: 'value' as const,
+    codec: 1,
+    version: 1,
+    epoch: 1,
+    expiresAt: 0,
+    value: Buffer.from('other'),
+  };
+  cluster.invariants.tainted(target.node.id);
+  target.node.store.write([{ key: target.key, value: encodeValue(target.row, other) }], () => {});
+}
+
 describe('the scrub', () => {
   it('agrees while nothing is wrong', () => {
     const { cluster } = prepare('follower');
@@ -88,17 +106,53 @@ describe('the scrub', () => {
 
   it.each(['leader', 'follower'] as const)('finds a %s that has diverged from a quorum', (role) => {
     const { cluster, target } = prepare(role);
-    const other = {
-      kind: 'value' as const,
-      codec: 1,
-      version: 1,
-      epoch: 1,
-      expiresAt: 0,
-      value: Buffer.from('other'),
-    };
-    cluster.invariants.tainted(target.node.id);
-    target.node.store.write([{ key: target.key, value: encodeValue(target.row, other) }], () => {});
+    diverge(cluster, target);
     expectReplaced(cluster, target);
     expect(cluster.world.counts.get('node scrub_differs')).toBe(1);
+  });
+});
+
+/** Asks the node that leads for a scrub, and runs until that has ended. */
+function scrubNow(cluster: Cluster): PartitionScrub {
+  const leader = cluster.invariants.record(0)!.leader!;
+  const { scrubs } = cluster.nodes.find(({ id }) => id === leader.node)!.core!;
+  const number = scrubs.begin([]);
+  const told = (): PartitionScrub => scrubs.tell(number)![0]!;
+  run(cluster, 5_000, () => told().state !== 'SCRUB_RUNNING');
+  return told();
+}
+
+describe('a scrub on demand', () => {
+  it('agrees while nothing is wrong', () => {
+    const { cluster } = prepare('follower');
+    expect(scrubNow(cluster)).toMatchObject({ state: 'SCRUB_AGREED', voters: 3, reason: '' });
+  });
+
+  it.each(['leader', 'follower'] as const)('names a %s with a flipped bit, which is replaced', (role) => {
+    const { cluster, target } = prepare(role);
+    cluster.invariants.tainted(target.node.id);
+    expect(target.node.store.flipBit(target.key)).toBe(true);
+    const told = scrubNow(cluster);
+    expect(told).toMatchObject({ state: 'SCRUB_DAMAGED', differing: [] });
+    expect(told.damaged.map(({ id }) => id)).toEqual([target.replica]);
+    expectReplaced(cluster, target);
+    run(cluster, 20_000, () => scrubNow(cluster).state === 'SCRUB_AGREED');
+  });
+
+  it.each(['leader', 'follower'] as const)('names a %s that has diverged, which is replaced', (role) => {
+    const { cluster, target } = prepare(role);
+    diverge(cluster, target);
+    const told = scrubNow(cluster);
+    expect(told).toMatchObject({ state: 'SCRUB_DIFFERS', damaged: [] });
+    expect(told.differing.map(({ id }) => id)).toEqual([target.replica]);
+    expectReplaced(cluster, target);
+  });
+
+  it('names the replica that is down', () => {
+    const { cluster, target } = prepare('follower');
+    target.node.crash('power');
+    const told = scrubNow(cluster);
+    expect(told).toMatchObject({ state: 'SCRUB_UNDECIDED' });
+    expect(told.reason).toBe(`no answer from ${target.node.id}; 2 of 3 compared`);
   });
 });

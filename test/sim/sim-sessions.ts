@@ -310,8 +310,10 @@ class ServerEnd implements SessionConnection {
     // Of a process that does not run, nobody hears anything.
     if (server.paused) return;
     try {
-      this.queue().welcome = answerHello(hello, server.identity(), server.inFlightMax);
-      this.sink = server.handler.onSession({ hello, remote: this.remote }, this);
+      const welcome = answerHello(hello, server.identity(), server.inFlightMax);
+      this.queue().welcome = welcome;
+      const { protocol } = welcome;
+      this.sink = server.handler.onSession({ hello, protocol, remote: this.remote }, this);
     } catch (error) {
       if (!(error instanceof RingkeepError)) throw error;
       this.fail(error);

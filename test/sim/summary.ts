@@ -36,6 +36,7 @@ export const PATHS: readonly string[] = [
   'node replica_damaged',
   'node replica_dropped',
   'node scrub_agreed',
+  'node scrub_undecided',
   'node snapshot_installed',
   'old copy of the same run put back',
   'old copy put back',

@@ -2,9 +2,11 @@
  * Node cores driven by hand: no clock, no disk, no network, no controller. A test says when time passes, when an fsync
  * returns, which links are cut, and speaks for the controller. For interleavings that a simulation meets by chance only.
  */
+import { PROTOCOL_MAX } from '../../src/common/limits.ts';
 import { makeReplicaId } from '../../src/common/replica-id.ts';
 import type { NodeRecord, PartitionRecord, Replica as ReplicaName } from '../../src/common/topology.ts';
-import type { PeerMessage, Reply, Request, SealReply } from '../../src/common/wire/messages.ts';
+import type { PeerMessage, Reply, Request, Scrub, SealReply } from '../../src/common/wire/messages.ts';
+import { spokenAt } from '../../src/common/wire/versions.ts';
 import type { CoreEvent, Effects, StoreEffect } from '../../src/node/core/effects.ts';
 import { NodeCore } from '../../src/node/core/node-core.ts';
 import type { Replica } from '../../src/node/core/replica.ts';
@@ -58,12 +60,14 @@ export class BenchNode {
   disk = true;
   /** Fsyncs alone. */
   fsyncs = true;
+  readonly scrubBytesPerSecond: number;
   private lsn = 0;
   private meta: ReplicaMeta | null = null;
   private waiting: StoreEffect[] = [];
 
-  constructor(id: string) {
+  constructor(id: string, scrubBytesPerSecond: number) {
     this.id = id;
+    this.scrubBytesPerSecond = scrubBytesPerSecond;
     const run = { node: id, incarnation: 'i', boot: 1 };
     this.replicaName = { id: makeReplicaId(run, 'r'), node: id };
     this.core = this.makeCore();
@@ -87,6 +91,7 @@ export class BenchNode {
       snapshotChunkBytes: MIB,
       snapshotBytesPerSecond: 100 * MIB,
       scrubIntervalMs: 1e9,
+      scrubBytesPerSecond: this.scrubBytesPerSecond,
       requestsMax: 100_000,
       requestBytesMax: 1024 * MIB,
     });
@@ -215,9 +220,25 @@ export class CoreBench {
   private revision = 0;
   private requestId = 0;
 
-  constructor(ids: readonly string[]) {
-    this.nodes = ids.map((id) => new BenchNode(id));
+  /** Scrubs that were delivered, in their order. */
+  readonly scrubs: { readonly from: string; readonly scrub: Scrub }[] = [];
+  private readonly protocols: Readonly<Record<string, number>>;
+
+  /** `protocols`: the highest version that a node speaks, where it is not the present one. */
+  constructor(
+    ids: readonly string[],
+    options: { scrubBytesPerSecond?: number; protocols?: Readonly<Record<string, number>> } = {},
+  ) {
+    const { scrubBytesPerSecond = 100 * MIB, protocols = {} } = options;
+    this.protocols = protocols;
+    this.nodes = ids.map((id) => new BenchNode(id, scrubBytesPerSecond));
+    for (const { id, core } of this.nodes)
+      for (const other of ids) if (other !== id) core.peerSpeaks(other, this.protocolOf(id, other));
     this.advance(1);
+  }
+
+  private protocolOf(one: string, other: string): number {
+    return Math.min(this.protocols[one] ?? PROTOCOL_MAX, this.protocols[other] ?? PROTOCOL_MAX);
   }
 
   /** The first three nodes. */
@@ -241,8 +262,10 @@ export class CoreBench {
         for (const sent of node.outbox.splice(0)) messages.push({ from: node.id, ...sent });
       }
       if (messages.length === 0) return turn;
-      for (const { from, node, message } of messages) {
-        if (this.cut.has(from) || this.cut.has(node)) continue;
+      for (const { from, node, message: given } of messages) {
+        const message = spokenAt(this.protocolOf(from, node), given);
+        if (message === null || this.cut.has(from) || this.cut.has(node)) continue;
+        if (message.scrub) this.scrubs.push({ from, scrub: message.scrub });
         this.delivered.set(message.body, (this.delivered.get(message.body) ?? 0) + 1);
         this.node(node).core.peerMessages(from, [message]);
       }

@@ -25,6 +25,7 @@ import {
 import { RingkeepError } from '../../src/common/errors.ts';
 import { partitionOf } from '../../src/common/hash.ts';
 import type { HistoryEvent } from '../../src/common/history.ts';
+import { REQUEST_TIMEOUT_MS } from '../../src/common/limits.ts';
 
 export interface LoadOptions {
   readonly url: string;
@@ -41,6 +42,8 @@ export interface LoadOptions {
   /** Levels that the lanes write at, in turn. */
   readonly acks?: readonly Ack[];
   readonly valueBytes?: number;
+  /** Longer than the default where a busy machine may start a process more slowly than that. */
+  readonly requestTimeoutMs?: number;
 }
 
 /** One acknowledged write, told to `onAck`. */
@@ -110,6 +113,7 @@ export class Load {
       paceMs: 20,
       acks: ['quorum'],
       valueBytes: 0,
+      requestTimeoutMs: REQUEST_TIMEOUT_MS,
       direct: [],
       ...options,
     };
@@ -189,10 +193,10 @@ export class Load {
   }
 
   #connect(index: number): RingkeepClient {
-    const { url, direct } = this.options;
+    const { url, direct, requestTimeoutMs } = this.options;
     return index % 2 === 1 && direct.length > 0
-      ? connect({ endpoints: direct, mode: 'direct', recorder: this.#recorder })
-      : connect(url, { recorder: this.#recorder });
+      ? connect({ endpoints: direct, mode: 'direct', requestTimeoutMs, recorder: this.#recorder })
+      : connect(url, { requestTimeoutMs, recorder: this.#recorder });
   }
 
   #book(key: string, shared: boolean): KeyBook {

@@ -12,6 +12,7 @@ import {
   type RudeFacts,
 } from '../fault.ts';
 import type { RudeReport } from '../rude-client.ts';
+import type { ChaosCluster } from '../target.ts';
 
 const PROGRAM = fileURLToPath(new URL('../rude-client.js', import.meta.url));
 const EFFECT_MS = 10_000;
@@ -46,11 +47,11 @@ async function end(child: ChildProcess): Promise<RudeFacts> {
 }
 
 /** Starts one, towards the router or a node. */
-function start(context: FaultContext, mode: string): ActiveFault {
-  const { cluster, random, partitions } = context;
+function start(context: FaultContext<ChaosCluster>, mode: string): ActiveFault {
+  const { cluster, random, partitions, keyspace } = context;
   // Floods go where every leader is reached from.
   const server = mode === 'flood' ? cluster.router : pick(random, cluster.processes);
-  const child = spawn(process.execPath, [PROGRAM, mode, server.address, `${partitions}`], {
+  const child = spawn(process.execPath, [PROGRAM, mode, server.address, `${partitions}`, keyspace], {
     stdio: ['pipe', 'pipe', 'ignore'],
   });
   child.stdin!.on('error', () => {});
@@ -67,7 +68,7 @@ function start(context: FaultContext, mode: string): ActiveFault {
   return { target: server.name, cutOff: [], confirmed, undo, rude };
 }
 
-function clientFault(mode: string, text: string): FaultDriver {
+function clientFault(mode: string, text: string): FaultDriver<ChaosCluster> {
   return {
     kind: mode,
     family: 'clients',
@@ -78,7 +79,7 @@ function clientFault(mode: string, text: string): FaultDriver {
 }
 
 /** Every fault of clients. */
-export const CLIENT_FAULTS: readonly FaultDriver[] = [
+export const CLIENT_FAULTS: readonly FaultDriver<ChaosCluster>[] = [
   clientFault('flood', 'a client sends writes to one process and ignores credit and refusals'),
   clientFault('slow-reader', 'a client asks one process for long values and never reads an answer'),
   clientFault(

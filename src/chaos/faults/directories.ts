@@ -5,18 +5,29 @@
 import { cp, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RingkeepError } from '../../common/errors.ts';
-import { type ActiveFault, ANYWHERE, type FaultContext, type FaultDriver, pick, pickNode } from '../fault.ts';
-import { type ClusterProcess, eventually } from '../process.ts';
+import {
+  type ActiveFault,
+  ANYWHERE,
+  type FaultContext,
+  type FaultDriver,
+  missingVoters,
+  pick,
+  pickNode,
+  UNMET,
+} from '../fault.ts';
+import { type ClusterProcess, eventually, STEP_MS } from '../process.ts';
+import { revive } from '../recovery.ts';
 
 const CONFIRM_MS = 15_000;
-const STARTS_MAX = 3;
 
-/** What a node or the router must have said for the fault to have been noticed. */
+/** How a node is ended, and what it or the router must have said for the fault to have been noticed. */
 interface Notice {
   /** Events of the node's log, or of the router's about it. */
   readonly events: readonly string[];
   /** Nothing of the kind is needed: the fault may be without consequence. */
   readonly optional?: boolean;
+  /** How the node is ended; default: SIGKILL. At SIGTERM its store writes all that it holds into tables. */
+  readonly signal?: 'SIGKILL' | 'SIGTERM';
 }
 
 /** Files of a folder with a suffix, the largest first. */
@@ -52,75 +63,85 @@ async function countOf(processes: readonly ClusterProcess[], events: readonly st
   return count;
 }
 
-/**
- * Starts a node until it keeps running. One that cannot start with what it has is emptied, as docs/GUARANTEES.md (G8) says: it is
- * filled again from the others. Returns whether it was.
- */
-async function revive(node: ClusterProcess): Promise<boolean> {
-  for (let tries = 0; tries < STARTS_MAX; tries += 1) {
-    if (node.running) return false;
-    await node.start().catch(() => {});
-  }
-  if (node.running) return false;
-  await rm(node.data, { recursive: true, force: true });
-  await node.start();
-  return true;
-}
-
-/** Kills a node, lets `act` do something to its directory, and starts it again, until it keeps running. */
+/** Ends a node, lets `act` do something to its directory, and starts it again, until it keeps running. */
 async function whileDown(
   { cluster }: FaultContext,
   node: ClusterProcess,
   act: (node: ClusterProcess) => Promise<string>,
-  { events, optional = false }: Notice,
+  { events, optional = false, signal = 'SIGKILL' }: Notice,
+  destroys: boolean,
 ): Promise<ActiveFault> {
-  await node.kill('SIGKILL');
-  const what = await act(node);
+  // Only who has lost something may be emptied: anybody else has to start with what it has.
+  const again = async (): Promise<boolean> => {
+    if (destroys) return revive(node);
+    if (!node.running) await node.start();
+    return false;
+  };
+  await (signal === 'SIGTERM' ? node.end() : node.kill(signal));
+  let what: string;
+  try {
+    what = await act(node);
+  } catch (error) {
+    await again();
+    throw error;
+  }
   const witnesses = [node, cluster.router];
   const before = await countOf(witnesses, events);
   const confirmed = eventually(
     `a notice of ${what}`,
     async (missing) => {
       // It ends by itself at some of them; whoever watches over it starts it again.
-      if (!node.running && (await revive(node))) return `${what}: it refuses to start, and is emptied`;
+      if (!node.running && (await again())) return `${what}: it refuses to start, and is emptied`;
       const now = await countOf(witnesses, events);
       return now > before ? `${what}: ${events.join(' or ')}` : missing('none yet');
     },
     CONFIRM_MS,
   ).catch((error: unknown) => {
-    if (optional) return `${what}: nobody has met it yet`;
+    if (optional) return `${what}: ${UNMET}`;
     throw error;
   });
   confirmed.catch(() => {});
   const undo = async (): Promise<void> => {
     await confirmed.catch(() => {});
-    await revive(node);
+    await again();
   };
   return { target: node.name, cutOff: [], confirmed, undo };
 }
 
 /** A driver that does something to the directory of a node that was killed. */
 function directoryFault(
-  fault: Pick<FaultDriver, 'kind' | 'text' | 'destroys'>,
+  fault: Pick<FaultDriver, 'kind' | 'text' | 'destroys' | 'damages'>,
   act: (node: ClusterProcess, context: FaultContext) => Promise<string>,
   notice: Notice,
 ): FaultDriver {
   const inject = async (context: FaultContext): Promise<ActiveFault> =>
-    whileDown(context, await pickNode(context), (node) => act(node, context), notice);
-  return { ...fault, family: 'disk', group: 'restart', missing: ANYWHERE, inject };
+    whileDown(
+      context,
+      await pickNode(context),
+      (node) => act(node, context),
+      notice,
+      fault.destroys === true,
+    );
+  const missing = fault.destroys === true ? missingVoters : ANYWHERE;
+  return { ...fault, family: 'disk', group: 'restart', missing, inject };
 }
 
 const wipe = directoryFault(
   { kind: 'wipe', destroys: true, text: 'one node is killed and its data directory emptied' },
-  async ({ data }) => {
-    await rm(data, { recursive: true });
+  async (node) => {
+    await node.wipe();
     return 'an empty directory';
   },
   { events: ['learner_added'] },
 );
 
 const flipWal = directoryFault(
-  { kind: 'flip-wal', destroys: true, text: 'one node is killed and a bit of its write-ahead log flipped' },
+  {
+    kind: 'flip-wal',
+    destroys: true,
+    damages: true,
+    text: 'one node is killed and a bit of its write-ahead log flipped',
+  },
   async ({ data }, { random }) => {
     const [file] = await filesOf(join(data, 'wal'), /\.wal$/);
     if (file === undefined) throw new RingkeepError('NOT_READY', 'there is no log');
@@ -130,37 +151,32 @@ const flipWal = directoryFault(
   { events: ['replica_damaged', 'wal_problem'], optional: true },
 );
 
-/** The store writes its log into a table when it is opened again. */
-async function intoTables(node: ClusterProcess): Promise<void> {
-  await node.start();
-  await node.kill('SIGTERM');
-}
-
 const flipTable = directoryFault(
   {
     kind: 'flip-table',
     destroys: true,
-    text: 'one node is killed and a bit of a table of its store flipped, which a read or the scrub finds',
+    damages: true,
+    text: 'one node is ended and a bit of a table of its store flipped, which a read or the scrub finds',
   },
   async (node, { random }) => {
-    await intoTables(node);
     const files = await filesOf(join(node.data, 'store'), /\.ldb$/);
-    if (files.length === 0) return 'no table yet';
+    if (files.length === 0) throw new RingkeepError('NOT_READY', 'there is no table');
     const { path, bytes } = pick(random, files.slice(0, 3));
     return flipBit(path, random.integer(Math.max(1, Math.floor(bytes * 0.8))));
   },
-  { events: ['replica_damaged', 'node_failed'], optional: true },
+  { events: ['replica_damaged', 'node_failed'], optional: true, signal: 'SIGTERM' },
 );
 
 const flipManifest = directoryFault(
   {
     kind: 'flip-manifest',
     destroys: true,
+    damages: true,
     text: 'one node is killed and a bit of its store’s manifest flipped',
   },
   async (node, { random }) => {
     const [file] = await filesOf(join(node.data, 'store'), /^MANIFEST/);
-    if (file === undefined) return 'no manifest';
+    if (file === undefined) throw new RingkeepError('NOT_READY', 'there is no manifest');
     return flipBit(file.path, random.integer(file.bytes));
   },
   { events: ['replica_damaged', 'node_failed'], optional: true },
@@ -185,18 +201,22 @@ const lostFile = directoryFault(
   {
     kind: 'lost-file',
     destroys: true,
-    text: 'one node is killed, and a file of its store or of its log taken away',
+    damages: true,
+    text: 'one node is ended, and a file of its store or of its log taken away',
   },
   async (node, { random }) => {
-    await intoTables(node);
     const folder = random.next() < 0.5 ? 'store' : 'wal';
     const files = await filesOf(join(node.data, folder), folder === 'wal' ? /\.wal$/ : /\.ldb$/);
-    if (files.length === 0) return 'no file yet';
+    if (files.length === 0) throw new RingkeepError('NOT_READY', 'there is no such file');
     const { path } = pick(random, files);
     await rm(path);
     return `without ${path.split('/').slice(-2).join('/')}`;
   },
-  { events: ['node_failed', 'replica_damaged', 'wal_problem', 'node_rolled_back'], optional: true },
+  {
+    events: ['node_failed', 'replica_damaged', 'wal_problem', 'node_rolled_back'],
+    optional: true,
+    signal: 'SIGTERM',
+  },
 );
 
 const oldCopy: FaultDriver = {
@@ -205,21 +225,21 @@ const oldCopy: FaultDriver = {
   group: 'restart',
   destroys: true,
   text: 'one node is killed, and an older copy of its data directory put back',
-  missing: ANYWHERE,
+  missing: missingVoters,
   inject: async (context) => {
     const node = await pickNode(context);
     const copy = `${node.data}-copy`;
-    await node.kill('SIGTERM');
+    await node.end();
     await rm(copy, { recursive: true, force: true });
     await cp(node.data, copy, { recursive: true });
     await node.start();
-    await context.cluster.whenHealthy();
-    const putBack = async ({ data }: ClusterProcess): Promise<string> => {
-      await rm(data, { recursive: true });
-      await rename(copy, data);
+    await context.cluster.whenHealthy(STEP_MS);
+    const putBack = async (victim: ClusterProcess): Promise<string> => {
+      await victim.wipe();
+      await rename(copy, victim.data);
       return 'an old copy';
     };
-    return whileDown(context, node, putBack, { events: ['node_rolled_back'] });
+    return whileDown(context, node, putBack, { events: ['node_rolled_back'] }, true);
   },
 };
 

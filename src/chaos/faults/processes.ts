@@ -1,10 +1,10 @@
 /** Faults of processes: killed, asked to end, paused, stalled; one, all, the router, one after the other. */
-import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { RingkeepError } from '../../common/errors.ts';
 import { type ActiveFault, ANYWHERE, type FaultDriver, pickNode } from '../fault.ts';
+import { processOf, whenIn } from '../local-process.ts';
 import type { ClusterProcess } from '../process.ts';
-import { eventually } from '../process.ts';
+import { STEP_MS } from '../process.ts';
 
 const CONFIRM_MS = 10_000;
 /** How long the event loop stands still at a time, ms. */
@@ -12,15 +12,6 @@ const STALL_MS = 900;
 
 /** Lets a process stand still at SIGUSR2: its event loop, not its threads. For `--import`. */
 export const STALL_HOOK = `data:text/javascript,process.on("SIGUSR2",()=>{const end=Date.now()+${STALL_MS};while(Date.now()<end);})`;
-
-/** The state of a process as the system has it: `T` for stopped. */
-function stateOf(pid: number): string {
-  try {
-    return /^State:\s+(\S)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
-  } catch {
-    return '';
-  }
-}
 
 /** Ends processes and starts them again when the fault is over. */
 async function down(
@@ -30,8 +21,18 @@ async function down(
 ): Promise<ActiveFault> {
   const pids = processes.map(({ pid }) => pid);
   // What SIGTERM asks for may take a while, and the fault may be over before.
-  const ended = Promise.all(processes.map((process) => process.kill(signal)));
-  const confirmed = ended.then(() => `${signal} has ended ${pids.join(', ')}`);
+  const ended = Promise.all(
+    processes.map(async (process) => {
+      if (signal === 'SIGTERM') return process.end();
+      await process.kill(signal);
+      return '';
+    }),
+  );
+  const confirmed = ended.then((problems) => {
+    const problem = problems.find((text) => text !== '');
+    if (problem !== undefined) throw new RingkeepError('NOT_READY', problem);
+    return `${signal} has ended ${pids.join(', ')}`;
+  });
   confirmed.catch(() => {});
   const undo = async (): Promise<void> => {
     await ended;
@@ -90,14 +91,10 @@ const pause: FaultDriver = {
   missing: ANYWHERE,
   inject: async (context) => {
     const node = await pickNode(context);
-    const { pid } = node;
+    const process = processOf(node.pid);
+    if (process === null) throw new RingkeepError('NOT_READY', `${node.name} does not run`);
     node.signal('SIGSTOP');
-    const confirmed = eventually(
-      'a stopped process',
-      (missing) => (stateOf(pid) === 'T' ? `${pid} is stopped` : missing(stateOf(pid))),
-      CONFIRM_MS,
-    );
-    confirmed.catch(() => {});
+    const confirmed = whenIn(process, 'T', `${process.pid} is stopped`, CONFIRM_MS);
     const undo = async (): Promise<void> => node.signal('SIGCONT');
     return { target: node.name, cutOff: [], confirmed, undo };
   },
@@ -133,7 +130,8 @@ const stall: FaultDriver = {
     let ended = false;
     const lane = (async () => {
       while (!ended) {
-        node.signal('SIGUSR2');
+        // Before its hook is there, the signal would end it.
+        if (node.ready) node.signal('SIGUSR2');
         await delay(STALL_MS + 100 + context.random.next() * 400);
       }
     })();
@@ -159,10 +157,15 @@ const rolling: FaultDriver = {
     const lane = (async () => {
       for (const node of cluster.nodes) {
         const { pid } = node;
-        await node.kill('SIGTERM');
+        await node.end();
         await node.start();
-        await cluster.whenHealthy();
         done.push(`${pid} to ${node.pid}`);
+        // Beside a fault that does not let all be well it goes no further.
+        const well = await cluster.whenHealthy(STEP_MS).then(
+          () => true,
+          () => false,
+        );
+        if (!well) break;
       }
       return `new processes: ${done.join(', ')}`;
     })();

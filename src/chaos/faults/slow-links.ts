@@ -1,7 +1,15 @@
 /** Links that are bad rather than gone: late, uneven, narrow, reset, half open, not read from. All of one node's at once. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { type ActiveFault, ANYWHERE, type FaultContext, type FaultDriver, pickNode } from '../fault.ts';
+import {
+  type ActiveFault,
+  ANYWHERE,
+  type FaultContext,
+  type FaultDriver,
+  linksOf,
+  pickNode,
+} from '../fault.ts';
 import type { Flow, FlowShape } from '../link-proxy.ts';
+import type { Links } from '../links.ts';
 import { eventually } from '../process.ts';
 
 const CONFIRM_MS = 5_000;
@@ -13,7 +21,7 @@ async function around(
   clear: Partial<FlowShape>,
   proof: (flows: readonly Flow[], missing: (text: string) => null) => string | null,
 ): Promise<ActiveFault> {
-  const { links } = context;
+  const links = linksOf(context.cluster);
   const { name } = await pickNode(context);
   const flows = links.around(name);
   for (const flow of flows) flow.slowestMs = 0;
@@ -92,10 +100,10 @@ const deaf: FaultDriver = {
 async function again(
   context: FaultContext,
   everyMs: number,
-  act: (proxy: ReturnType<FaultContext['links']['proxiesAround']>[number]) => number,
+  act: (proxy: ReturnType<Links['proxiesAround']>[number]) => number,
   text: string,
 ): Promise<ActiveFault> {
-  const { links } = context;
+  const links = linksOf(context.cluster);
   const { name } = await pickNode(context);
   const proxies = links.proxiesAround(name);
   let ended = false;

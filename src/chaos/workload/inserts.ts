@@ -3,10 +3,19 @@
  * accounts of a bank, and writes that are acknowledged at `leader`.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { PutOptions } from '../../client/index.ts';
 import { RingkeepError } from '../../common/errors.ts';
+import { HASTY } from '../figures.ts';
+import { describeHeld, heldBy } from './one-node.ts';
 import { VERIFY_MS, type Workbench, type Workload } from './workbench.ts';
 
 const LANES = 3;
+/** Lanes whose operations have little time, ms: many of them end without an answer. */
+const HASTY_LANES = 2;
+const HASTY_MS = [5, 200] as const;
+/** Of so many, the newest ones, every node is asked what it holds. */
+const EVERYWHERE_MAX = 10_000;
+const EARLY_LANES = 4;
 const PAGE = 200;
 const LOOKS_MAX = 4;
 const LOOK_AGAIN_MS = 500;
@@ -16,28 +25,40 @@ export class Inserts implements Workload {
   readonly name = 'inserts';
   readonly text = 'what was acknowledged is there at the end, what was not applied is not';
   private count = 0;
-  private readonly acknowledged: string[] = [];
+  /** With the version that was told, 0: none was. */
+  private readonly acknowledged = new Map<string, number>();
   private readonly refused: string[] = [];
 
   start(bench: Workbench): void {
     for (let lane = 0; lane < LANES; lane += 1) bench.lane(() => this.step(bench, lane));
+    for (let lane = 0; lane < HASTY_LANES; lane += 1) bench.lane(() => this.hastyStep(bench, lane));
   }
 
-  private async step(bench: Workbench, lane: number): Promise<void> {
+  private step(bench: Workbench, lane: number): Promise<void> {
     this.count += 1;
-    const key = `insert-${this.count}`;
+    return this.insert(bench, lane, `insert-${this.count}`, bench.chance(0.1) ? { ack: 'all' } : {});
+  }
+
+  private hastyStep(bench: Workbench, lane: number): Promise<void> {
+    this.count += 1;
+    const [least, most] = HASTY_MS;
+    const timeoutMs = least + bench.options.random.integer(most - least);
+    return this.insert(bench, lane, `${HASTY}${this.count}`, { timeoutMs });
+  }
+
+  private async insert(bench: Workbench, lane: number, key: string, options: PutOptions): Promise<void> {
     try {
-      await bench.client(lane).put(key, key, bench.chance(0.1) ? { ack: 'all' } : {});
-      this.acknowledged.push(key);
+      const { version } = await bench.client(lane).put(key, key, options);
+      this.acknowledged.set(key, version);
     } catch (error) {
       if (!(error instanceof RingkeepError)) throw error;
-      if (error.outcome === 'applied') this.acknowledged.push(key);
+      if (error.outcome === 'applied') this.acknowledged.set(key, 0);
       if (error.outcome === 'not_applied') this.refused.push(key);
     }
   }
 
   async verify(bench: Workbench): Promise<void> {
-    await this.look(bench, this.acknowledged, (key, value) => {
+    await this.look(bench, [...this.acknowledged.keys()], (key, value) => {
       if (value === key) return;
       if (value === undefined) bench.breach('G1', key, 'was acknowledged and is gone');
       else bench.breach('G8', key, `holds ${JSON.stringify(value)}, which nobody wrote`);
@@ -45,7 +66,8 @@ export class Inserts implements Workload {
     await this.look(bench, this.refused, (key, value) => {
       if (value !== undefined) bench.breach('G5', key, 'was reported not_applied and is there');
     });
-    bench.held('G1', this.acknowledged.length);
+    await this.lookEverywhere(bench);
+    bench.held('G1', this.acknowledged.size);
     bench.held('G5', this.refused.length);
   }
 
@@ -58,6 +80,25 @@ export class Inserts implements Workload {
       const page = keys.slice(at, at + PAGE);
       const values = await bench.client(0).getMany(page, { timeoutMs: VERIFY_MS });
       for (const [index, key] of page.entries()) judge(key, values[index]);
+    }
+  }
+
+  /** A linearizable read shows what the leader holds: here every replica shows its own bytes. */
+  private async lookEverywhere(bench: Workbench): Promise<void> {
+    const entries = [...this.acknowledged].slice(-EVERYWHERE_MAX);
+    const { nodes, keyspace } = bench.options;
+    const answers = await heldBy(
+      nodes,
+      keyspace,
+      entries.map(([key]) => key),
+    );
+    for (const [node, held] of answers.entries()) {
+      for (const [at, [key, version]] of entries.entries()) {
+        const found = held[at] ?? null;
+        if (found === null || found.version === 0) continue;
+        if (found.value === key && (version === 0 || found.version === version)) continue;
+        bench.breach('G8', key, `${nodes[node]} holds ${describeHeld(found)}, which nobody wrote`);
+      }
     }
   }
 }
@@ -99,71 +140,65 @@ export class Bank implements Workload {
   }
 }
 
-/** The last write of a key that was acknowledged at `leader`. */
-interface Early {
-  /** Count of the write, which is its value. */
-  count: number;
-  readonly values: Set<string>;
-}
-
-/** Writes at `leader`, each lane to keys of its own: how many of those that were acknowledged are gone. */
+/** Writes at `leader`, each of a key of its own: how many of those that were acknowledged are gone. */
 export class EarlyWrites implements Workload {
   readonly name = 'early writes';
   readonly text = 'a write acknowledged at leader is lost in a failover only, and the loss is counted';
-  /** Keys whose last acknowledged write is gone, at the end. */
-  lost: string[] = [];
-  acknowledged = 0;
+  /** Keys that were acknowledged and are gone. */
+  readonly lost: string[] = [];
+  private acknowledged = 0;
   private count = 0;
-  private readonly keys = new Map<string, Early>();
+  /** Acknowledged, and not looked at yet. */
+  private readonly open: string[] = [];
+  private readonly seen: string[] = [];
 
   start(bench: Workbench): void {
-    for (const key of bench.keysOf('early', 1)) this.keys.set(key, { count: 0, values: new Set() });
-    const names = [...this.keys.keys()];
-    // One write at a time to each key.
-    for (let lane = 0; lane < 2; lane += 1) {
-      const own = names.filter((_, index) => index % 2 === lane);
-      bench.lane(() => this.step(bench, lane, bench.pick(own)));
-    }
+    for (let lane = 0; lane < EARLY_LANES; lane += 1) bench.lane(() => this.step(bench, lane));
   }
 
-  private async step(bench: Workbench, lane: number, key: string): Promise<void> {
+  private async step(bench: Workbench, lane: number): Promise<void> {
     this.count += 1;
-    const { count } = this;
-    const book = this.keys.get(key)!;
-    book.values.add(`${count}`);
-    await bench.client(lane).put(key, `${count}`, { ack: 'leader' });
+    // A key that is written again would hide that the write before it is lost.
+    const key = `early-${this.count}`;
+    await bench.client(lane).put(key, key, { ack: 'leader' });
     this.acknowledged += 1;
-    book.count = count;
+    this.open.push(key);
   }
 
-  /** Looks at all keys; returns those whose last acknowledged write is gone since the last look. */
+  /** Looks at what was acknowledged since the last look; returns the keys that are gone. */
   async look(bench: Workbench): Promise<string[]> {
-    const gone: string[] = [];
-    for (const [key, book] of this.keys) {
-      if (!(await this.isGone(bench, key, book))) continue;
-      gone.push(key);
-      book.count = 0;
+    const keys = [...this.open];
+    let gone = keys;
+    for (let looks = 0; looks < LOOKS_MAX && gone.length > 0; looks += 1) {
+      // Reads show what is committed, which a write at `leader` may not be yet when it is acknowledged.
+      if (looks > 0) await delay(LOOK_AGAIN_MS);
+      gone = await this.absent(bench, gone);
     }
+    this.open.splice(0, keys.length);
+    const lost = new Set(gone);
+    this.seen.push(...keys.filter((key) => !lost.has(key)));
     this.lost.push(...gone);
     return gone;
   }
 
-  private async isGone(bench: Workbench, key: string, book: Early): Promise<boolean> {
-    for (let looks = 0; looks < LOOKS_MAX; looks += 1) {
-      // What is acknowledged while it is read may be missing in the answer.
-      const { count } = book;
-      const value = await bench.client(0).get<string>(key, { timeoutMs: VERIFY_MS });
-      if (value !== undefined && !book.values.has(value))
-        bench.breach('G8', key, `holds ${value}, which nobody wrote`);
-      if (count === 0 || (value !== undefined && Number(value) >= count)) return false;
-      // Reads show what is committed, which a write at `leader` may not be yet when it is acknowledged.
-      await delay(LOOK_AGAIN_MS);
+  private async absent(bench: Workbench, keys: readonly string[]): Promise<string[]> {
+    const absent: string[] = [];
+    for (let at = 0; at < keys.length; at += PAGE) {
+      const page = keys.slice(at, at + PAGE);
+      const values = await bench.client(0).getMany<string>(page, { timeoutMs: VERIFY_MS });
+      for (const [index, key] of page.entries()) {
+        const value = values[index];
+        if (value === undefined) absent.push(key);
+        else if (value !== key) bench.breach('G8', key, `holds ${JSON.stringify(value)}, which nobody wrote`);
+      }
     }
-    return true;
+    return absent;
   }
 
   async verify(bench: Workbench): Promise<void> {
     await this.look(bench);
+    // What was read once is committed, and must be read for ever: the checker of histories sees to that.
+    await this.absent(bench, this.seen);
     bench.held('G3', this.acknowledged);
   }
 }

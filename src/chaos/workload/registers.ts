@@ -4,8 +4,19 @@
  */
 import { VERIFY_MS, type Workbench, type Workload } from './workbench.ts';
 
+/** Keys of each partition, and lanes that work on the keys of some partitions only: one that is away blocks the lanes of no others. */
+const KEYS_EACH = 2;
 const LANES = 6;
+/** Lanes that work on all keys, so that two write to the same one at a time. */
+const ROAMING = 2;
+/** Lanes that only read, at `quorum`: no leader that is away blocks them. */
+const READERS = 3;
 const TTL_MS = 600;
+
+/** Returns the keys that registers are. */
+export function registerKeys(bench: Workbench): string[] {
+  return bench.keysOf('register', KEYS_EACH);
+}
 
 /** Puts, deletes, conditions, times to live; reads at `linearizable` and `quorum`. */
 export class Registers implements Workload {
@@ -14,13 +25,19 @@ export class Registers implements Workload {
   private keys: string[] = [];
 
   start(bench: Workbench): void {
-    this.keys = bench.keysOf('register', 2);
-    for (let lane = 0; lane < LANES; lane += 1) bench.lane(() => this.step(bench, lane));
+    this.keys = registerKeys(bench);
+    for (let lane = 0; lane < LANES; lane += 1) {
+      const own = this.keys.filter((_, at) => Math.floor(at / KEYS_EACH) % LANES === lane);
+      if (own.length > 0) bench.lane(() => this.step(bench, bench.pick(own)));
+    }
+    for (let lane = 0; lane < ROAMING; lane += 1) bench.lane(() => this.step(bench, bench.pick(this.keys)));
+    for (let lane = 0; lane < READERS; lane += 1)
+      bench.lane(() => bench.client(lane).get(bench.pick(this.keys), { read: 'quorum' }));
   }
 
-  private async step(bench: Workbench, lane: number): Promise<unknown> {
-    const client = bench.client(lane);
-    const key = bench.pick(this.keys);
+  private async step(bench: Workbench, key: string): Promise<unknown> {
+    const number = bench.options.random.integer(bench.options.clients);
+    const client = bench.client(number);
     const turn = bench.options.random.next();
     if (turn < 0.25) return client.get(key);
     if (turn < 0.5) return client.get(key, { read: 'quorum' });
@@ -33,7 +50,9 @@ export class Registers implements Workload {
     if (turn < 0.72) return client.put(key, bench.value(), { ttlMs: TTL_MS });
     if (turn < 0.76) return client.put(key, bench.value(), { ack: 'leader' });
     if (turn < 0.8) return client.put(key, bench.value(), { ack: 'all' });
-    return client.put(key, bench.value());
+    await client.put(key, bench.value());
+    // By another client, at once: a replica that is behind has not heard of it yet.
+    return bench.client(number + 1).get(key, { read: 'quorum' });
   }
 
   async verify(bench: Workbench): Promise<void> {

@@ -9,6 +9,7 @@ import { RingkeepError } from '../../common/errors.ts';
 import { partitionOf } from '../../common/hash.ts';
 import type { HistoryEvent } from '../../common/history.ts';
 import type { Random } from '../../common/random.ts';
+import { inKeyspace, type SpaceClient } from './space.ts';
 
 /** Promises of docs/GUARANTEES.md, the levels of reads of docs/CONSISTENCY.md that promise less, and that faults pass. */
 export type Guarantee =
@@ -46,6 +47,8 @@ export interface Workload {
 }
 
 const READY_MS = 60_000;
+/** Partitions that are worked on; every one has lanes of its own. */
+const PARTITIONS_WORKED_MAX = 64;
 /** Of a final read. */
 export const VERIFY_MS = 60_000;
 
@@ -55,6 +58,8 @@ export interface WorkbenchOptions {
   /** HOST:PORT of the nodes. */
   readonly nodes: readonly string[];
   readonly partitions: number;
+  /** Where all keys are; empty: the default keyspace. */
+  readonly keyspace: string;
   /** Clients; at least two. */
   readonly clients: number;
   /** Mean pause of a lane between two operations, ms. */
@@ -71,7 +76,8 @@ export class Workbench {
   readonly breaches: Breach[] = [];
   /** Acknowledgements by guarantee that they were held against, so that it is known what was exercised. */
   readonly exercised = new Map<Guarantee, number>();
-  readonly clients: RingkeepClient[] = [];
+  private readonly connected: RingkeepClient[] = [];
+  private clients: SpaceClient[] = [];
   /** As histories name them: the clients that go to leaders directly. */
   readonly direct = new Set<string>();
   private readonly lanes: Promise<void>[] = [];
@@ -86,8 +92,9 @@ export class Workbench {
   /** Connects the clients. Rejects with RingkeepError UNAVAILABLE. */
   async open(): Promise<void> {
     const { clients } = this.options;
-    for (let at = 0; at < clients; at += 1) this.clients.push(this.connect(at % 2 === 1));
-    await Promise.all(this.clients.map((client) => client.ready({ timeoutMs: READY_MS })));
+    for (let at = 0; at < clients; at += 1) this.connected.push(this.connect(at % 2 === 1));
+    this.clients = this.connected.map((client) => inKeyspace(client, this.options.keyspace));
+    await Promise.all(this.connected.map((client) => client.ready({ timeoutMs: READY_MS })));
   }
 
   /** Returns one more client, recorded like the others; its caller closes it. */
@@ -103,7 +110,7 @@ export class Workbench {
   }
 
   /** Client of a lane. */
-  client(lane: number): RingkeepClient {
+  client(lane: number): SpaceClient {
     return this.clients[lane % this.clients.length]!;
   }
 
@@ -135,7 +142,7 @@ export class Workbench {
 
   async close(): Promise<void> {
     this.running = false;
-    for (const client of this.clients.splice(0)) client.destroy();
+    for (const client of this.connected.splice(0)) client.destroy();
     await Promise.allSettled(this.lanes.splice(0));
   }
 
@@ -153,11 +160,12 @@ export class Workbench {
     return this.options.random.next() < part;
   }
 
-  /** Keys with this prefix, `each` of every partition. */
+  /** Keys with this prefix, `each` of every partition, or of as many, evenly spread, where there are very many. */
   keysOf(prefix: string, each: number): string[] {
     const { partitions } = this.options;
-    return Array.from({ length: partitions }, (_, partition) =>
-      keysIn(partition, partitions, each, prefix),
+    const worked = Math.min(partitions, PARTITIONS_WORKED_MAX);
+    return Array.from({ length: worked }, (_, at) =>
+      keysIn(Math.floor((at * partitions) / worked), partitions, each, prefix),
     ).flat();
   }
 
@@ -169,6 +177,11 @@ export class Workbench {
   held(guarantee: Guarantee, times = 1): void {
     this.exercised.set(guarantee, (this.exercised.get(guarantee) ?? 0) + times);
   }
+}
+
+/** Returns microseconds of the clock that histories have. */
+export function nowUs(): number {
+  return Number(process.hrtime.bigint() / 1_000n);
 }
 
 /** Returns `count` keys of one partition. */

@@ -2,10 +2,10 @@
  * A progress line on stderr, for a terminal only; silent everywhere else, so that logs of scripts stay readable.
  * It shows what is done, not what is open.
  */
+import { showLine } from '../output.ts';
 import { formatBytes } from '../status.ts';
 
 const BAR_CELLS = 24;
-const PERIOD_MS = 200;
 
 /** How far an import has come. */
 export interface ProgressFigures {
@@ -29,15 +29,6 @@ export function progressText(figures: ProgressFigures, seconds: number): string 
 
 /** Redraws the progress line from `figures` until the returned function is called. */
 export function showProgress(figures: () => ProgressFigures): () => void {
-  if (!process.stderr.isTTY) return () => {};
   const startedAt = performance.now();
-  const draw = () => {
-    const text = progressText(figures(), (performance.now() - startedAt) / 1_000);
-    process.stderr.write(`\r\u001b[K${text}`);
-  };
-  const timer = setInterval(draw, PERIOD_MS);
-  return () => {
-    clearInterval(timer);
-    process.stderr.write('\r\u001b[K');
-  };
+  return showLine(() => progressText(figures(), (performance.now() - startedAt) / 1_000));
 }

@@ -245,7 +245,14 @@ const peerMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
   fc.record({
     ...peerHead,
     body: fc.constant('scrub' as const),
-    scrub: fc.record({ index: uint64, hash: fc.string(), damaged: fc.boolean() }),
+    scrub: fc.record({
+      index: uint64,
+      hash: fc.string(),
+      damaged: fc.boolean(),
+      underWay: uint64,
+      rows: uint64,
+      bytes: uint64,
+    }),
   }),
   fc.record({
     ...peerHead,

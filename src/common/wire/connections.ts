@@ -229,7 +229,8 @@ const attachController: Connector['attachController'] = (
           outbox.release();
           handlers.onWelcome(message.welcome);
         }
-        const empty = message.topology === null && message.seals.length + message.prepares.length === 0;
+        const { topology, seals, prepares, addressCheck } = message;
+        const empty = topology === null && addressCheck === null && seals.length + prepares.length === 0;
         if (!empty && !link.ended) handlers.onMessage(message);
       },
       onEnd: (error) => link.over(error),
@@ -325,4 +326,6 @@ export const grpcConnector: Connector = {
     once(address, (channel) => channel.unary(methods.hashPartition, { hello, partition }, timeoutMs)),
   setAck: (address, hello, change, timeoutMs) =>
     once(address, (channel) => channel.unary(methods.setAck, { hello, ...change }, timeoutMs)),
+  scrub: (address, hello, order, timeoutMs) =>
+    once(address, (channel) => channel.unary(methods.scrub, { hello, ...order }, timeoutMs)),
 };

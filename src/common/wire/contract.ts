@@ -20,6 +20,7 @@ import type {
   ReplicaReport,
   Reply,
   Request,
+  ScrubReply,
   StatusReply,
   Welcome,
 } from './messages.ts';
@@ -93,7 +94,9 @@ export interface Opening {
 
 /** Parts of a NodeMessage or ControllerMessage; what is left out is empty. */
 export type NodePart = Partial<Pick<NodeMessage, 'heartbeat' | 'sealReplies' | 'reports'>>;
-export type ControllerPart = Partial<Pick<ControllerMessage, 'topology' | 'seals' | 'prepares'>>;
+export type ControllerPart = Partial<
+  Pick<ControllerMessage, 'topology' | 'seals' | 'prepares' | 'addressCheck'>
+>;
 
 export interface Attachment {
   readonly ready: boolean;
@@ -141,6 +144,8 @@ export interface Connector {
   hashPartition(address: string, hello: Hello, partition: number, timeoutMs: number): Promise<HashReply>;
   /** Sets a default acknowledgement level on a router; see `AdminHandler.setAck`. Rejects with RingkeepError. */
   setAck(address: string, hello: Hello, change: AckChange, timeoutMs: number): Promise<AckDefaults>;
+  /** Begins a scrub, or asks how one stands; see `AdminHandler.scrub`. Rejects with RingkeepError. */
+  scrub(address: string, hello: Hello, order: ScrubOrder, timeoutMs: number): Promise<ScrubReply>;
 }
 
 // ------------------------------------------------------------ services that this process answers
@@ -156,11 +161,15 @@ export interface ServerIdentity {
   readonly valueBytesMax: number;
   /** Of a router's topology store. */
   readonly storeId?: string;
+  /** The highest protocol version that it speaks; default: PROTOCOL_MAX. */
+  readonly protocolMax?: number;
 }
 
 /** The caller of a stream or call, its hello already checked. */
 export interface Peer {
   readonly hello: Hello;
+  /** The version that both sides speak. */
+  readonly protocol: number;
   /** Network address, for logs. */
   readonly remote: string;
 }
@@ -239,6 +248,12 @@ export interface AckChange {
   readonly ack: AckName;
 }
 
+/** `run` 0 begins one of these partitions, or of all; another tells how that one stands. */
+export interface ScrubOrder {
+  readonly run: number;
+  readonly partitions: readonly number[];
+}
+
 export interface AdminHandler {
   /** Rejects with RingkeepError. */
   status(peer: Peer): Promise<StatusReply>;
@@ -246,6 +261,11 @@ export interface AdminHandler {
   hashPartition(peer: Peer, partition: number): Promise<HashReply>;
   /** Resolves with all defaults once the change is durable. The change is decoded, not validated. Rejects with RingkeepError. */
   setAck(peer: Peer, change: AckChange): Promise<AckDefaults>;
+  /**
+   * Resolves at once with what is known so far. Rejects with RingkeepError, INVALID_ARGUMENT for a run that is not known. Callers that
+   * speak an earlier version than SCRUB_PROTOCOL are refused with VERSION_MISMATCH before.
+   */
+  scrub(peer: Peer, order: ScrubOrder): Promise<ScrubReply>;
 }
 
 /** What a server answers; what is left out is answered as unimplemented. */

@@ -3,6 +3,8 @@
  * Pure. It does not authenticate: `auth` is reserved.
  * INVARIANT: no handler of a service sees a caller of another cluster, of no shared protocol version, or one that
  * meant to reach another node (addresses are reused; ids are not).
+ * INVARIANT: what is chosen is the highest version that both sides offer: a side that offers less than its build knows is spoken
+ * to as if it knew no more.
  */
 import { RingkeepError } from '../errors.ts';
 import {
@@ -17,7 +19,7 @@ import type { Hello, Welcome } from './messages.ts';
 
 const ROLES: readonly string[] = ['client', 'router', 'node'];
 
-/** Builds a Hello of this build's versions; what is left out is empty. */
+/** Builds a Hello of this build's versions, unless `protocolMax` is lower; what is left out is empty. */
 export function makeHello(fields: Partial<Hello> & Pick<Hello, 'role'>): Hello {
   return {
     protocolMin: PROTOCOL_MIN,
@@ -65,12 +67,13 @@ export function answerHello(
   if (hello.protocolMin < 1 || hello.protocolMin > hello.protocolMax) {
     throw new RingkeepError('INVALID_ARGUMENT', 'hello: protocol_min must be from 1 to protocol_max');
   }
-  const protocol = Math.min(PROTOCOL_MAX, hello.protocolMax);
+  const { protocolMax = PROTOCOL_MAX } = identity;
+  const protocol = Math.min(protocolMax, hello.protocolMax);
   if (protocol < Math.max(PROTOCOL_MIN, hello.protocolMin)) {
     throw new RingkeepError(
       'VERSION_MISMATCH',
       `the caller speaks protocol ${hello.protocolMin} to ${hello.protocolMax}, ` +
-        `this ${identity.role} ${PROTOCOL_MIN} to ${PROTOCOL_MAX}`,
+        `this ${identity.role} ${PROTOCOL_MIN} to ${protocolMax}`,
     );
   }
   checkShape(hello);
@@ -112,4 +115,14 @@ export function refuseWelcome(welcome: Welcome, hello: Hello): RingkeepError | u
     return new RingkeepError('WRONG_NODE', `the other side is "${welcome.nodeId}"`);
   }
   return undefined;
+}
+
+/** The refusal of a call that there is from version `since` on, where both sides speak `protocol`. */
+export function refuseOlder(
+  protocol: number,
+  since: number,
+  { role, nodeId }: ServerIdentity,
+): RingkeepError {
+  const text = `${role} ${nodeId} and its caller speak protocol ${protocol} with each other; this call is part of ${since}`;
+  return new RingkeepError('VERSION_MISMATCH', text);
 }

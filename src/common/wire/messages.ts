@@ -285,6 +285,11 @@ export interface ControllerMessage {
   topology: Topology | null;
   seals: Seal[];
   prepares: Prepare[];
+  addressCheck: AddressCheck | null;
+}
+export interface AddressCheck {
+  address: string;
+  trouble: string;
 }
 
 // ------------------------------------------------------------ replication
@@ -345,6 +350,9 @@ export interface Scrub {
   index: number;
   hash: string;
   damaged: boolean;
+  underWay: number;
+  rows: number;
+  bytes: number;
 }
 export interface Probe {
   round: number;
@@ -420,4 +428,35 @@ export interface SetAckRequest {
   hello: Hello | null;
   keyspace: string;
   ack: AckName;
+}
+export interface ScrubRequest {
+  hello: Hello | null;
+  run: number;
+  partitions: readonly number[];
+}
+export interface ScrubReply {
+  run: number;
+  partitions: readonly PartitionScrub[];
+}
+export type ScrubState =
+  | 'SCRUB_RUNNING'
+  | 'SCRUB_AGREED'
+  | 'SCRUB_DIFFERS'
+  | 'SCRUB_DAMAGED'
+  | 'SCRUB_NO_QUORUM'
+  | 'SCRUB_UNDECIDED'
+  | 'SCRUB_UNAVAILABLE';
+/** What is known of one scrub of one partition. */
+export interface PartitionScrub {
+  partition: number;
+  state: ScrubState;
+  index: number;
+  hash: string;
+  rows: number;
+  bytes: number;
+  voters: number;
+  differing: readonly Replica[];
+  damaged: readonly Replica[];
+  repaired: boolean;
+  reason: string;
 }

@@ -124,6 +124,9 @@ function writeBody(writer: ProtoWriter, message: PeerMessage, bytesMax: number):
     writer.uint(1, message.scrub.index);
     writer.text(2, message.scrub.hash);
     writer.bool(3, message.scrub.damaged);
+    writer.uint(4, message.scrub.underWay);
+    writer.uint(5, message.scrub.rows);
+    writer.uint(6, message.scrub.bytes);
     writer.end(mark);
   }
   if (message.snapshotOffer) {
@@ -295,11 +298,14 @@ function readProbeReply(reader: ProtoReader): ProbeReply {
 }
 
 function readScrub(reader: ProtoReader): Scrub {
-  const scrub: Scrub = { index: 0, hash: '', damaged: false };
+  const scrub: Scrub = { index: 0, hash: '', damaged: false, underWay: 0, rows: 0, bytes: 0 };
   readNested(reader, (field) => {
     if (field === 1) scrub.index = reader.uint();
     else if (field === 2) scrub.hash = reader.text();
     else if (field === 3) scrub.damaged = reader.bool();
+    else if (field === 4) scrub.underWay = reader.uint();
+    else if (field === 5) scrub.rows = reader.uint();
+    else if (field === 6) scrub.bytes = reader.uint();
     else return false;
     return true;
   });

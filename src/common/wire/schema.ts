@@ -22,6 +22,8 @@ import type {
   NodeMessage,
   PeerBatch,
   Receipt,
+  ScrubReply,
+  ScrubRequest,
   ServerMessage,
   SetAckRequest,
   StatusReply,
@@ -210,4 +212,5 @@ export const methods = {
   status: method<{ hello: Hello | null }, StatusReply>(services.admin, 'Status'),
   hashPartition: method<HashRequest, HashReply>(services.admin, 'HashPartition'),
   setAck: method<SetAckRequest, AckDefaults>(services.admin, 'SetAck'),
+  scrub: method<ScrubRequest, ScrubReply>(services.admin, 'Scrub'),
 } as const;

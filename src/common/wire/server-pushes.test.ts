@@ -3,7 +3,7 @@ import { IDENTITY, listen, until } from '../../../test/support/wire.ts';
 import type { RingkeepError } from '../errors.ts';
 import type { Topology } from '../topology.ts';
 import { grpcConnector } from './connections.ts';
-import type { ControlPush, Opening, PeerPush, TopologyPush } from './contract.ts';
+import type { ControlPush, Opening, Peer, PeerPush, TopologyPush } from './contract.ts';
 import { makeHello } from './handshake.ts';
 import type { ControllerMessage, NodeMessage, PeerMessage, ReplicaReport, Welcome } from './messages.ts';
 import type { WireServer } from './server.ts';
@@ -280,6 +280,48 @@ describe('Attach', () => {
 });
 
 describe('Subscribe', () => {
+  it.each([
+    ['the server', 2, 1],
+    ['the subscriber', 1, 2],
+  ])('carries what version 1 knows if %s speaks no later one', async (_who, offered, protocolMax) => {
+    const pushes: PeerPush[] = [];
+    const protocols: number[] = [];
+    const replication = {
+      onSubscribe: (peer: Peer, push: PeerPush) => {
+        pushes.push(push);
+        protocols.push(peer.protocol);
+        return { onEnd: () => {} };
+      },
+    };
+    const server = stopLater(await listen({ replication }, { identity: { protocolMax } }));
+    const got: PeerMessage[] = [];
+    later(
+      grpcConnector.subscribePeer(
+        server.address,
+        { ...NODE, protocolMax: offered },
+        {
+          onWelcome: ({ protocol }) => protocols.push(protocol),
+          onMessages: (messages) => got.push(...messages),
+          onEnd: () => {},
+        },
+      ),
+    );
+    await until(() => protocols.length === 2, 'the welcome');
+    expect(protocols).toEqual([1, 1]);
+    const head = { partition: 1, from: 'r1', to: 'r2', epoch: 3, body: 'scrub' } as const;
+    const none = { index: 0, hash: '', damaged: false, underWay: 0, rows: 0, bytes: 0 };
+    const scrubs = [
+      { ...none, underWay: 9, rows: 3, bytes: 70 },
+      { ...none, index: 9, damaged: true },
+      { ...none, index: 9, hash: 'ab', rows: 4, bytes: 90 },
+    ];
+    expect(pushes[0]?.push(scrubs.map((scrub) => ({ ...head, scrub })))).toBe(true);
+    pushes[0]?.push([append(2, Buffer.alloc(3))]);
+    await until(() => got.length === 2, 'two messages');
+    expect(got[0]).toMatchObject({ body: 'scrub', scrub: { ...none, index: 9, hash: 'ab' } });
+    expect(got[1]).toMatchObject({ body: 'append', partition: 2 });
+  });
+
   it('coalesces what is pushed and refuses beyond its bound, all or none', async () => {
     const pushes: PeerPush[] = [];
     let ended = 0;

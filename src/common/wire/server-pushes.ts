@@ -34,6 +34,7 @@ import {
   type StreamHost,
 } from './server-stream.ts';
 import { sizeOfPeerMessage, sizeOfReplicas } from './sizes.ts';
+import { spokenAt } from './versions.ts';
 
 function sizeOfTopology(topology: Topology): number {
   let size = 72 + 3 * topology.clusterId.length;
@@ -61,6 +62,8 @@ function sizeOfControllerPart(part: ControllerPart): number {
     size += sizeOfReplicas(seal.voters) + sizeOfReplicas(seal.previousVoters);
   }
   for (const prepare of part.prepares ?? []) size += 48 + 3 * prepare.target.length;
+  if (part.addressCheck)
+    size += 16 + 3 * (part.addressCheck.address.length + part.addressCheck.trouble.length);
   return size;
 }
 
@@ -138,7 +141,10 @@ export function serveSubscribe(
         push: (messages) => {
           // The bound is looked at once per call: all or none.
           if (stream.ended || stream.bufferedBytes > peerBytesMax) return false;
-          for (const message of messages) stream.push(message);
+          for (const message of messages) {
+            const spoken = spokenAt(peer.protocol, message);
+            if (spoken !== null) stream.push(spoken);
+          }
           return true;
         },
         fail: (error) => stream.fail(error),
@@ -156,6 +162,7 @@ const NO_CONTROL: ControllerMessage = {
   topology: null,
   seals: [],
   prepares: [],
+  addressCheck: null,
 };
 
 /** Serves a node that attached to this controller. `onEnd` is told when the stream is over. */

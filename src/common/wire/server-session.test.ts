@@ -95,7 +95,7 @@ describe('Session', () => {
   });
 
   it.each<[string, Partial<Hello>, string]>([
-    ['another protocol', { protocolMin: 2, protocolMax: 9 }, 'VERSION_MISMATCH'],
+    ['another protocol', { protocolMin: 7, protocolMax: 9 }, 'VERSION_MISMATCH'],
     ['no protocol', { protocolMin: 0 }, 'INVALID_ARGUMENT'],
     ['another cluster', { clusterId: 'cluster-2' }, 'WRONG_CLUSTER'],
     ['another node', { expectedNode: 'node-2' }, 'WRONG_NODE'],

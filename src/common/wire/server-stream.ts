@@ -170,7 +170,7 @@ export function greet(
 ): { peer: Peer; welcome: Welcome } {
   const welcome = answerHello(hello, host.identity(), host.limits.inFlightMax);
   assert(hello !== null, 'a hello that is answered exists');
-  return { peer: { hello, remote: call.getPeer() }, welcome };
+  return { peer: { hello, protocol: welcome.protocol, remote: call.getPeer() }, welcome };
 }
 
 /** The refusal of a stream whose caller is done before it has said who it is. */

@@ -7,7 +7,7 @@ import { LINEARIZABLE_GET } from '../reads.ts';
 import { FAILURE_TRAILER } from './channel.ts';
 import { grpcConnector } from './connections.ts';
 import { makeHello } from './handshake.ts';
-import type { Hello, Reply, Request } from './messages.ts';
+import type { Hello, PartitionScrub, Reply, Request } from './messages.ts';
 import { failureCodec, type Method, methods } from './schema.ts';
 import { ClientIdPool } from './server-unary.ts';
 
@@ -200,6 +200,19 @@ describe('unary calls', () => {
 
 describe('administration', () => {
   it('answers, and rejects with the error that the handler told', async () => {
+    const found: PartitionScrub = {
+      partition: 0,
+      state: 'SCRUB_DAMAGED',
+      index: 7,
+      hash: 'ab',
+      rows: 3,
+      bytes: 4_000_000_000_000,
+      voters: 3,
+      differing: [],
+      damaged: [{ id: 'r', node: 'n1' }],
+      repaired: true,
+      reason: 'why',
+    };
     const server = await listen({
       admin: {
         status: async (peer) => ({
@@ -216,6 +229,10 @@ describe('administration', () => {
           if (partition === 9) throw new RingkeepError('NOT_READY', 'not here');
           return { replica: 'r', appliedIndex: 5, hash: 'ab', rows: partition };
         },
+        scrub: async (_peer, { run, partitions }) => ({
+          run: run + 1,
+          partitions: partitions.map((partition) => ({ ...found, partition })),
+        }),
       },
     });
     cleanups.push(() => server.stop(0));
@@ -227,6 +244,11 @@ describe('administration', () => {
       cluster: 'ACK_QUORUM',
       keyspaces: [change],
     });
+    const order = { run: 4, partitions: [2] };
+    expect(await grpcConnector.scrub(server.address, hello, order, 2000)).toEqual({
+      run: 5,
+      partitions: [{ ...found, partition: 2 }],
+    });
     await expect(grpcConnector.hashPartition(server.address, hello, 9, 2000)).rejects.toMatchObject({
       code: 'NOT_READY',
     });
@@ -237,6 +259,31 @@ describe('administration', () => {
     await expect(grpcConnector.adminStatus('127.0.0.1:1', hello, 2000)).rejects.toMatchObject({
       code: 'UNAVAILABLE',
     });
+  });
+});
+
+describe('a scrub on demand', () => {
+  it.each([
+    ['the server', 2, 1],
+    ['the caller', 1, 2],
+  ])('is refused if %s speaks no later version than 1', async (_who, offered, protocolMax) => {
+    const admin = {
+      status: async () => ({ topology: null, nodes: [], replicas: [], json: '' }),
+      setAck: async () => ({ cluster: 'ACK_QUORUM' as const, keyspaces: [] }),
+      hashPartition: async () => ({ replica: 'r', appliedIndex: 5, hash: 'ab', rows: 1 }),
+      scrub: async () => ({ run: 1, partitions: [] }),
+    };
+    const server = await listen({ admin }, { identity: { protocolMax } });
+    cleanups.push(() => server.stop(0));
+    const hello = makeHello({ role: 'client', protocolMax: offered });
+    const order = { run: 0, partitions: [] };
+    await expect(grpcConnector.scrub(server.address, hello, order, 2000)).rejects.toMatchObject({
+      code: 'VERSION_MISMATCH',
+      outcome: 'not_applied',
+      message: expect.stringContaining('speak protocol 1 with each other; this call is part of 2'),
+    });
+    // What version 1 had is there.
+    expect(await grpcConnector.hashPartition(server.address, hello, 3, 2000)).toMatchObject({ rows: 1 });
   });
 });
 

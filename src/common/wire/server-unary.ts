@@ -10,11 +10,11 @@ import { randomBytes } from 'node:crypto';
 import { Metadata, type ServerUnaryCall, status as Status, type sendUnaryData } from '@grpc/grpc-js';
 import { type ErrorCode, RingkeepError } from '../errors.ts';
 import { toFailure } from '../failure.ts';
-import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from '../limits.ts';
+import { PROTOCOL_MIN, REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from '../limits.ts';
 import { LINEARIZABLE_GET } from '../reads.ts';
 import { FAILURE_TRAILER } from './channel.ts';
 import type { KeyValueHandler, Peer, SessionSink } from './contract.ts';
-import { answerHello, makeHello } from './handshake.ts';
+import { answerHello, makeHello, refuseOlder } from './handshake.ts';
 import type { Failure, Hello, Reply, Request, UnaryRequest } from './messages.ts';
 import { failureCodec } from './schema.ts';
 import { orRefuse, type StreamHost } from './server-stream.ts';
@@ -171,7 +171,7 @@ export function serveUnary<Response>(
     () => {
       const given = completeRequest(call.request.request, kind, deadlineLeftMs(call));
       const hello: Hello = call.request.hello ?? makeHello({ role: 'client' });
-      answerHello(hello, host.identity());
+      const { protocol } = answerHello(hello, host.identity());
       const own = kind !== 'get' && given.clientId.length === 0 && hello.clientId.length === 0;
       const entry = own ? pool.take() : undefined;
       const request =
@@ -180,6 +180,7 @@ export function serveUnary<Response>(
           : { ...given, clientId: entry.clientId, sequence: entry.sequence, lowWater: entry.sequence };
       const peer: Peer = {
         hello: entry === undefined ? hello : { ...hello, clientId: entry.clientId },
+        protocol,
         remote: call.getPeer(),
       };
       let current: OneRequest | undefined;
@@ -220,18 +221,20 @@ export function serveUnary<Response>(
   );
 }
 
-/** Answers an administrative call; `hello` may be absent. */
+/** Answers an administrative call that there is from version `since` on; `hello` may be absent. */
 export function serveAdmin<Response>(
   call: ServerUnaryCall<{ hello: Hello | null }, Response>,
   host: StreamHost,
   answer: (peer: Peer) => Promise<Response>,
   callback: sendUnaryData<Response>,
+  since: number = PROTOCOL_MIN,
 ): void {
   const refuse = (error: RingkeepError): void => callback(toStatus(toFailure(error)));
   orRefuse(() => {
     const hello = call.request.hello ?? makeHello({ role: 'client' });
-    answerHello(hello, host.identity());
-    answer({ hello, remote: call.getPeer() }).then(
+    const { protocol } = answerHello(hello, host.identity());
+    if (protocol < since) throw refuseOlder(protocol, since, host.identity());
+    answer({ hello, protocol, remote: call.getPeer() }).then(
       (response) => callback(null, response),
       (error: unknown) =>
         orRefuse(() => {

@@ -28,6 +28,7 @@ const EVERYTHING: Services = {
     status: async () => ({ topology: null, nodes: [], replicas: [], json: '' }),
     hashPartition: async () => ({ replica: '', appliedIndex: 0, hash: '', rows: 0 }),
     setAck: async () => ({ cluster: 'ACK_QUORUM', keyspaces: [] }),
+    scrub: async () => ({ run: 1, partitions: [] }),
   },
 };
 

@@ -36,6 +36,8 @@ import type {
   PeerBatch,
   Receipt,
   Reply,
+  ScrubReply,
+  ScrubRequest,
   ServerMessage,
   SetAckRequest,
   StatusReply,
@@ -308,6 +310,10 @@ class GrpcServer implements WireServer, StreamHost {
       SetAck: (call: ServerUnaryCall<SetAckRequest, AckDefaults>, callback: sendUnaryData<AckDefaults>) =>
         this.#admitUnary(callback, (done) =>
           serveAdmin(call, this, (peer) => handler.setAck(peer, call.request), done),
+        ),
+      Scrub: (call: ServerUnaryCall<ScrubRequest, ScrubReply>, callback: sendUnaryData<ScrubReply>) =>
+        this.#admitUnary(callback, (done) =>
+          serveAdmin(call, this, (peer) => handler.scrub(peer, call.request), done, limits.SCRUB_PROTOCOL),
         ),
     });
   }

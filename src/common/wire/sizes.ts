@@ -95,7 +95,7 @@ export function sizeOfPeerMessage(message: PeerMessage): number {
   } else if (message.snapshotPull) {
     size += text(message.snapshotPull.snapshot) + bytes(message.snapshotPull.cursor);
   } else if (message.scrub) {
-    size += text(message.scrub.hash) + 2 * NUMBER;
+    size += text(message.scrub.hash) + 5 * NUMBER;
   } else if (message.snapshotOffer) {
     size += text(message.snapshotOffer.snapshot) + 3 * NUMBER;
   } else {

@@ -31,6 +31,8 @@ export interface NodeCoreOptions {
   readonly snapshotBytesPerSecond: number;
   /** Time between two scrubs of a partition. */
   readonly scrubIntervalMs: number;
+  /** What all scrubs of the node read together. */
+  readonly scrubBytesPerSecond: number;
   readonly requestsMax: number;
   readonly requestBytesMax: number;
 }
@@ -55,6 +57,8 @@ export interface NodeCoreEvents {
   tick(): void;
   /** A peer link to `node` came up anew: messages sent before may be lost. */
   peerConnected(node: string): void;
+  /** `node`, whose messages come from now on, speaks this protocol version with us. */
+  peerSpeaks(node: string, protocol: number): void;
   peerMessages(node: string, messages: readonly PeerMessage[]): void;
   /**
    * A full topology or changed records, pushed by a router. Once one names this very run of the node, it is admitted: until

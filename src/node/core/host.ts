@@ -8,6 +8,7 @@ import type { PeerMessage, Receipt, Reply, SealReply } from '../../common/wire/m
 import type { WalAppend } from '../wal/types.ts';
 import type { NodeCoreOptions } from './api.ts';
 import type { CoreEvent, StoreEffect, WalReadEffect } from './effects.ts';
+import type { ScrubBook } from './scrub-book.ts';
 import type { StoreRead } from './store-reads.ts';
 
 /** An open client request on this node; its identity is that of the object. */
@@ -40,6 +41,10 @@ export interface Host {
   readonly applyBehind: boolean;
   /** Bytes of applied entries that one replica may keep in memory for followers. */
   readonly logCacheBytes: number;
+  /** The protocol version that a node speaks with this one; PROTOCOL_MAX while that is not known. */
+  protocolOf(node: string): number;
+  /** What the scrubs of this node share. */
+  readonly scrubs: ScrubBook;
   appendWal(record: WalAppend): number;
   readWal(effect: WalReadEffect): void;
   store(effect: StoreEffect): void;

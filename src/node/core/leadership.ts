@@ -15,7 +15,7 @@ import type { Host, PeerBody } from './host.ts';
 import { Progress } from './progress.ts';
 import { ReadPath } from './read-path.ts';
 import type { Replica } from './replica.ts';
-import { ScrubRound } from './scrub.ts';
+import { ScrubRound } from './scrub-round.ts';
 import { SnapshotSender } from './snapshot-sender.ts';
 import { WritePath } from './write-path.ts';
 
@@ -452,6 +452,7 @@ export class Leadership {
     this.writes.end();
     this.reads.end();
     this.expiry.end();
+    this.scrubs.end();
     for (const progress of this.progress.values()) this.closeSender(progress);
   }
 }

@@ -9,6 +9,7 @@ import { toFailure } from '../../common/failure.ts';
 import {
   CLIENT_ID_BYTES,
   OVERLOADED_RETRY_AFTER_MS,
+  PROTOCOL_MAX,
   REQUEST_TIMEOUT_MS,
   REQUEST_TIMEOUT_MS_MAX,
   SESSION_BYTES_MAX,
@@ -35,6 +36,7 @@ import { OpenRequests } from './open-requests.ts';
 import { ReplicaSet } from './replica-set.ts';
 import { saysTheSame } from './report.ts';
 import { checkRequest, execute, notLeader, partitionFor, requestBytes } from './requests.ts';
+import { ScrubBook } from './scrub-book.ts';
 import { type StoreRead, StoreReads } from './store-reads.ts';
 import { TopologyCache } from './topology-cache.ts';
 
@@ -54,6 +56,7 @@ const COMMITTED_UNAPPLIED_BYTES_MAX = 96 * 1024 * 1024;
 export class NodeCore implements NodeCoreEvents, Host {
   readonly options: NodeCoreOptions;
   readonly replicas: ReplicaSet;
+  readonly scrubs: ScrubBook;
   now = 0;
   wall = 0;
   durableLsn = 0;
@@ -75,6 +78,8 @@ export class NodeCore implements NodeCoreEvents, Host {
   private readonly requests: OpenRequests;
   private readonly reads = new StoreReads(STORE_READS_MAX, (read) => this.store(read));
   private readonly cache = new TopologyCache();
+  /** What other nodes speak with this one. */
+  private readonly protocols = new Map<string, number>();
   private readonly reported = new Map<number, { report: ReplicaReport; at: number }>();
   private readonly checkpoints: Checkpoints;
 
@@ -83,6 +88,7 @@ export class NodeCore implements NodeCoreEvents, Host {
     this.options = options;
     this.requests = new OpenRequests(options.requestsMax, options.requestBytesMax);
     this.replicas = new ReplicaSet(this, options.boot * GENERATIONS_PER_BOOT);
+    this.scrubs = new ScrubBook(options, this.replicas.byPartition);
     this.checkpoints = new Checkpoints(this);
     this.snapshotTokens = options.snapshotBytesPerSecond;
   }
@@ -105,6 +111,7 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   tick(): void {
     this.refillSnapshotBudget();
+    this.scrubs.tick(this.now);
     for (const replica of this.replicas.byPartition.values()) replica.tick();
     this.weigh();
     this.checkpoints.tick();
@@ -127,6 +134,14 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   peerConnected(node: string): void {
     for (const replica of this.replicas.byPartition.values()) replica.leadership?.reconnected(node);
+  }
+
+  peerSpeaks(node: string, protocol: number): void {
+    this.protocols.set(node, protocol);
+  }
+
+  protocolOf(node: string): number {
+    return this.protocols.get(node) ?? PROTOCOL_MAX;
   }
 
   peerMessages(node: string, messages: readonly PeerMessage[]): void {
@@ -341,6 +356,7 @@ export class NodeCore implements NodeCoreEvents, Host {
       durableLsn: this.durableLsn,
       diskFull: this.diskFull,
       expiryLatenessMs,
+      scrubbedBytes: this.scrubs.bytesRead,
     };
   }
 

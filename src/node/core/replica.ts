@@ -8,8 +8,8 @@
 import type { DiskError } from '../../common/disk.ts';
 import { assert } from '../../common/errors.ts';
 import { SESSION_SEQUENCES_MAX, SESSIONS_MAX } from '../../common/limits.ts';
-import type { PartitionRecord } from '../../common/topology.ts';
-import type { PeerMessage, ReplicaReport, Scrub, Seal, SealReply } from '../../common/wire/messages.ts';
+import type { PartitionRecord, Replica as ReplicaName } from '../../common/topology.ts';
+import type { PeerMessage, ReplicaReport, Seal, SealReply } from '../../common/wire/messages.ts';
 import type { ReplicaMeta } from '../wal/types.ts';
 import { type Entry, encodeEntry, UnknownEntryError } from './entry.ts';
 import { Follower } from './follower.ts';
@@ -23,7 +23,7 @@ import { Machine, type MachineHooks } from './machine.ts';
 import { PendingKeys } from './pending-keys.ts';
 import { QuorumReads } from './quorum-reads.ts';
 import { buildReport } from './report.ts';
-import { Scrubber } from './scrub.ts';
+import { ReplicaScrubs } from './scrub.ts';
 import type { SessionLimits } from './sessions.ts';
 import { type InstalledSnapshot, SnapshotReceiver } from './snapshot-receiver.ts';
 
@@ -47,7 +47,7 @@ export class Replica {
   /** To be answered once the promise is durable, with what the log is then: an install that was under way may end first. */
   private pendingSeal: Seal | null = null;
   private receiver: SnapshotReceiver | null = null;
-  private scrubber: Scrubber | null = null;
+  readonly scrubs: ReplicaScrubs;
   /** The node has dropped it: late answers of the store concern nobody, least of all the partition's next replica. */
   private retired = false;
   /** Cleared once the switch to a snapshot is durable. */
@@ -67,6 +67,7 @@ export class Replica {
     this.sessionLimits = Replica.sessionLimits(host);
     this.machine = makeMachine(this.hooks());
     this.follower = new Follower(this);
+    this.scrubs = new ReplicaScrubs(this);
     this.quorumReads = new QuorumReads(this, new PendingKeys(log));
     this.localReads = new LocalReads(this, this.freshness);
   }
@@ -87,7 +88,7 @@ export class Replica {
       read: (read, wanted) => host.read(read, wanted),
       decided: (entry, result) => {
         this.leadership?.writes.decided(entry, result);
-        if (entry.command.kind === 'scrub') this.startScrub(entry.index);
+        if (entry.command.kind === 'scrub') this.scrubs.start(entry.index);
       },
       applied: (index) => {
         assert(
@@ -116,6 +117,11 @@ export class Replica {
   /** The promise, and whatever else `meta` says, is fsynced. */
   get promiseDurable(): boolean {
     return this.metaLsn <= this.host.durableLsn;
+  }
+
+  /** The leader that was last heard of in the promised epoch; null while this replica leads itself, or knows of none. */
+  get currentLeader(): ReplicaName | null {
+    return this.follower.currentLeader;
   }
 
   /** Replaces the durable state; effective at once, relied on by others only when fsynced. */
@@ -268,7 +274,7 @@ export class Replica {
       case 'snapshotChunk':
         return this.receiver?.chunk(message.snapshotChunk!);
       case 'scrub':
-        return this.onScrub(from, epoch, message.scrub!);
+        return this.scrubs.onMessage(from, epoch, message.scrub!);
       case 'probe':
         return this.quorumReads.onProbe({ id: from, node }, message.probe!);
       case 'probeReply':
@@ -324,7 +330,7 @@ export class Replica {
     );
     this.setMeta({ ...this.meta, generation, baseIndex: mark.index, baseEpoch: mark.epoch });
     this.log.rebase(mark.index, mark.epoch, mark.logTime);
-    this.scrubber?.close();
+    this.scrubs.close();
     this.machine.close();
     this.machine = new Machine(this.partition, generation, state, this.hooks());
     this.oldGeneration = { lsn: this.metaLsn, generation: old };
@@ -335,31 +341,6 @@ export class Replica {
       partition: this.partition,
       index: mark.index,
     });
-  }
-
-  // ---------------------------------------------------------------- scrub
-
-  private startScrub(index: number): void {
-    this.scrubber?.close();
-    this.scrubber = new Scrubber(this, index, (hash) => this.scrubbed(index, hash));
-  }
-
-  private scrubbed(index: number, hash: string): void {
-    const { meta, leadership, host } = this;
-    if (leadership !== null) return leadership.scrubs.answer(meta.replica, index, hash);
-    const leader = this.follower.currentLeader;
-    if (leader === null || !this.promiseDurable) return;
-    const scrub = { index, hash, damaged: false };
-    host.send(this.partition, meta.promiseEpoch, meta.replica, leader, { body: 'scrub', scrub });
-  }
-
-  private onScrub(from: string, epoch: number, scrub: Scrub): void {
-    if (epoch !== this.meta.promiseEpoch) return;
-    if (this.leadership !== null) return this.leadership.scrubs.answer(from, scrub.index, scrub.hash);
-    if (!scrub.damaged || from !== this.follower.currentLeader?.id) return;
-    if (this.scrubber?.index === scrub.index) {
-      this.markDamaged(`its rows at ${scrub.index} differ from those of a quorum`);
-    }
   }
 
   // ---------------------------------------------------------------- damage
@@ -386,9 +367,9 @@ export class Replica {
   /** Stops counting: answers and confirms nothing until it has been replaced. */
   markDamaged(reason: string): void {
     if (!this.usable || this.retired) return;
+    this.scrubs.metDamage();
     this.stepDown(`damaged: ${reason}`);
     this.endInstall('damaged');
-    this.scrubber?.close();
     this.pendingSeal = null;
     this.endReads();
     this.setMeta({ ...this.meta, damaged: true });
@@ -406,7 +387,7 @@ export class Replica {
     this.endReads();
     this.stepDown(reason);
     this.endInstall(reason);
-    this.scrubber?.close();
+    this.scrubs.close();
     this.machine.close();
   }
 
@@ -434,7 +415,7 @@ export class Replica {
     this.quorumReads.tick();
     this.localReads.tick();
     this.receiver?.tick();
-    this.scrubber?.tick();
+    this.scrubs.tick();
   }
 
   /** Carries out what has become due through the events since the last flush. */

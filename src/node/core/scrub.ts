@@ -1,12 +1,15 @@
 /**
- * The slow scrub (DESIGN.md section 6): a log entry names an index; every replica that decides it hashes its rows as of
- * exactly that index, verifying every checksum on the way, and tells the leader; the leader compares. It finds what
- * nobody reads: cold values that have rotted, and replicas that have diverged.
- * INVARIANT: a replica is called damaged by its peers only against equal hashes of a quorum of voters; without one, the
- * disagreement is reported and nothing else happens.
+ * The replica's part of the scrub (DESIGN.md section 6): a log entry names an index; every replica that decides it hashes
+ * its rows as of exactly that index, verifying every checksum on the way, and tells the leader; the leader compares
+ * (scrub-round.ts). It finds what nobody reads: cold values that have rotted, and replicas that have diverged. How fast
+ * it reads is for the node to say (scrub-book.ts).
+ * INVARIANT: a replica that meets a damaged row is damaged, whatever the others say; its leader is told before.
  */
 import { NO_BYTES } from '../../common/bytes.ts';
+import type { DiskError } from '../../common/disk.ts';
 import { hashBytes } from '../../common/hash.ts';
+import { SCRUB_NEWS_MS } from '../../common/limits.ts';
+import type { Scrub } from '../../common/wire/messages.ts';
 import type { StoreRow, StoreView } from '../store.ts';
 import {
   DamagedRowError,
@@ -18,29 +21,39 @@ import {
   TABLE_VALUES,
   verifyRow,
 } from './layout.ts';
-import type { Leadership } from './leadership.ts';
 import type { Replica } from './replica.ts';
+import type { ScrubReader } from './scrub-book.ts';
 
-/** One chunk per tick: 3 MiB/s of a partition at the usual tick. */
-const CHUNK_BYTES = 64 * 1024;
+/** What a scrub tells its replica. */
+export interface ScrubberEvents {
+  /** All rows are fine. */
+  done(hash: string): void;
+  /** A row is not what was written. */
+  damaged(reason: string): void;
+  failed(error: DiskError): void;
+}
 
-/** Hashes the values, results, expiries and starts of epochs of one replica at one index, a chunk per tick. */
-export class Scrubber {
+/** Hashes the values, results, expiries and starts of epochs of one replica at one index, a chunk at a time. */
+export class Scrubber implements ScrubReader {
   readonly index: number;
+  rows = 0;
+  bytes = 0;
   private readonly replica: Replica;
-  private readonly done: (hash: string) => void;
+  private readonly events: ScrubberEvents;
   /** What is left to read; the first one at present. */
   private ranges: { readonly from: Uint8Array; readonly to: Uint8Array }[];
   private view: StoreView | null = null;
   private reading = false;
   private closed = false;
   private hash: Uint8Array = NO_BYTES;
+  /** What it may read next; 0: nothing yet. */
+  private granted = 0;
 
   /** Call while the entry at `index` is the last decided one: the view is opened behind it. */
-  constructor(replica: Replica, index: number, done: (hash: string) => void) {
+  constructor(replica: Replica, index: number, events: ScrubberEvents) {
     this.replica = replica;
     this.index = index;
-    this.done = done;
+    this.events = events;
     const { partition, machine } = replica;
     const { from } = storeRange(partition, machine.generation, TABLE_VALUES);
     const { to } = storeRange(partition, machine.generation, TABLE_RESULTS);
@@ -48,6 +61,7 @@ export class Scrubber {
       storeRange(partition, machine.generation, table),
     );
     this.ranges = [{ from, to }, ...rest];
+    replica.host.scrubs.enter(this);
     machine.openView(false, (error, _mark, view) => {
       if (error !== null || view === undefined) return;
       if (this.closed) replica.host.store({ kind: 'closeView', view });
@@ -55,24 +69,47 @@ export class Scrubber {
     });
   }
 
+  get ready(): boolean {
+    return this.view !== null && !this.reading && this.granted === 0 && this.ranges.length > 0;
+  }
+
+  get under(): boolean {
+    return !this.closed;
+  }
+
+  grant(bytes: number): void {
+    this.granted = bytes;
+  }
+
   /** Goes on with the next chunk. */
   tick(): void {
-    const { view } = this;
+    const { view, granted } = this;
     const [range] = this.ranges;
-    if (view === null || range === undefined || this.reading || this.closed) return;
+    if (view === null || range === undefined || this.reading || this.closed || granted === 0) return;
     this.reading = true;
+    this.granted = 0;
     this.replica.host.store({
       kind: 'readView',
       view,
       ...range,
-      bytesMax: CHUNK_BYTES,
+      bytesMax: granted,
       done: (error, page) => {
         this.reading = false;
+        this.account(granted, page?.rows ?? []);
         if (this.closed) return;
-        if (error !== null) return this.replica.readFailed('a scrub', error);
+        if (error !== null) return this.events.failed(error);
         if (page !== undefined) this.take(page.rows, page.more);
       },
     });
+  }
+
+  /** What was granted is an estimate: a page may be shorter, and one of a single long row is longer. */
+  private account(granted: number, rows: readonly StoreRow[]): void {
+    let bytes = 0;
+    for (const { key, value } of rows) bytes += key.byteLength + value.byteLength;
+    this.rows += rows.length;
+    this.bytes += bytes;
+    this.replica.host.scrubs.read(granted, bytes);
   }
 
   private take(rows: readonly StoreRow[], more: boolean): void {
@@ -80,7 +117,7 @@ export class Scrubber {
       for (const { key, value } of rows) this.add(relativeKey(key), value);
     } catch (error) {
       if (!(error instanceof DamagedRowError)) throw error;
-      return this.replica.markDamaged(`found in a scrub: ${error.message}`);
+      return this.events.damaged(error.message);
     }
     const last = rows[rows.length - 1];
     const [range, ...rest] = this.ranges;
@@ -91,7 +128,7 @@ export class Scrubber {
     this.ranges = rest;
     if (rest.length > 0) return;
     this.close();
-    this.done(Buffer.from(this.hash).toString('hex'));
+    this.events.done(Buffer.from(this.hash).toString('hex'));
   }
 
   /** Chained row by row: the pages that a store makes differ between replicas. */
@@ -104,61 +141,74 @@ export class Scrubber {
 
   /** Stops and frees the view. Idempotent. */
   close(): void {
+    if (this.closed) return;
     this.closed = true;
-    if (this.view !== null) this.replica.host.store({ kind: 'closeView', view: this.view });
+    const { host } = this.replica;
+    host.scrubs.leave(this, this.granted);
+    if (this.view !== null) host.store({ kind: 'closeView', view: this.view });
     this.view = null;
   }
 }
 
-/** The leader's part: proposes a scrub now and then, collects the hashes and judges them. */
-export class ScrubRound {
-  private readonly leadership: Leadership;
-  private nextAt: number;
-  private index = 0;
-  private readonly hashes = new Map<string, string>();
-  private judged = true;
+/** The scrubs of one replica: at most one at a time, the newest. */
+export class ReplicaScrubs {
+  private readonly replica: Replica;
+  private scrubber: Scrubber | null = null;
+  private newsAt = 0;
 
-  constructor(leadership: Leadership) {
-    this.leadership = leadership;
-    const { now, options } = leadership.host;
-    // Spread from the start, so that the partitions of a node never scrub in step.
-    this.nextAt = now + options.random() * options.scrubIntervalMs;
+  constructor(replica: Replica) {
+    this.replica = replica;
+  }
+
+  /** The entry at `index` was just decided. */
+  start(index: number): void {
+    const { host } = this.replica;
+    this.close();
+    this.newsAt = host.now + SCRUB_NEWS_MS;
+    this.scrubber = new Scrubber(this.replica, index, {
+      done: (hash) => this.tell({ index, hash }),
+      damaged: (reason) => this.replica.markDamaged(`found in a scrub: ${reason}`),
+      failed: (error) => this.replica.readFailed('a scrub', error),
+    });
   }
 
   tick(): void {
-    const { host, serving, pauseTarget, writes } = this.leadership;
-    if (!serving || pauseTarget !== '' || host.diskFull || host.now < this.nextAt) return;
-    this.nextAt = host.now + host.options.scrubIntervalMs;
-    this.hashes.clear();
-    this.judged = false;
-    this.index = writes.append('quorum', null, { kind: 'scrub' });
+    const { scrubber } = this;
+    const { host } = this.replica;
+    if (scrubber === null) return;
+    if (scrubber.under && host.now >= this.newsAt) {
+      this.newsAt = host.now + SCRUB_NEWS_MS;
+      this.tell({ underWay: scrubber.index });
+    }
+    scrubber.tick();
   }
 
-  /** Takes a replica's hash at an index. */
-  answer(from: string, index: number, hash: string): void {
-    if (index !== this.index || this.judged) return;
-    if (!this.leadership.voters.some((voter) => voter.id === from)) return;
-    this.hashes.set(from, hash);
-    if (this.hashes.size === this.leadership.voters.length) this.judge();
+  /** The replica is about to stop counting, whoever has found the damage: the scrub need not wait for its hash. */
+  metDamage(): void {
+    if (this.scrubber?.under === true) this.tell({ index: this.scrubber.index, damaged: true });
+    this.close();
   }
 
-  private judge(): void {
-    const { leadership, index } = this;
-    const { replica, host } = leadership;
-    this.judged = true;
-    const counts = new Map<string, number>();
-    for (const hash of this.hashes.values()) counts.set(hash, (counts.get(hash) ?? 0) + 1);
-    const { partition } = replica;
-    if (counts.size === 1) return host.event({ level: 'info', event: 'scrub_agreed', partition, index });
-    host.event({ level: 'error', event: 'scrub_differs', partition, index, kinds: counts.size });
-    const right = [...counts].find(([, count]) => count >= leadership.quorum)?.[0];
-    if (right === undefined) return;
-    for (const voter of leadership.voters) {
-      if (this.hashes.get(voter.id) === right || voter.id === replica.meta.replica) continue;
-      leadership.send(voter, { body: 'scrub', scrub: { index, hash: right, damaged: true } });
-    }
-    if (leadership.selfVotes && this.hashes.get(replica.meta.replica) !== right) {
-      replica.markDamaged(`its rows at ${index} differ from those of a quorum`);
-    }
+  private tell(news: Partial<Scrub>): void {
+    const { replica } = this;
+    const { meta, leadership, host, partition, currentLeader } = replica;
+    const { rows = 0, bytes = 0 } = this.scrubber ?? {};
+    const scrub = { index: 0, hash: '', damaged: false, underWay: 0, rows, bytes, ...news };
+    if (leadership !== null) return leadership.scrubs.answer(meta.replica, scrub);
+    if (currentLeader === null || !replica.promiseDurable) return;
+    host.send(partition, meta.promiseEpoch, meta.replica, currentLeader, { body: 'scrub', scrub });
+  }
+
+  /** Takes a follower's news as leader, and the leader's verdict as follower. */
+  onMessage(from: string, epoch: number, scrub: Scrub): void {
+    const { meta, leadership, currentLeader } = this.replica;
+    if (epoch !== meta.promiseEpoch) return;
+    if (leadership !== null) return leadership.scrubs.answer(from, scrub);
+    if (!scrub.damaged || from !== currentLeader?.id || this.scrubber?.index !== scrub.index) return;
+    this.replica.markDamaged(`its rows at ${scrub.index} differ from those of a quorum`);
+  }
+
+  close(): void {
+    this.scrubber?.close();
   }
 }

@@ -9,7 +9,13 @@ import { RingkeepError } from '../../common/errors.ts';
 import { HEARTBEAT_MS } from '../../common/limits.ts';
 import type { Log } from '../../common/log.ts';
 import type { Attachment, Connector, NodePart, Opening } from '../../common/wire/contract.ts';
-import type { ControllerMessage, Heartbeat, Hello, Welcome } from '../../common/wire/messages.ts';
+import type {
+  AddressCheck,
+  ControllerMessage,
+  Heartbeat,
+  Hello,
+  Welcome,
+} from '../../common/wire/messages.ts';
 import { type Reconnecting, reconnecting } from '../../common/wire/reconnecting.ts';
 import { FollowedStore } from './followed-store.ts';
 
@@ -73,6 +79,7 @@ export class ControllerLinks {
         this.log.info('controller_attached', { router: address });
       },
       onMessage: (message) => {
+        if (message.addressCheck !== null) return this.addressChecked(address, message.addressCheck);
         if (!this.followed.allows(storeId, performance.now())) {
           this.log.error('second_router', { router: address, storeId });
           attachment.close();
@@ -92,6 +99,12 @@ export class ControllerLinks {
       },
     });
     return attachment;
+  }
+
+  /** Such a message carries nothing else. */
+  private addressChecked(router: string, { address, trouble }: AddressCheck): void {
+    if (trouble === '') this.log.info('advertised_address_reached', { address, router });
+    else this.log.error('advertised_address_unreachable', { address, router, trouble });
   }
 
   /** Sends a heartbeat now, besides the regular ones. */

@@ -4,7 +4,7 @@ import { type NodeFigures, NodeMetrics } from './node-metrics.ts';
 
 const FIGURES: NodeFigures = {
   ...{ replicas: 4, leaders: 2, openRequests: 0, walBytes: 9, durableLsn: 7, sessions: 1, peers: 2 },
-  ...{ diskFull: false, controllerAttached: true, expiryLatenessMs: 1_500 },
+  ...{ diskFull: false, controllerAttached: true, expiryLatenessMs: 1_500, scrubbedBytes: 123 },
 };
 const TABLES = { level0Files: 3, tableBytes: 1_200, deepestBytes: 1_000, tableBytesWritten: 2_500 };
 
@@ -50,5 +50,24 @@ describe('the metrics of a node', () => {
     expect(Object.fromEntries(Object.keys(expected).map((name) => [name, metricIn(text, name)]))).toEqual(
       expected,
     );
+  });
+
+  it('tell how scrubs ended, and how much they have read', async () => {
+    const none = storageFigures(0, 0, { ...TABLES, ...new BatchTimes().figures });
+    const metrics = new NodeMetrics(
+      'n1',
+      () => FIGURES,
+      () => none,
+    );
+    for (const result of ['agreed', 'agreed', 'damaged'])
+      metrics.event({ level: 'info', event: `scrub_${result}`, partition: 1, result });
+    const text = await metrics.registry.metrics();
+    const counts = [...text.matchAll(/^ringkeep_node_scrubs_total\{result="(\w+)",[^}]*\} (\d+)$/gm)];
+    expect(counts.map(([, result, count]) => [result, count])).toEqual([
+      ['agreed', '2'],
+      ['damaged', '1'],
+    ]);
+    expect(metricIn(text, 'scrub_bytes_total')).toBe('123');
+    expect(text).toMatch(/ringkeep_node_scrub_last_timestamp_seconds\{result="damaged"[^}]*\} \d{10}/);
   });
 });

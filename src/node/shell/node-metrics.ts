@@ -17,6 +17,8 @@ export interface NodeFigures {
   readonly controllerAttached: boolean;
   /** How far values that are due are behind their time, at the worst of the partitions led here. */
   readonly expiryLatenessMs: number;
+  /** Bytes of rows that scrubs have read. */
+  readonly scrubbedBytes: number;
 }
 
 /** The registry of one node. */
@@ -25,6 +27,8 @@ export class NodeMetrics {
   private readonly replies: Counter<'result'>;
   private readonly events: Counter<'event'>;
   private readonly lost: Counter;
+  private readonly scrubs: Counter<'result'>;
+  private readonly scrubbedAt: Gauge<'result'>;
 
   constructor(nodeId: string, figures: () => NodeFigures, storage: () => StorageFigures) {
     this.registry = createRegistry({ process: 'node', node: nodeId });
@@ -46,6 +50,33 @@ export class NodeMetrics {
       help: 'Writes acknowledged at `leader` that a failover has truncated here.',
       registers,
     });
+    this.scrubs = new Counter({
+      name: 'ringkeep_node_scrubs_total',
+      help: 'Scrubs of partitions led here, by result.',
+      labelNames: ['result'],
+      registers,
+    });
+    this.scrubbedAt = new Gauge({
+      name: 'ringkeep_node_scrub_last_timestamp_seconds',
+      help: 'When a scrub of a partition led here last had this result.',
+      labelNames: ['result'],
+      registers,
+    });
+    new Counter({
+      name: 'ringkeep_node_scrub_bytes_total',
+      help: 'Bytes of rows that scrubs have read here.',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(figures().scrubbedBytes);
+      },
+    });
+    this.registerFigures(figures);
+    this.registerStorage(storage);
+  }
+
+  private registerFigures(figures: () => NodeFigures): void {
+    const registers = [this.registry];
     const gauge = (name: string, help: string, read: (now: NodeFigures) => number): void => {
       new Gauge({
         name: `ringkeep_node_${name}`,
@@ -70,7 +101,6 @@ export class NodeMetrics {
       'How far values that are due are behind their time, at the worst of the partitions led here.',
       (now) => now.expiryLatenessMs / 1_000,
     );
-    this.registerStorage(storage);
   }
 
   /** What is written how often, how much is on the disk, and how long writers waited. A ratio that is not known is NaN. */
@@ -143,5 +173,9 @@ export class NodeMetrics {
   event(event: CoreEvent): void {
     this.events.inc({ event: event.event });
     if (event.event === 'leader_writes_lost') this.lost.inc(Number(event.lost));
+    if (!event.event.startsWith('scrub_')) return;
+    const result = String(event.result);
+    this.scrubs.inc({ result });
+    this.scrubbedAt.set({ result }, Date.now() / 1_000);
   }
 }

@@ -25,6 +25,8 @@ interface Inbound {
 
 export interface PeerEvents {
   connected(node: string): void;
+  /** A node from which messages come now speaks this protocol version. */
+  speaks(node: string, protocol: number): void;
   messages(node: string, messages: PeerMessage[]): void;
 }
 
@@ -70,9 +72,10 @@ export class PeerLinks {
   private subscribe(node: string, address: string): Reconnecting<Subscription> {
     return reconnecting((signals) =>
       this.connector.subscribePeer(address, this.hello(node), {
-        onWelcome: () => {
+        onWelcome: ({ protocol }) => {
           signals.up();
-          this.log.info('peer_link_up', { peer: node, address });
+          this.log.info('peer_link_up', { peer: node, address, protocol });
+          this.events.speaks(node, protocol);
         },
         onMessages: (messages) => this.events.messages(node, messages),
         onEnd: (error) => {

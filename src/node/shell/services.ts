@@ -4,15 +4,17 @@
  */
 import { NO_BYTES } from '../../common/bytes.ts';
 import { RingkeepError } from '../../common/errors.ts';
+import { withRepair } from '../../common/scrub.ts';
 import type { Topology } from '../../common/topology.ts';
 import type {
   AdminHandler,
   KeyValueHandler,
+  ScrubOrder,
   SessionConnection,
   TopologyHandler,
   TopologyPush,
 } from '../../common/wire/contract.ts';
-import type { NodeStatus, Reply } from '../../common/wire/messages.ts';
+import type { NodeStatus, Reply, ScrubReply } from '../../common/wire/messages.ts';
 import type { Store } from '../store.ts';
 import type { Engine } from './engine.ts';
 import { hashPartition } from './partition-hash.ts';
@@ -91,7 +93,26 @@ export class TopologyWatchers {
   }
 }
 
-/** Status and hashes. */
+/** Begins a scrub of partitions that are led here, or tells how one stands. */
+async function scrub(engine: Engine, { run, partitions }: ScrubOrder): Promise<ScrubReply> {
+  let wanted = run;
+  if (wanted === 0) {
+    // Before the core is told: what it throws ends the node.
+    const count = engine.core.topology()?.partitions ?? 0;
+    const unknown = partitions.find((partition) => partition >= count);
+    if (unknown !== undefined)
+      throw new RingkeepError('INVALID_ARGUMENT', `there is no partition ${unknown}`);
+    engine.run((core) => {
+      wanted = core.scrubs.begin(partitions);
+    });
+  }
+  const found = engine.core.scrubs.tell(wanted);
+  if (found === null) throw new RingkeepError('INVALID_ARGUMENT', `this process knows of no scrub ${run}`);
+  const topology = engine.core.topology();
+  return { run: wanted, partitions: found.map((each) => withRepair(each, topology)) };
+}
+
+/** Status, hashes and scrubs. */
 export function adminService(
   engine: Engine,
   store: Store,
@@ -121,5 +142,6 @@ export function adminService(
         'a node does not set defaults of the cluster: ask a router',
       );
     },
+    scrub: (_peer, order) => scrub(engine, order),
   };
 }
