@@ -14,7 +14,8 @@ const SLOW_MS = 20_000;
 const lines = [];
 const tell = (name, message) => {
   lines.push(`FAILED ${name}`);
-  for (const line of String(message).split('\n').slice(0, MESSAGE_LINES)) lines.push(`    ${line.slice(0, 400)}`);
+  for (const line of String(message).split('\n').slice(0, MESSAGE_LINES))
+    lines.push(`    ${line.slice(0, 400)}`);
 };
 
 let passed = 0;
