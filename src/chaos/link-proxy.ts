@@ -55,6 +55,12 @@ export class Flow {
     return this.current;
   }
 
+  /** Nothing is changed about it. */
+  get clear(): boolean {
+    const { cut, delayMs, jitterMs, bytesPerSecond, deaf } = this.current;
+    return !cut && !deaf && delayMs === 0 && jitterMs === 0 && bytesPerSecond === 0;
+  }
+
   /** Changes some of its properties at once, for what is in it as well. */
   set(shape: Partial<FlowShape>): void {
     this.current = { ...this.current, ...shape };

@@ -104,12 +104,14 @@ export async function openLevelStore(
   for (const name of listLogs(settings).values()) disk.removeSync(`${path}/${name}`);
   const database = await openLevel(directory, settings);
   try {
-    await checkTables(disk, path, liveTables(database));
+    const tables = liveTables(database);
+    const start = performance.now();
+    await checkTables(disk, path, tables);
+    return new LevelStore(database, settings, { tables: tables.length, ms: performance.now() - start });
   } catch (error) {
     await database.close();
     throw error;
   }
-  return new LevelStore(database, settings);
 }
 
 /** Returns LevelDB's log files by their numbers, which only grow while a database is open. */
@@ -119,6 +121,12 @@ function listLogs(options: Pick<LevelStoreOptions, 'disk' | 'path'>): Map<number
     if (/^\d+\.log$/.test(name)) logs.set(Number.parseInt(name, 10), name);
   }
   return logs;
+}
+
+/** The tables whose index and filter were read at the start, and how long that took. */
+export interface TableCheck {
+  readonly tables: number;
+  readonly ms: number;
 }
 
 /**
@@ -143,10 +151,14 @@ export class LevelStore implements Store {
   /** Asked for in this event. */
   #reads: Read[] = [];
 
+  /** What was read when it was opened. */
+  readonly checked: TableCheck;
+
   /** Takes over an open database; called by `openLevelStore`. */
-  constructor(database: LevelDatabase, options: LevelStoreOptions) {
+  constructor(database: LevelDatabase, options: LevelStoreOptions, checked: TableCheck) {
     this.#database = database;
     this.#options = options;
+    this.checked = checked;
   }
 
   write(batch: readonly StoreWrite[], done: Callback): void {

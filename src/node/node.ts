@@ -106,6 +106,8 @@ class NodeShell {
       incarnation: this.format.incarnation,
       protocol: this.protocolMax,
       replicas: this.engine.core.replicas.byPartition.size,
+      tables: this.store.checked.tables,
+      table_check_ms: Math.round(this.store.checked.ms),
       pid: process.pid,
     });
     return {

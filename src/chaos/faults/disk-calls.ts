@@ -16,6 +16,9 @@ const CONFIRM_MS = 15_000;
 /** What the write-ahead log is written by; the store's own files are written by `write`, like sockets. */
 const WRITES = ['pwrite64', 'pwritev', 'pwritev2'];
 const SYNCS = ['fsync', 'fdatasync'];
+/** How EFBIG is told, by the log and by the store. */
+const TOO_LARGE = /EFBIG|File too large/;
+const LAST_LINES = 40;
 
 /** Starts it if it has ended. That it cannot start is for whoever waits for a whole cluster. */
 async function startAgain(node: ClusterProcess): Promise<void> {
@@ -148,8 +151,10 @@ const short: FaultDriver = {
       `an end of ${node.name}`,
       async (missing) => {
         if (node.pid === pid) return missing('it runs on');
-        const said = (await node.logTail(20)).includes('EFBIG') ? ', by EFBIG' : '';
-        return `${node.name} has ended by itself at ${most} bytes${said}`;
+        // Another fault may have ended it.
+        if (!TOO_LARGE.test(await node.logTail(LAST_LINES)))
+          return missing('it has ended, and names no EFBIG');
+        return `${node.name} has ended by itself at ${most} bytes, by EFBIG`;
       },
       CONFIRM_MS,
     );

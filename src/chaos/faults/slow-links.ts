@@ -1,5 +1,6 @@
 /** Links that are bad rather than gone: late, uneven, narrow, reset, half open, not read from. All of one node's at once. */
 import { setTimeout as delay } from 'node:timers/promises';
+import { RingkeepError } from '../../common/errors.ts';
 import {
   type ActiveFault,
   ANYWHERE,
@@ -24,6 +25,9 @@ async function around(
   const links = linksOf(context.cluster);
   const { name } = await pickNode(context);
   const flows = links.around(name);
+  // What another fault makes late would prove this one.
+  if (!flows.every((flow) => flow.clear))
+    throw new RingkeepError('NOT_READY', `${name}’s links are bad already`);
   for (const flow of flows) flow.slowestMs = 0;
   links.change(flows, shape);
   const confirmed = eventually('an effect', (missing) => proof(flows, missing), CONFIRM_MS);

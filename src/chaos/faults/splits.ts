@@ -19,18 +19,21 @@ import { SPLIT_SHAPES, type SplitShape } from './split-shapes.ts';
 const CONFIRM_MS = 5_000;
 const QUIET_MS = 150;
 
+function deliveredBy(flows: readonly Flow[]): number {
+  return flows.reduce((sum, flow) => sum + flow.delivered, 0);
+}
+
 /** Resolves when something waits in the flows and nothing of it arrives. */
 async function silent(flows: readonly Flow[]): Promise<string> {
   const held = (): number => flows.reduce((sum, flow) => sum + flow.held, 0);
-  const delivered = (): number => flows.reduce((sum, flow) => sum + flow.delivered, 0);
-  const before = delivered();
+  const before = deliveredBy(flows);
   await eventually(
     'bytes that wait at the cut',
     (missing) => (held() > 0 ? true : missing('none')),
     CONFIRM_MS,
   );
   await delay(QUIET_MS);
-  const crossed = delivered() - before;
+  const crossed = deliveredBy(flows) - before;
   if (crossed > 0) throw new RingkeepError('NOT_READY', `${crossed} bytes have crossed the cut`);
   return `${held()} bytes wait, none has crossed`;
 }
@@ -67,17 +70,25 @@ const flap: FaultDriver = {
     const { name } = await pickNode(context);
     const flows = links.around(name);
     let ended = false;
-    let times = 0;
+    /** Cuts at which something waited, and those that were healed again. */
+    let cuts = 0;
+    let heals = 0;
     const lane = (async () => {
       while (!ended) {
-        links.change(flows, { cut: times % 2 === 0 });
-        times += 1;
+        links.change(flows, { cut: true });
         await delay(100 + random.next() * 500);
+        const held = flows.some((flow) => flow.held > 0);
+        links.change(flows, { cut: false });
+        if (held) cuts += 1;
+        const before = deliveredBy(flows);
+        await delay(100 + random.next() * 500);
+        if (deliveredBy(flows) > before) heals += 1;
       }
-      links.change(flows, { cut: false });
     })();
     const confirmed = eventually('cuts and heals', (missing) =>
-      times >= 4 ? `${Math.ceil(times / 2)} cuts` : missing(`${times} changes`),
+      cuts >= 2 && heals >= 2
+        ? `${cuts} cuts with bytes that waited, ${heals} times bytes went through again`
+        : missing(`${cuts} cuts that held something, ${heals} heals that let something through`),
     );
     confirmed.catch(() => {});
     const undo = async (): Promise<void> => {
