@@ -1,7 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { partitionOf } from '../common/hash.ts';
 import { countLeaders, findLeaderMoves } from './leader-balance.ts';
-import { LOAD_BOUND_DEFAULT, type PlacementInput, placePartitions, planMoves } from './placement.ts';
+import {
+  explainPartition,
+  LOAD_BOUND_DEFAULT,
+  type PlacementInput,
+  placePartitions,
+  planMoves,
+  type VoterMove,
+} from './placement.ts';
 import { partitionToken, Ring, type RingNode } from './ring.ts';
 
 function nodesOf(count: number, zones: number): RingNode[] {
@@ -17,6 +25,23 @@ function loads(voters: readonly (readonly string[])[], nodes: readonly RingNode[
   return [...counts.values()];
 }
 
+/** The voters after these moves, each of which has to be possible when its turn comes. */
+function applied(voters: readonly (readonly string[])[], moves: readonly VoterMove[]): string[][] {
+  const after = voters.map((set) => [...set]);
+  for (const { partition, from, to } of moves) {
+    const set = after[partition]!;
+    if (from !== null) {
+      expect(set).toContain(from);
+      set.splice(set.indexOf(from), 1);
+    }
+    if (to !== null) {
+      expect(set).not.toContain(to);
+      set.push(to);
+    }
+  }
+  return after;
+}
+
 const input = fc
   .record({
     partitions: fc.integer({ min: 1, max: 200 }),
@@ -29,12 +54,13 @@ const input = fc
 describe('the ring', () => {
   it('meets every node once and depends on nothing but the nodes', () => {
     const nodes = nodesOf(8, 8);
-    const ring = new Ring(nodes);
-    const again = new Ring([...nodes].reverse());
+    const walked = (list: readonly RingNode[], partition: number): string[] =>
+      [...new Ring(list).walk(partitionToken(partition))].map((place) => list[place]!.id);
+    const reversed = [...nodes].reverse();
     for (let partition = 0; partition < 50; partition += 1) {
-      const walk = ring.walk(partitionToken(partition));
+      const walk = walked(nodes, partition);
       expect([...walk].sort()).toEqual(nodes.map(({ id }) => id).sort());
-      expect(again.walk(partitionToken(partition))).toEqual(walk);
+      expect(walked(reversed, partition)).toEqual(walk);
     }
   });
 
@@ -42,7 +68,7 @@ describe('the ring', () => {
     const before = new Ring(nodesOf(8, 8));
     const after = new Ring(nodesOf(9, 9));
     for (let partition = 0; partition < 50; partition += 1) {
-      const walk = after.walk(partitionToken(partition)).filter((id) => id !== 'node-8');
+      const walk = after.walk(partitionToken(partition)).filter((place) => place !== 8);
       expect(walk).toEqual(before.walk(partitionToken(partition)));
     }
   });
@@ -55,7 +81,7 @@ describe('the ring', () => {
     ]);
     let first = 0;
     for (let partition = 0; partition < 4000; partition += 1) {
-      if (ring.walk(partitionToken(partition))[0] === 'a') first += 1;
+      if (ring.walk(partitionToken(partition))[0] === 0) first += 1;
     }
     expect(first).toBeGreaterThan(1600);
     expect(first).toBeLessThan(2400);
@@ -115,7 +141,7 @@ describe('planMoves', () => {
   it('moves nothing when nothing changed', () => {
     fc.assert(
       fc.property(input, (one) => {
-        expect(planMoves(placePartitions(one).voters, one)).toEqual([]);
+        expect(planMoves(placePartitions(one).voters, one)).toEqual({ moves: [], stuck: [] });
       }),
       { numRuns: 20 },
     );
@@ -126,7 +152,7 @@ describe('planMoves', () => {
     (count) => {
       const before = placePartitions({ partitions: 96, replicationFactor: 3, nodes: nodesOf(count, count) });
       const nodes = nodesOf(count + 1, count + 1);
-      const moves = planMoves(before.voters, { partitions: 96, replicationFactor: 3, nodes });
+      const { moves } = planMoves(before.voters, { partitions: 96, replicationFactor: 3, nodes });
       const share = (96 * 3) / (count + 1);
       const intoNew = moves.filter(({ to }) => to === `node-${count}`).length;
       expect(moves.length).toBeLessThanOrEqual(Math.ceil(share * LOAD_BOUND_DEFAULT));
@@ -140,13 +166,140 @@ describe('planMoves', () => {
     const before = placePartitions({ partitions: 96, replicationFactor: 3, nodes });
     const left = nodes.slice(1);
     const gone = before.voters.flat().filter((node) => node === 'node-0').length;
-    const moves = planMoves(before.voters, { partitions: 96, replicationFactor: 3, nodes: left });
+    const { moves } = planMoves(before.voters, { partitions: 96, replicationFactor: 3, nodes: left });
     expect(moves.filter(({ from }) => from === 'node-0')).toHaveLength(gone);
     expect(moves.length).toBeLessThanOrEqual(gone + Math.ceil((96 * 3) / 7) * (LOAD_BOUND_DEFAULT - 1));
-    const after = before.voters.map((set) => [...set]);
-    for (const { partition, from, to } of moves) after[partition]![after[partition]!.indexOf(from)] = to;
+    const after = applied(before.voters, moves);
     for (const set of after) expect(new Set(set).size).toBe(3);
     expect(Math.max(...loads(after, left))).toBeLessThanOrEqual(Math.ceil((LOAD_BOUND_DEFAULT * 96 * 3) / 7));
+  });
+
+  it('whatever nodes come and go: distinct voters, as many as wanted, each zone used before any twice, nothing left to do', () => {
+    const change = fc.record({
+      partitions: fc.integer({ min: 1, max: 120 }),
+      before: fc.integer({ min: 1, max: 5 }),
+      after: fc.integer({ min: 1, max: 5 }),
+      old: fc.uniqueArray(fc.integer({ min: 0, max: 11 }), { minLength: 1, maxLength: 10 }),
+      now: fc.uniqueArray(fc.integer({ min: 0, max: 11 }), { minLength: 1, maxLength: 10 }),
+      zonesBefore: fc.integer({ min: 1, max: 6 }),
+      zones: fc.integer({ min: 1, max: 6 }),
+    });
+    fc.assert(
+      fc.property(change, ({ partitions, before, after, old, now, zonesBefore, zones }) => {
+        const of = (numbers: readonly number[], count: number) =>
+          numbers.map((number) => ({ id: `node-${number}`, zone: `zone-${number % count}` }));
+        const shape = { partitions, vnodes: 16 };
+        const from = placePartitions({ ...shape, replicationFactor: before, nodes: of(old, zonesBefore) });
+        const next = { ...shape, replicationFactor: after, nodes: of(now, zones) };
+        const { moves, stuck } = planMoves(from.voters, next);
+        const voters = applied(from.voters, moves);
+        const zoneOf = new Map(next.nodes.map(({ id, zone }) => [id, zone]));
+        const here = new Set(next.nodes.map(({ zone }) => zone)).size;
+        for (const [partition, set] of voters.entries()) {
+          const listed = set.filter((node) => zoneOf.has(node));
+          expect(listed.length).toBe(Math.min(after, now.length));
+          expect(new Set(set).size).toBe(set.length);
+          expect(set.length).toBeLessThanOrEqual(Math.max(after, listed.length));
+          expect(new Set(listed.map((node) => zoneOf.get(node))).size).toBe(Math.min(listed.length, here));
+          const away = set.filter((node) => !zoneOf.has(node));
+          expect(stuck.filter((one) => one.partition === partition).map(({ node }) => node)).toEqual(away);
+        }
+        expect(planMoves(voters, next)).toEqual({ moves: [], stuck });
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it.each([
+    [3, 24],
+    [5, 40],
+    [8, 64],
+    [50, 400],
+  ])(
+    'a million keys on %i nodes in %i partitions: within the bound, also after a node came and one went',
+    (count, partitions) => {
+      const keys = new Uint32Array(partitions);
+      for (let key = 0; key < 1_000_000; key += 1)
+        keys[partitionOf(Buffer.from(`key-${key}`), partitions)]! += 1;
+      // Partitions are not of one size: by the largest of them.
+      const unevenness = (Math.max(...keys) * partitions) / 1_000_000;
+      expect(unevenness).toBeLessThan(1.1);
+      const check = (voters: readonly (readonly string[])[], nodes: readonly RingNode[]): void => {
+        const held = new Map(nodes.map(({ id }) => [id, 0]));
+        for (const [partition, set] of voters.entries())
+          for (const node of set) held.set(node, held.get(node)! + keys[partition]!);
+        const share = 3_000_000 / nodes.length;
+        const replica = 1_000_000 / partitions;
+        expect(Math.max(...held.values())).toBeLessThanOrEqual(
+          (LOAD_BOUND_DEFAULT * share + replica) * unevenness,
+        );
+        expect(Math.min(...held.values())).toBeGreaterThanOrEqual(
+          (share / LOAD_BOUND_DEFAULT - replica) / unevenness,
+        );
+      };
+      const base = { partitions, replicationFactor: 3 };
+      const nodes = nodesOf(count, count);
+      const { voters } = placePartitions({ ...base, nodes });
+      check(voters, nodes);
+      const more = nodesOf(count + 1, count + 1);
+      const grown = applied(voters, planMoves(voters, { ...base, nodes: more }).moves);
+      check(grown, more);
+      const fewer = more.slice(1);
+      check(applied(grown, planMoves(grown, { ...base, nodes: fewer }).moves), fewer);
+    },
+  );
+
+  it('says which voters have nowhere to go, and keeps them', () => {
+    const nodes = nodesOf(3, 3);
+    const { voters } = placePartitions({ partitions: 4, replicationFactor: 3, nodes });
+    const { moves, stuck } = planMoves(voters, {
+      partitions: 4,
+      replicationFactor: 3,
+      nodes: nodes.slice(1),
+    });
+    expect(moves).toEqual([]);
+    expect(stuck).toEqual([0, 1, 2, 3].map((partition) => ({ partition, node: 'node-0' })));
+  });
+
+  it('plans 10,000 partitions over 100 nodes in under a second', () => {
+    const shape = { partitions: 10_000, replicationFactor: 3 };
+    const of = (count: number): RingNode[] => nodesOf(count, 5);
+    const { voters } = placePartitions({ ...shape, nodes: of(100) });
+    for (const count of [99, 101, 110]) {
+      const start = performance.now();
+      const { moves } = planMoves(voters, { ...shape, nodes: of(count) });
+      expect(performance.now() - start).toBeLessThan(1_000);
+      expect(moves.length).toBeLessThanOrEqual(
+        Math.ceil((Math.abs(count - 100) * 30_000 * LOAD_BOUND_DEFAULT) / count),
+      );
+    }
+  });
+});
+
+describe('explainPartition', () => {
+  it('names every node down to the last voter, and why it votes or not', () => {
+    const nodes = nodesOf(6, 3);
+    const shape = { partitions: 24, replicationFactor: 3, nodes };
+    const { voters } = placePartitions(shape);
+    for (let partition = 0; partition < 24; partition += 1) {
+      const choices = explainPartition(partition, voters, shape);
+      expect(
+        choices
+          .filter(({ votes }) => votes)
+          .map(({ node }) => node)
+          .sort(),
+      ).toEqual([...voters[partition]!].sort());
+      for (const { reason } of choices) expect(reason).toMatch(/ring|zone|full|came later/);
+    }
+    const left = explainPartition(0, voters, {
+      ...shape,
+      nodes: nodes.filter(({ id }) => id !== voters[0]![0]),
+    });
+    expect(left.at(-1)).toEqual({
+      node: voters[0]![0],
+      votes: true,
+      reason: 'not to stay: it leaves, or is lost',
+    });
   });
 });
 

@@ -27,119 +27,212 @@ export interface Placement {
   readonly leaders: readonly string[];
 }
 
-/** One voter changes its node. */
+/** One voter changes its node; without `from` one is added, without `to` one is given up. */
 export interface VoterMove {
   readonly partition: number;
-  readonly from: string;
-  readonly to: string;
+  readonly from: string | null;
+  readonly to: string | null;
 }
 
-/** The working state: loads change as voters are placed. */
-interface Board {
-  readonly zones: ReadonlyMap<string, string>;
-  readonly capacity: ReadonlyMap<string, number>;
+/** A voter that should not stay where it is, and cannot go anywhere. */
+export interface StuckVoter {
+  readonly partition: number;
+  readonly node: string;
+}
+
+/** What is to be done, in this order, so that voters suit their nodes, and what cannot be. */
+export interface PlacementPlan {
+  readonly moves: readonly VoterMove[];
+  readonly stuck: readonly StuckVoter[];
+}
+
+/** How one node stands to one partition. */
+export interface NodeChoice {
+  readonly node: string;
+  readonly votes: boolean;
+  /** For people: why it votes, or does not. */
+  readonly reason: string;
+}
+
+/** The working state: loads change as voters are placed. Nodes are their places in the list of the input. */
+class Board {
+  readonly nodes: readonly RingNode[];
+  readonly voters: number[][];
+  readonly load: Uint32Array;
+  readonly capacity: readonly number[];
   /** Below this a node is short of voters. */
-  readonly least: ReadonlyMap<string, number>;
-  readonly load: Map<string, number>;
-  readonly orders: readonly (readonly string[])[];
-  readonly voters: string[][];
-}
+  readonly least: readonly number[];
+  /** The partitions that a node votes on. */
+  private readonly held: readonly Set<number>[];
+  private readonly ring: Ring;
+  private readonly orders: (Uint16Array | undefined)[];
 
-function createBoard(input: PlacementInput, voters: string[][]): Board {
-  const { nodes, partitions } = input;
-  const bound = input.loadBound ?? LOAD_BOUND_DEFAULT;
-  assert(bound > 1, 'the load bound is above 1');
-  assert(nodes.length > 0 && partitions >= 1 && input.replicationFactor >= 1, 'something to place somewhere');
-  const ring = new Ring(nodes, input.vnodes);
-  const slots = partitions * Math.min(input.replicationFactor, nodes.length);
-  const weights = nodes.reduce((sum, node) => sum + (node.weight ?? 1), 0);
-  const share = (node: RingNode): number => (slots * (node.weight ?? 1)) / weights;
-  const load = new Map<string, number>(nodes.map((node) => [node.id, 0]));
-  for (const node of voters.flat()) load.set(node, (load.get(node) ?? 0) + 1);
-  return {
-    zones: new Map(nodes.map((node) => [node.id, node.zone])),
-    capacity: new Map(nodes.map((node) => [node.id, Math.ceil(bound * share(node))])),
-    least: new Map(nodes.map((node) => [node.id, Math.floor(share(node) / bound)])),
-    load,
-    orders: Array.from({ length: partitions }, (_, partition) => ring.walk(partitionToken(partition))),
-    voters,
-  };
-}
-
-/** How often each zone is used by `chosen`. */
-function zoneUse(board: Board, chosen: readonly string[]): Map<string, number> {
-  const use = new Map<string, number>();
-  for (const node of chosen) {
-    const zone = board.zones.get(node)!;
-    use.set(zone, (use.get(zone) ?? 0) + 1);
+  constructor(input: PlacementInput, voters: number[][]) {
+    const { nodes, partitions, replicationFactor, loadBound = LOAD_BOUND_DEFAULT } = input;
+    assert(loadBound > 1, 'the load bound is above 1');
+    assert(nodes.length > 0 && partitions >= 1 && replicationFactor >= 1, 'something to place somewhere');
+    this.nodes = nodes;
+    this.voters = voters;
+    this.ring = new Ring(nodes, input.vnodes);
+    this.orders = new Array<Uint16Array | undefined>(partitions);
+    const slots = partitions * Math.min(replicationFactor, nodes.length);
+    const weights = nodes.reduce((sum, { weight = 1 }) => sum + weight, 0);
+    const shares = nodes.map(({ weight = 1 }) => (slots * weight) / weights);
+    this.capacity = shares.map((share) => Math.ceil(loadBound * share));
+    this.least = shares.map((share) => Math.floor(share / loadBound));
+    this.load = new Uint32Array(nodes.length);
+    this.held = nodes.map(() => new Set());
+    for (const [partition, set] of voters.entries()) for (const node of set) this.count(partition, node);
   }
-  return use;
-}
 
-/** The next voter for a partition that has `chosen`: least used zone first, then room, then ring order. */
-function chooseNext(board: Board, partition: number, chosen: readonly string[]): string {
-  const use = zoneUse(board, chosen);
-  const usedBy = (node: string): number => use.get(board.zones.get(node)!) ?? 0;
-  const free = board.orders[partition]!.filter((node) => !chosen.includes(node));
-  const leastUsed = Math.min(...free.map(usedBy));
-  const eligible = free.filter((node) => usedBy(node) === leastUsed);
-  const withRoom = eligible.find((node) => board.load.get(node)! < board.capacity.get(node)!);
-  if (withRoom !== undefined) return withRoom;
-  const fill = (node: string): number => board.load.get(node)! / board.capacity.get(node)!;
-  return eligible.reduce((best, node) => (fill(node) < fill(best) ? node : best));
-}
+  /** All nodes in the order in which the ring offers them to a partition. */
+  order(partition: number): Uint16Array {
+    this.orders[partition] ??= this.ring.walk(partitionToken(partition));
+    return this.orders[partition];
+  }
 
-function fillUp(board: Board, partition: number, count: number): void {
-  const chosen = board.voters[partition]!;
-  while (chosen.length < count) {
-    const node = chooseNext(board, partition, chosen);
-    chosen.push(node);
-    board.load.set(node, board.load.get(node)! + 1);
+  partitionsOf(node: number): ReadonlySet<number> {
+    return this.held[node]!;
+  }
+
+  zone(node: number): string {
+    return this.nodes[node]!.zone;
+  }
+
+  zoneCount(nodes: readonly number[]): number {
+    return new Set(nodes.map((node) => this.zone(node))).size;
+  }
+
+  hasRoom(node: number): boolean {
+    return this.load[node]! < this.capacity[node]!;
+  }
+
+  fill(node: number): number {
+    return this.load[node]! / this.capacity[node]!;
+  }
+
+  add(partition: number, node: number): void {
+    this.voters[partition]!.push(node);
+    this.count(partition, node);
+  }
+
+  remove(partition: number, node: number): void {
+    const voters = this.voters[partition]!;
+    voters.splice(voters.indexOf(node), 1);
+    this.discount(partition, node);
+  }
+
+  replace(partition: number, from: number, to: number): void {
+    const voters = this.voters[partition]!;
+    voters[voters.indexOf(from)] = to;
+    this.discount(partition, from);
+    this.count(partition, to);
+  }
+
+  private count(partition: number, node: number): void {
+    this.load[node]! += 1;
+    this.held[node]!.add(partition);
+  }
+
+  private discount(partition: number, node: number): void {
+    this.load[node]! -= 1;
+    this.held[node]!.delete(partition);
+  }
+
+  /** The next voter for a partition that has `chosen`: least used zone first, then room, then ring order. -1: no node is left. */
+  next(partition: number, chosen: readonly number[]): number {
+    const use = new Map<string, number>();
+    for (const node of chosen) use.set(this.zone(node), (use.get(this.zone(node)) ?? 0) + 1);
+    let best = -1;
+    let bestUse = Number.POSITIVE_INFINITY;
+    // In ring order, so that of equals the first stays.
+    for (const node of this.order(partition)) {
+      if (chosen.includes(node)) continue;
+      const used = use.get(this.zone(node)) ?? 0;
+      if (used > bestUse || (used === bestUse && !this.isBetter(node, best))) continue;
+      best = node;
+      bestUse = used;
+    }
+    return best;
+  }
+
+  /** Of two in zones that are used alike, `other` first in the ring's order: one with room, else the emptiest. */
+  private isBetter(node: number, other: number): boolean {
+    if (this.hasRoom(other)) return false;
+    return this.hasRoom(node) || this.fill(node) < this.fill(other);
+  }
+
+  /** The voter that a partition misses least: of a zone that has others, of a full node, late in the ring's order. */
+  leastNeeded(partition: number): number {
+    const voters = this.voters[partition]!;
+    const order = this.order(partition);
+    const zonesLeft = (node: number): number => this.zoneCount(voters.filter((other) => other !== node));
+    return voters.reduce((best, node) => {
+      const by = zonesLeft(node) - zonesLeft(best) || this.fill(node) - this.fill(best);
+      return by > 0 || (by === 0 && order.indexOf(node) > order.indexOf(best)) ? node : best;
+    });
   }
 }
 
-function zonesOf(board: Board, nodes: readonly string[]): number {
-  return new Set(nodes.map((node) => board.zones.get(node))).size;
+function votersOf(input: PlacementInput): number {
+  return Math.min(input.replicationFactor, input.nodes.length);
 }
 
-/** Moves one voter from `from` to `to` where the ring likes `to` best and no zone spread is lost; false if nowhere. */
-function moveOne(board: Board, from: string, to: string, moves: VoterMove[]): boolean {
-  let best: { partition: number; rank: number } | null = null;
-  for (const [partition, voters] of board.voters.entries()) {
-    if (!voters.includes(from) || voters.includes(to)) continue;
-    const after = voters.map((node) => (node === from ? to : node));
-    if (zonesOf(board, after) < zonesOf(board, voters)) continue;
-    const rank = board.orders[partition]!.indexOf(to);
-    if (best === null || rank < best.rank) best = { partition, rank };
+/** Gives a partition voters until it has `count`; returns the new ones. */
+function fillUp(board: Board, partition: number, count: number): number[] {
+  const voters = board.voters[partition]!;
+  const added: number[] = [];
+  while (voters.length < count) {
+    const node = board.next(partition, voters);
+    board.add(partition, node);
+    added.push(node);
   }
-  if (best === null) return false;
-  const voters = board.voters[best.partition]!;
-  voters[voters.indexOf(from)] = to;
-  board.load.set(from, board.load.get(from)! - 1);
-  board.load.set(to, board.load.get(to)! + 1);
-  moves.push({ partition: best.partition, from, to });
-  return true;
+  return added;
+}
+
+/** Moves one voter from `from` to `to` where the ring likes `to` best and no zone spread is lost; null if nowhere. */
+function moveOne(board: Board, from: number, to: number): number | null {
+  let best: number | null = null;
+  let bestRank = Number.POSITIVE_INFINITY;
+  const sameZone = board.zone(from) === board.zone(to);
+  for (const partition of board.partitionsOf(from)) {
+    const voters = board.voters[partition]!;
+    if (voters.includes(to)) continue;
+    if (!sameZone) {
+      const after = voters.map((node) => (node === from ? to : node));
+      if (board.zoneCount(after) < board.zoneCount(voters)) continue;
+    }
+    const rank = board.order(partition).indexOf(to);
+    if (rank > bestRank || (rank === bestRank && partition > best!)) continue;
+    best = partition;
+    bestRank = rank;
+  }
+  if (best !== null) board.replace(best, from, to);
+  return best;
 }
 
 /** Relieves nodes above their capacity, and fills nodes below their least share, from the fullest to the emptiest. */
-function level(board: Board, moves: VoterMove[]): void {
-  const fill = (node: string): number => board.load.get(node)! / board.capacity.get(node)!;
-  const byFill = (): string[] =>
-    [...board.capacity.keys()].sort((a, b) => fill(a) - fill(b) || (a < b ? -1 : 1));
-  const isOver = (node: string): boolean => board.load.get(node)! > board.capacity.get(node)!;
-  const isShort = (node: string): boolean => board.load.get(node)! < board.least.get(node)!;
+function level(board: Board, moved: (partition: number, from: number, to: number) => void): void {
+  const { load, least, capacity } = board;
+  const isOver = (node: number): boolean => load[node]! > capacity[node]!;
+  const isShort = (node: number): boolean => load[node]! < least[node]!;
+  const mayGo = (from: number, to: number): boolean => {
+    if (!isOver(from) && (!isShort(to) || load[from]! <= least[from]!)) return false;
+    return board.hasRoom(to) && load[from]! > load[to]! + 1;
+  };
+  const byFill = (): number[] =>
+    board.nodes
+      .map((_, node) => node)
+      .sort((a, b) => board.fill(a) - board.fill(b) || (board.nodes[a]!.id < board.nodes[b]!.id ? -1 : 1));
   const step = (): boolean => {
     const ascending = byFill();
-    for (const from of [...ascending].reverse()) {
+    for (const from of ascending.toReversed()) {
       for (const to of ascending) {
-        if (!isOver(from) && !isShort(to)) continue;
-        if (
-          board.load.get(to)! >= board.capacity.get(to)! ||
-          board.load.get(from)! <= board.load.get(to)! + 1
-        )
-          continue;
-        if (!isOver(from) && board.load.get(from)! <= board.least.get(from)!) continue;
-        if (moveOne(board, from, to, moves)) return true;
+        if (!mayGo(from, to)) continue;
+        const partition = moveOne(board, from, to);
+        if (partition === null) continue;
+        moved(partition, from, to);
+        return true;
       }
     }
     return false;
@@ -151,34 +244,127 @@ function level(board: Board, moves: VoterMove[]): void {
 /** Places every partition of a new cluster. The numbers of first leaders per node differ by at most one where the
  *  voters allow it. */
 export function placePartitions(input: PlacementInput): Placement {
-  const count = Math.min(input.replicationFactor, input.nodes.length);
-  const board = createBoard(
+  const board = new Board(
     input,
     Array.from({ length: input.partitions }, () => []),
   );
-  for (let partition = 0; partition < input.partitions; partition += 1) fillUp(board, partition, count);
-  level(board, []);
-  return { voters: board.voters, leaders: spreadLeaders(board.voters, [...board.capacity.keys()]) };
+  for (let partition = 0; partition < input.partitions; partition += 1)
+    fillUp(board, partition, votersOf(input));
+  level(board, () => {});
+  const ids = input.nodes.map(({ id }) => id);
+  const voters = board.voters.map((set) => set.map((node) => ids[node]!));
+  return { voters, leaders: spreadLeaders(voters, ids) };
+}
+
+/** Plans the moves of one partition after the other, then those that level the nodes. */
+class Planner {
+  readonly moves: VoterMove[] = [];
+  readonly stuck: StuckVoter[] = [];
+  private readonly board: Board;
+  private readonly ids: readonly string[];
+  private readonly count: number;
+
+  constructor(current: readonly (readonly string[])[], input: PlacementInput) {
+    const places = new Map(input.nodes.map(({ id }, place) => [id, place]));
+    const kept = current.map((voters) => voters.map((id) => places.get(id)).filter((at) => at !== undefined));
+    this.board = new Board(input, kept);
+    this.ids = input.nodes.map(({ id }) => id);
+    this.count = votersOf(input);
+    for (const [partition, voters] of current.entries()) {
+      const gone = voters.filter((id) => !places.has(id));
+      this.suit(partition, gone, input.replicationFactor);
+      this.spread(partition);
+    }
+    level(this.board, (partition, from, to) => this.move(partition, this.ids[from]!, this.ids[to]!));
+  }
+
+  private move(partition: number, from: string | null, to: string | null): void {
+    this.moves.push({ partition, from, to });
+  }
+
+  /** Voters whose nodes are gone, too few voters, too many. */
+  private suit(partition: number, gone: readonly string[], wanted: number): void {
+    const { board } = this;
+    const open = [...gone];
+    for (const node of fillUp(board, partition, this.count))
+      this.move(partition, open.shift() ?? null, this.ids[node]!);
+    // Those that are left over are given up where there are others enough, and else stay: nobody is there to take over.
+    const spare = board.voters[partition]!.length + open.length - wanted;
+    for (const node of open.slice(0, Math.max(0, spare))) this.move(partition, node, null);
+    for (const node of open.slice(Math.max(0, spare))) this.stuck.push({ partition, node });
+    while (board.voters[partition]!.length > wanted) {
+      const node = board.leastNeeded(partition);
+      board.remove(partition, node);
+      this.move(partition, this.ids[node]!, null);
+    }
+  }
+
+  /** Moves voters that share a zone although another has none. */
+  private spread(partition: number): void {
+    const { board } = this;
+    for (;;) {
+      const voters = board.voters[partition]!;
+      const zones = board.zoneCount(voters);
+      if (zones === voters.length) return;
+      const crowded = board.leastNeeded(partition);
+      const others = voters.filter((node) => node !== crowded);
+      const to = board.next(partition, others);
+      if (to === crowded || board.zoneCount([...others, to]) <= zones) return;
+      board.replace(partition, crowded, to);
+      this.move(partition, this.ids[crowded]!, this.ids[to]!);
+    }
+  }
 }
 
 /**
- * Returns where voters should move so that `current` (node ids by partition) suits `input.nodes`: voters on nodes that
- * are gone are replaced, nodes above their bound relieved, nodes far below their share filled. Nothing else moves.
+ * Returns what to do so that `current` (node ids by partition) suits `input`: voters on nodes that are not listed are replaced,
+ * partitions with too few or too many voters get what is wanted, voters that share a zone without need are moved apart, nodes
+ * above their bound are relieved, and nodes far below their share filled. Nothing else moves.
  */
-export function planMoves(current: readonly (readonly string[])[], input: PlacementInput): VoterMove[] {
+export function planMoves(current: readonly (readonly string[])[], input: PlacementInput): PlacementPlan {
   assert(current.length === input.partitions, 'one entry per partition');
-  const known = new Set(input.nodes.map((node) => node.id));
-  const kept = current.map((voters) => voters.filter((node) => known.has(node)));
-  const board = createBoard(input, kept);
-  const moves: VoterMove[] = [];
-  for (const [partition, voters] of current.entries()) {
-    const gone = voters.filter((node) => !known.has(node));
-    fillUp(board, partition, Math.min(voters.length, input.nodes.length));
-    const added = board.voters[partition]!.filter((node) => !voters.includes(node));
-    for (const [index, to] of added.entries()) moves.push({ partition, from: gone[index]!, to });
+  const { moves, stuck } = new Planner(current, input);
+  return { moves, stuck };
+}
+
+/**
+ * Returns the nodes in the order in which the ring offers them to a partition, down to the last of its voters, and why each of
+ * them votes or does not, as of now; then the voters on nodes that are not listed in `input`.
+ */
+export function explainPartition(
+  partition: number,
+  current: readonly (readonly string[])[],
+  input: PlacementInput,
+): NodeChoice[] {
+  const places = new Map(input.nodes.map(({ id }, place) => [id, place]));
+  const board = new Board(
+    input,
+    current.map((voters) => voters.map((id) => places.get(id)).filter((at) => at !== undefined)),
+  );
+  const open = new Set(board.voters[partition]);
+  const zones = new Map<string, string>();
+  const choices: NodeChoice[] = [];
+  for (const node of board.order(partition)) {
+    if (open.size === 0) break;
+    const { id, zone } = board.nodes[node]!;
+    const load = `${board.load[node]} of at most ${board.capacity[node]} replicas`;
+    const votes = open.delete(node);
+    if (votes) {
+      zones.set(zone, id);
+      choices.push({ node: id, votes, reason: `next on the ring in zone ${zone || '(none)'}, ${load}` });
+    } else choices.push({ node: id, votes, reason: passedOver(board, node, zones.get(zone), load) });
   }
-  level(board, moves);
-  return moves;
+  for (const id of current[partition]!)
+    if (!places.has(id))
+      choices.push({ node: id, votes: true, reason: 'not to stay: it leaves, or is lost' });
+  return choices;
+}
+
+function passedOver(board: Board, node: number, neighbour: string | undefined, load: string): string {
+  const { zone } = board.nodes[node]!;
+  if (neighbour !== undefined) return `${neighbour} votes in its zone ${zone || '(none)'}`;
+  if (!board.hasRoom(node)) return `full: ${load}`;
+  return `came later, or had no room when the voters were chosen, and nothing asks for a move: ${load}`;
 }
 
 /** Chooses one leader per partition among its voters, evenly. */

@@ -32,36 +32,48 @@ export function partitionToken(partition: number): bigint {
 /** The sorted vnodes of all nodes. */
 export class Ring {
   private readonly tokens: BigUint64Array;
-  private readonly owners: string[];
+  /** Of each token, the place of its node in the list. */
+  private readonly owners: Uint16Array;
   private readonly nodeCount: number;
+  /** Scratch of a walk. */
+  private readonly met: Uint8Array;
 
   constructor(nodes: readonly RingNode[], vnodes: number = VNODES_DEFAULT) {
     assert(Number.isInteger(vnodes) && vnodes >= 1, 'at least one vnode');
     assert(new Set(nodes.map((node) => node.id)).size === nodes.length, 'node ids on the ring are distinct');
-    const points: { token: bigint; owner: string }[] = [];
-    for (const node of nodes) {
+    assert(nodes.length < 2 ** 16, 'places of nodes fit in two bytes');
+    const points: { token: bigint; owner: number }[] = [];
+    for (const [owner, node] of nodes.entries()) {
       const count = Math.max(1, Math.round(vnodes * (node.weight ?? 1)));
-      for (let vnode = 0; vnode < count; vnode += 1) {
-        points.push({ token: hashText(`${node.id}#${vnode}`), owner: node.id });
-      }
+      for (let vnode = 0; vnode < count; vnode += 1)
+        points.push({ token: hashText(`${node.id}#${vnode}`), owner });
     }
     points.sort((a, b) => {
       if (a.token !== b.token) return a.token < b.token ? -1 : 1;
-      return a.owner < b.owner ? -1 : 1;
+      return nodes[a.owner]!.id < nodes[b.owner]!.id ? -1 : 1;
     });
     this.tokens = BigUint64Array.from(points, (point) => point.token);
-    this.owners = points.map((point) => point.owner);
+    this.owners = Uint16Array.from(points, (point) => point.owner);
+    this.met = new Uint8Array(nodes.length);
     this.nodeCount = nodes.length;
   }
 
-  /** Returns all nodes in the order in which they are met clockwise from `token` (inclusive), each once. */
-  walk(token: bigint): string[] {
-    const met = new Set<string>();
-    const start = this.firstAtOrAfter(token);
-    for (let step = 0; step < this.owners.length && met.size < this.nodeCount; step += 1) {
-      met.add(this.owners[(start + step) % this.owners.length]!);
+  /**
+   * Returns all nodes in the order in which they are met clockwise from `token` (inclusive), each once, as their places in
+   * the list that the ring was made of.
+   */
+  walk(token: bigint): Uint16Array {
+    const { owners, met } = this;
+    const order = new Uint16Array(this.nodeCount);
+    met.fill(0);
+    let found = 0;
+    for (let at = this.firstAtOrAfter(token); found < order.length; at += 1) {
+      const owner = owners[at % owners.length]!;
+      if (met[owner] === 1) continue;
+      met[owner] = 1;
+      order[found++] = owner;
     }
-    return [...met];
+    return order;
   }
 
   private firstAtOrAfter(token: bigint): number {
