@@ -55,7 +55,32 @@ export interface NodeRecord {
   readonly run: string;
   /** The last runs of other data directories that this node has used, newest first; FORMER_RUNS_MAX at most. */
   readonly formerRuns: readonly FormerRun[];
+  /** Absent: NODE_MEMBER. */
+  readonly membership?: Membership;
 }
+
+/** Whether a node is given replicas: a member is, a leaving one gives all of its own away. */
+export type Membership = 'NODE_MEMBER' | 'NODE_LEAVING';
+
+/** How replicas are moved: part of the cluster's configuration, changeable at any time. */
+export interface MoveSettings {
+  /** What a node sends, and what it takes, for copies of replicas at most. */
+  readonly bytesPerSecond: number;
+  /** Moves that a node takes part in at a time, as the one that loses or the one that gets a replica. */
+  readonly perNode: number;
+  /** A node that was not heard of for so long is lost: others take its replicas over, s; 0: never. */
+  readonly lostAfterSeconds: number;
+  /** Whether moves begin by themselves once nodes have come, leave or are lost. */
+  readonly automatic: boolean;
+}
+
+/** What holds where nobody has set anything. */
+export const MOVE_SETTINGS: MoveSettings = {
+  bytesPerSecond: 8 * 1024 * 1024,
+  perNode: 2,
+  lostAfterSeconds: 300,
+  automatic: true,
+};
 
 /** The last run of a data directory that its node does not use at present. */
 export interface FormerRun {
@@ -94,6 +119,8 @@ export interface Topology {
   readonly records: readonly PartitionRecord[];
   /** None: in a change, as before; in a full topology, those of `ACK_DEFAULTS`. */
   readonly acks?: AckDefaults | null;
+  /** None: in a change, as before; in a full topology, `MOVE_SETTINGS`. */
+  readonly moves?: MoveSettings | null;
 }
 
 /** Returns the number of replicas that make a quorum of `voters` voters. */

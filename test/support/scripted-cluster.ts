@@ -45,6 +45,13 @@ export class ScriptedCluster {
     }
   }
 
+  /** A node comes that the cluster does not know yet. */
+  join(id: string, zone = id): ScriptedNode {
+    const node = new ScriptedNode(id, zone);
+    this.nodes.set(id, node);
+    return node;
+  }
+
   /** Starts a controller with the store as it is. */
   start(options: Partial<ControllerOptions> = {}, seed = 1 + this.runs.length): Run {
     const controller = new Controller({
@@ -184,7 +191,7 @@ export class ScriptedCluster {
         sequence: this.steps,
         draining: node.draining,
         diskBytes: 0,
-        diskFull: false,
+        diskFull: node.diskFull,
         durableLsn: 0,
       };
       run.controller.nodeMessage(this.now, node.id, { heartbeat });

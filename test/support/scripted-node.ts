@@ -41,11 +41,12 @@ export interface FakeReplica {
 
 export class ScriptedNode {
   readonly id: string;
-  readonly zone: string;
+  zone: string;
   incarnation: string;
   boot = 1;
   up = true;
   draining = false;
+  diskFull = false;
   clusterId = '';
   known: Topology | null = null;
   replicas = new Map<number, FakeReplica>();

@@ -67,7 +67,10 @@ function adoptEpoch(
   record: PartitionRecord,
   now: number,
 ): void {
-  if (old === null || old.configuration !== record.configuration) state.configurationSince = now;
+  if (old === null || old.configuration !== record.configuration) {
+    state.configurationSince = now;
+    context.rebalance.configurations += 1;
+  }
   if (old === null || old.epoch !== record.epoch || old.reservationId !== record.reservationId) {
     if (old?.leader) state.lastLeader = old.leader;
     state.recordSince = now;
@@ -94,7 +97,7 @@ function adoptEpoch(
  * only for those that are here.
  */
 export function writeNodes(context: Context, now: number): void {
-  const { nodes, store } = context;
+  const { nodes, store, wishes } = context;
   for (const id of nodes.watchedIds()) {
     const key = `node/${id}` as const;
     refuseRun(context, now, id);
@@ -102,10 +105,15 @@ export function writeNodes(context: Context, now: number): void {
     if (store.busy(key)) continue;
     const verdict = nodes.verdict(id);
     const present = nodes.recordOf(id);
-    const dead = stored !== null && !verdict.alive ? { ...stored, ...deathOf(verdict) } : null;
-    const wanted =
-      present === null ? dead : { ...present, formerRuns: formerRuns(stored, present.incarnation) };
-    if (wanted === null || (stored !== null && sameNode(stored, wanted))) continue;
+    const membership = wishes.membership.get(id) ?? stored?.membership ?? 'NODE_MEMBER';
+    const known = stored !== null && !verdict.alive ? { ...stored, ...deathOf(verdict) } : stored;
+    const heard =
+      present === null ? known : { ...present, formerRuns: formerRuns(stored, present.incarnation) };
+    const wanted = heard === null ? null : { ...heard, membership };
+    if (wanted === null || (stored !== null && sameNode(stored, wanted))) {
+      wishes.membership.delete(id);
+      continue;
+    }
     store.write([{ key, revision: store.revisionOf(key) + 1, value: wanted }]);
   }
 }
@@ -143,6 +151,7 @@ function sameNode(a: NodeRecord, b: NodeRecord): boolean {
     a.zone === b.zone &&
     a.alive === b.alive &&
     a.pid === b.pid &&
-    a.run === b.run
+    a.run === b.run &&
+    (a.membership ?? 'NODE_MEMBER') === (b.membership ?? 'NODE_MEMBER')
   );
 }

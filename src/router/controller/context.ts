@@ -4,12 +4,13 @@
  * lost at any time without harm.
  */
 import type { Random } from '../../common/random.ts';
-import type { Leader, PartitionRecord, Replica } from '../../common/topology.ts';
+import type { Leader, Membership, MoveSettings, PartitionRecord, Replica } from '../../common/topology.ts';
 import type { AckName, Prepare, Seal, SealReply } from '../../common/wire/messages.ts';
+import type { StuckVoter, VoterMove } from '../placement.ts';
 import type { NodeRegistry } from './nodes.ts';
 import { checkTransition } from './record-rules.ts';
 import type { StoreView } from './store-view.ts';
-import type { ControllerEvent, ControllerOptions, RejectionCode } from './types.ts';
+import type { ControllerEvent, ControllerOptions, Goal, RejectionCode } from './types.ts';
 
 /** When something was last sent to a node, on which of its streams, and how long to wait before sending it again. */
 export interface Sent {
@@ -37,6 +38,12 @@ export interface Plan {
   reservedAt: number | null;
   /** The old leader did not answer: what follows is an unplanned failover. */
   unplanned: boolean;
+}
+
+/** A voter changes its node; without `from` one is added, without `to` one is given up. Node ids. */
+export interface ReplicaMove {
+  readonly from: string | null;
+  readonly to: string | null;
 }
 
 /** Everything about one partition. Times are monotonic ms. */
@@ -68,8 +75,8 @@ export interface PartitionState {
   failures: number;
   planFailures: number;
   planNotBefore: number;
-  /** An operator's or planner's request to move a voter. */
-  move: { readonly replica: string; readonly toNode: string } | null;
+  /** The move that is under way or is to begin. */
+  move: ReplicaMove | null;
   /** Node that this partition is counted for in `leaderCounts`. */
   countedFor: string | null;
   unavailable: string;
@@ -104,6 +111,47 @@ export function createPartitionState(partition: number): PartitionState {
   };
 }
 
+/** What operators have asked for and the store does not have yet. */
+export interface Wishes {
+  readonly membership: Map<string, Membership>;
+  configuration: Partial<MoveSettings & { readonly replicationFactor: number }>;
+  /** To plan at once, also after an abort; to end the plan that runs. */
+  plan: boolean;
+  abort: boolean;
+}
+
+/** What this run knows of moves beside the stored plan. */
+export interface RebalanceMemory {
+  /** When it was last looked whether anything is to be moved, and as of which configurations. */
+  lookedAt: number;
+  lookedAs: string;
+  /** The goal as text, and since when it is that. */
+  goal: string;
+  goalSince: number;
+  /** The last goal that nothing had to be moved for. */
+  settled: Goal | null;
+  /** Grows with every change of a partition's voters. */
+  configurations: number;
+  /** Voters that should go and have nowhere to go, as of then. */
+  stuck: readonly StuckVoter[];
+  /** Of moves that do not go on: why. */
+  readonly waiting: Map<VoterMove, string>;
+}
+
+/** Returns the memory of a controller that has just started. */
+export function createRebalanceMemory(): RebalanceMemory {
+  return {
+    lookedAt: Number.NEGATIVE_INFINITY,
+    lookedAs: '',
+    goal: '',
+    goalSince: 0,
+    settled: null,
+    configurations: 0,
+    stuck: [],
+    waiting: new Map(),
+  };
+}
+
 /** What the parts work on. */
 export interface Context {
   readonly options: ControllerOptions;
@@ -117,9 +165,11 @@ export interface Context {
   /** Confirmed since the last push. */
   readonly dirtyRecords: Set<number>;
   readonly dirtyNodes: Set<string>;
-  dirtyAcks: boolean;
+  dirtyCluster: boolean;
   /** Default levels that somebody has asked for and the store does not have yet, by keyspace; empty: the cluster's. */
   readonly ackWishes: Map<string, AckName>;
+  readonly wishes: Wishes;
+  readonly rebalance: RebalanceMemory;
   seals: { node: string; seal: Seal }[];
   prepares: { node: string; prepare: Prepare }[];
   events: ControllerEvent[];

@@ -7,11 +7,23 @@
  */
 import { assert } from '../../common/errors.ts';
 import type { Random } from '../../common/random.ts';
-import type { AckDefaults, NodeRecord, PartitionRecord, Topology } from '../../common/topology.ts';
+import type {
+  AckDefaults,
+  Membership,
+  NodeRecord,
+  PartitionRecord,
+  Topology,
+} from '../../common/topology.ts';
 import type { AckName, Heartbeat, ReplicaReport, SealReply } from '../../common/wire/messages.ts';
 import { acksOf, stepAcks, wishAck } from './acks.ts';
 import { adopt, hearNode, refuseRun, writeNodes } from './adoption.ts';
-import { type Context, createPartitionState, emit, type PartitionState } from './context.ts';
+import {
+  type Context,
+  createPartitionState,
+  createRebalanceMemory,
+  emit,
+  type PartitionState,
+} from './context.ts';
 import {
   confirmHeld,
   confirmWhenEstablished,
@@ -27,6 +39,18 @@ import { compareFound, isContradictedByReplicas } from './found.ts';
 import { NodeRegistry } from './nodes.ts';
 import { CONTROLLER_DEFAULTS } from './options.ts';
 import { balance, drain, stepPlanned } from './planner.ts';
+import {
+  adoptPlan,
+  isConfigured,
+  type MoveConfiguration,
+  moveSettingsOf,
+  type RebalanceStatus,
+  rebalanceStatus,
+  stepConfiguration,
+  stepRebalance,
+  wishConfiguration,
+  wishMembership,
+} from './rebalance.ts';
 import { stepRebuild } from './rebuild.ts';
 import { statusOf } from './status.ts';
 import { type Settled, StoreView } from './store-view.ts';
@@ -79,8 +103,10 @@ export class Controller {
       quietSince: 0,
       dirtyRecords: new Set(),
       dirtyNodes: new Set(),
-      dirtyAcks: false,
+      dirtyCluster: false,
       ackWishes: new Map(),
+      wishes: { membership: new Map(), configuration: {}, plan: false, abort: false },
+      rebalance: createRebalanceMemory(),
       seals: [],
       prepares: [],
       events: [],
@@ -173,9 +199,9 @@ export class Controller {
     const state = this.context.partitions.get(partition);
     const record = state?.record;
     if (state === undefined || record === null || record === undefined) return false;
-    if (!record.voters.some((voter) => voter.id === replica)) return false;
-    if (record.voters.some((voter) => voter.node === toNode)) return false;
-    state.move = { replica, toNode };
+    const from = record.voters.find((voter) => voter.id === replica)?.node;
+    if (from === undefined || record.voters.some((voter) => voter.node === toNode)) return false;
+    state.move = { from, to: toNode };
     return true;
   }
 
@@ -192,6 +218,43 @@ export class Controller {
   /** The confirmed default levels, or null while a change of them is on its way to the store. */
   get acks(): AckDefaults | null {
     return this.context.ackWishes.size > 0 ? null : acksOf(this.context);
+  }
+
+  /**
+   * Asks for a node to give its replicas away, or to be a member again; `configured` tells when it is stored.
+   * @throws RingkeepError INVALID_ARGUMENT if there is no such node
+   */
+  setMembership(now: number, node: string, membership: Membership): void {
+    wishMembership(this.context, node, membership);
+    writeNodes(this.context, now);
+  }
+
+  /**
+   * Asks for other settings of moves, or another replication factor; `configured` tells when they are stored.
+   * @throws RingkeepError INVALID_ARGUMENT
+   */
+  configureMoves(change: MoveConfiguration): void {
+    wishConfiguration(this.context, change);
+    stepConfiguration(this.context);
+  }
+
+  /** Whether everything that operators asked for is stored. */
+  get configured(): boolean {
+    return isConfigured(this.context);
+  }
+
+  /** Asks for moves to be planned and begun now, also after they were aborted; `rebalanceStatus` tells what comes of it. */
+  rebalance(): void {
+    this.context.wishes.plan = true;
+  }
+
+  /** Asks for the plan that runs to be ended: what has been begun is taken back, or ended where it cannot be. */
+  abortRebalance(): void {
+    this.context.wishes.abort = true;
+  }
+
+  rebalanceStatus(): RebalanceStatus {
+    return rebalanceStatus(this.context);
   }
 
   /** To be called every few tens of ms: liveness, deadlines, resends, planned changes. */
@@ -247,17 +310,17 @@ export class Controller {
   }
 
   private takePush(): Topology | null {
-    const { store, dirtyRecords, dirtyNodes, dirtyAcks } = this.context;
-    const isDirty = dirtyAcks || dirtyRecords.size + dirtyNodes.size > 0;
+    const { store, dirtyRecords, dirtyNodes, dirtyCluster } = this.context;
+    const isDirty = dirtyCluster || dirtyRecords.size + dirtyNodes.size > 0;
     if (this.formation.mode !== 'active' || !isDirty) return null;
     const records = [...dirtyRecords].map((partition) => store.partition(partition));
     const nodes = [...dirtyNodes].map((id) => store.node(id));
     dirtyRecords.clear();
     dirtyNodes.clear();
-    this.context.dirtyAcks = false;
+    this.context.dirtyCluster = false;
     const present = <T>(value: T | null): value is T => value !== null;
     const change = this.topologyOf(false, nodes.filter(present), records.filter(present));
-    return dirtyAcks ? change : { ...change, acks: null };
+    return dirtyCluster ? change : { ...change, acks: null, moves: null };
   }
 
   private topologyOf(
@@ -275,6 +338,7 @@ export class Controller {
       nodes,
       records: cluster === null ? [] : records,
       acks: acksOf(this.context),
+      moves: moveSettingsOf(this.context),
     };
   }
 
@@ -298,6 +362,7 @@ export class Controller {
       // A record that is missing beside the cluster record was lost.
       state.rebuilding = record === null;
     }
+    adoptPlan(this.context);
     for (const node of nodes.attached()) hearNode(this.context, node);
   }
 
@@ -323,9 +388,11 @@ export class Controller {
       refuseRun(this.context, now, id);
     }
     if (key === 'cluster') {
-      this.context.dirtyAcks = true;
+      this.context.dirtyCluster = true;
       stepAcks(this.context);
+      stepConfiguration(this.context);
     }
+    if (key === 'rebalance') adoptPlan(this.context);
     if (!key.startsWith('partition/')) return null;
     const state = this.context.partitions.get(Number(key.slice('partition/'.length)));
     if (state === undefined) return null;
@@ -347,6 +414,8 @@ export class Controller {
     }
     writeNodes(this.context, now);
     stepAcks(this.context);
+    stepConfiguration(this.context);
+    stepRebalance(this.context, now);
     this.stepPartitions(now, this.context.partitions.keys());
     this.planAll(now);
   }

@@ -59,6 +59,8 @@ export class NodeRegistry {
   /** The furthest durable position that a node has told of its directory. */
   private readonly heard = new Map<string, { incarnation: string; run: string; durableLsn: number }>();
   private verdicts = new Map<string, Verdict>();
+  /** Since when a node has been known to be dead. */
+  private readonly deadSince = new Map<string, number>();
 
   constructor(detector: Partial<DetectorOptions>) {
     this.detector = new FailureDetector(detector);
@@ -147,8 +149,16 @@ export class NodeRegistry {
       if (before !== undefined && before.alive === verdict.alive && !verdict.alive) continue;
       this.verdicts.set(node, verdict);
       if (before?.alive !== verdict.alive) changed.push({ node, verdict });
+      if (verdict.alive) this.deadSince.delete(node);
+      else if (!this.deadSince.has(node)) this.deadSince.set(node, now);
     }
     return changed;
+  }
+
+  /** For how long a node has been dead, ms; 0: it is not. */
+  deadFor(now: number, id: string): number {
+    const since = this.deadSince.get(id);
+    return since === undefined || this.isAlive(id) ? 0 : now - since;
   }
 
   verdict(id: string): Verdict {

@@ -22,6 +22,10 @@ export const CONTROLLER_DEFAULTS: Omit<ControllerOptions, 'bootstrap'> = {
   planBackoffMs: 2_000,
   planBackoffMsMax: 60_000,
   balanceAfterMs: 3_000,
+  // Several nodes that join together are planned for together.
+  settleMs: 3_000,
+  planEveryMs: 1_000,
+  planMovesMax: 2_000,
   plannedMax: 2,
   drainMax: 16,
   storeRetryMs: 1_000,

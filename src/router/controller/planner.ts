@@ -14,6 +14,7 @@ import {
   noteSent,
   type PartitionState,
   type Plan,
+  type ReplicaMove,
   writeRecord,
 } from './context.ts';
 import { mayReconfigure, reserveEpoch } from './failover.ts';
@@ -157,27 +158,40 @@ function canLead(context: Context, state: PartitionState, replica: Replica): boo
     replica.id !== state.record!.leader!.replica &&
     context.nodes.live(replica.node) !== null &&
     !context.nodes.isDraining(replica.node) &&
+    context.store.node(replica.node)?.membership !== 'NODE_LEAVING' &&
     context.nodes.health(state.partition, replica) === 'healthy'
   );
 }
 
-/** A voter that should go and the node that gets its successor. */
-function wantedReplacement(
-  context: Context,
-  state: PartitionState,
-  now: number,
-): { out: Replica; node: string } | null {
+/** What is to change about the voters: who goes, and which node gets a new one; not both null. */
+interface Wanted {
+  readonly out: Replica | null;
+  readonly node: string | null;
+  readonly reason: 'repair' | 'move';
+}
+
+/** A voter that was lost comes back on its own node first: nothing else may take a quorum's place before. */
+function wantedChange(context: Context, state: PartitionState, now: number): Wanted | null {
   const record = state.record!;
-  const lost = record.voters.find((replica) => isLostVoter(context, state, replica, now));
-  if (lost !== undefined) return { out: lost, node: lost.node };
+  const lost = record.voters.find(
+    (replica) => replica.node !== state.move?.from && isLostVoter(context, state, replica, now),
+  );
+  if (lost !== undefined) return { out: lost, node: lost.node, reason: 'repair' };
   const move = state.move;
   if (move === null) return null;
-  const out = record.voters.find((replica) => replica.id === move.replica);
-  if (out === undefined || record.voters.some((replica) => replica.node === move.toNode)) {
+  if (!isMovePossible(record, move)) {
     state.move = null;
     return null;
   }
-  return { out, node: move.toNode };
+  const out = record.voters.find(({ node }) => node === move.from) ?? null;
+  return { out, node: move.to, reason: 'move' };
+}
+
+/** Whether a move still makes sense: its voter is there, and its target has none. */
+export function isMovePossible({ voters }: PartitionRecord, { from, to }: ReplicaMove): boolean {
+  if (from !== null && !voters.some(({ node }) => node === from)) return false;
+  if (to !== null) return !voters.some(({ node }) => node === to);
+  return voters.length > 1;
 }
 
 /** A node creates a voter only before the first leader: one that is still missing later was not created in time. */
@@ -190,7 +204,7 @@ function isLostVoter(context: Context, state: PartitionState, replica: Replica, 
 /** Brings a fresh learner up where a voter is to be replaced, drops learners nobody needs, and starts the change. */
 function repair(context: Context, state: PartitionState, now: number): void {
   const record = state.record!;
-  const wanted = wantedReplacement(context, state, now);
+  const wanted = wantedChange(context, state, now);
   const useful = record.learners.filter((learner) => {
     if (context.nodes.health(state.partition, learner) === 'lost') return false;
     if (wanted !== null) return learner.node === wanted.node;
@@ -202,6 +216,10 @@ function repair(context: Context, state: PartitionState, now: number): void {
     return;
   }
   if (wanted === null) return;
+  if (wanted.node === null) {
+    giveUp(context, state, now, wanted.out!);
+    return;
+  }
   const learner = useful[0];
   if (learner === undefined) {
     if (context.nodes.live(wanted.node) === null) return;
@@ -209,7 +227,7 @@ function repair(context: Context, state: PartitionState, now: number): void {
     emit(context, 'info', 'learner_added', {
       partition: state.partition,
       replica: fresh.id,
-      instead: wanted.out.id,
+      instead: wanted.out?.id ?? '',
     });
     writeRecord(context, state, withLearners(record, [fresh]));
     return;
@@ -217,9 +235,23 @@ function repair(context: Context, state: PartitionState, now: number): void {
   const report = context.nodes.reportOf(state.partition, record.leader!);
   if (report?.ledEpoch !== record.epoch || !report.levelLearners.includes(learner.id)) return;
   if (context.nodes.health(state.partition, learner) !== 'healthy') return;
-  const voters = record.voters.map((replica) => (replica.id === wanted.out.id ? learner : replica));
+  const { out } = wanted;
+  const voters =
+    out === null
+      ? [...record.voters, learner]
+      : record.voters.map((replica) => (replica.id === out.id ? learner : replica));
   if (!mayReconfigure(record, voters) || countPlans(context, isUrgent) >= context.options.plannedMax) return;
-  startPlan(context, state, now, state.move === null ? 'repair' : 'move', learner.id, voters);
+  startPlan(context, state, now, wanted.reason, learner.id, voters);
+}
+
+/** Goes on without a voter: what its leader holds is level with itself, or another one has to be. */
+function giveUp(context: Context, state: PartitionState, now: number, out: Replica): void {
+  const record = state.record!;
+  const voters = record.voters.filter((replica) => replica.id !== out.id);
+  if (!mayReconfigure(record, voters) || countPlans(context, isUrgent) >= context.options.plannedMax) return;
+  const stays = hasReplica(voters, record.leader!.replica);
+  const target = stays ? record.leader!.replica : bestTarget(context, state)?.id;
+  if (target !== undefined) startPlan(context, state, now, 'move', target, voters);
 }
 
 function isUrgent(plan: Plan): boolean {

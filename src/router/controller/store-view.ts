@@ -10,6 +10,7 @@ import type {
   CasOutcome,
   ClusterRecord,
   ReadEffect,
+  RebalanceRecord,
   StoreChange,
   StoreEntry,
   StoreKey,
@@ -45,6 +46,11 @@ export class StoreView {
   cluster(): ClusterRecord | null {
     const entry = this.entries.get('cluster');
     return entry?.key === 'cluster' ? entry.value : null;
+  }
+
+  rebalance(): RebalanceRecord | null {
+    const entry = this.entries.get('rebalance');
+    return entry?.key === 'rebalance' ? entry.value : null;
   }
 
   partition(partition: number): PartitionRecord | null {

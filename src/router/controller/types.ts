@@ -2,25 +2,59 @@
  * What goes into and comes out of the controller core: store entries, options, inputs, effects, status.
  * The shell translates: streams to nodes, the topology store, timers, logs. No decisions here.
  */
-import type { AckDefaults, AckLevel, NodeRecord, PartitionRecord, Topology } from '../../common/topology.ts';
+import type {
+  AckDefaults,
+  AckLevel,
+  MoveSettings,
+  NodeRecord,
+  PartitionRecord,
+  Topology,
+} from '../../common/topology.ts';
 import type { Prepare, Register, ReplicaReport, Seal } from '../../common/wire/messages.ts';
 import type { DetectorOptions } from '../failure-detector.ts';
+import type { VoterMove } from '../placement.ts';
 
-/** The record under the key `cluster`, written last when the cluster is formed; later only its defaults change. */
+/** The record under the key `cluster`, written last when the cluster is formed; later only its configuration changes. */
 export interface ClusterRecord {
   readonly clusterId: string;
   readonly partitions: number;
+  /** Voters that each partition is to have; at first as many as there were nodes for. */
   readonly replicationFactor: number;
   /** None, as in records of earlier versions: `ACK_DEFAULTS`. */
   readonly acks?: AckDefaults | null;
+  /** None, as in records of earlier versions: `MOVE_SETTINGS`. */
+  readonly moves?: MoveSettings | null;
 }
 
-/** Keys of the topology store: `cluster`, `node/<id>`, `partition/<n>`. */
-export type StoreKey = 'cluster' | `node/${string}` | `partition/${number}`;
+/** What moves of replicas are to lead to: `replicationFactor` voters of each partition on these nodes, by `placement.ts`. */
+export interface Goal {
+  readonly replicationFactor: number;
+  /** Sorted by id. */
+  readonly nodes: readonly { readonly id: string; readonly zone: string }[];
+}
+
+/**
+ * The record under the key `rebalance`: the last plan of moves. How far it is, the partitions' records tell, so that any controller
+ * can go on with it.
+ */
+export interface RebalanceRecord {
+  readonly id: string;
+  /** `aborting`: nothing is begun any more, what is under way ends or is taken back. */
+  readonly state: 'running' | 'aborting' | 'done' | 'aborted';
+  /** Why it was made, for people. */
+  readonly reason: string;
+  readonly goal: Goal;
+  /** In this order, as far as they are of one partition. */
+  readonly moves: readonly VoterMove[];
+}
+
+/** Keys of the topology store: `cluster`, `rebalance`, `node/<id>`, `partition/<n>`. */
+export type StoreKey = 'cluster' | 'rebalance' | `node/${string}` | `partition/${number}`;
 
 /** One key of the store. `revision` grows with every write of the key, from 1; a partition record carries its own. */
 export type StoreEntry =
   | { readonly key: 'cluster'; readonly revision: number; readonly value: ClusterRecord }
+  | { readonly key: 'rebalance'; readonly revision: number; readonly value: RebalanceRecord }
   | { readonly key: `node/${string}`; readonly revision: number; readonly value: NodeRecord }
   | { readonly key: `partition/${number}`; readonly revision: number; readonly value: PartitionRecord };
 
@@ -120,6 +154,12 @@ export interface ControllerOptions {
   readonly planBackoffMsMax: number;
   /** The cluster has been quiet for this long before leaders are balanced. */
   readonly balanceAfterMs: number;
+  /** Nodes have neither come nor gone for this long before moves are planned by themselves. */
+  readonly settleMs: number;
+  /** Between two looks at whether anything is to be moved, and before a move whose target is away is given up. */
+  readonly planEveryMs: number;
+  /** Moves in one plan; what is left comes in the next one. */
+  readonly planMovesMax: number;
   /** Planned changes at the same time, for balance and repairs, and for drains. */
   readonly plannedMax: number;
   readonly drainMax: number;
