@@ -4,7 +4,7 @@
  */
 import { partitionOf } from '../../src/common/hash.ts';
 import { MESSAGE_BYTES_TARGET, SESSION_SEQUENCES_MAX, SESSIONS_MAX } from '../../src/common/limits.ts';
-import type { NodeRecord, PartitionRecord } from '../../src/common/topology.ts';
+import { MOVE_SETTINGS, type NodeRecord, type PartitionRecord } from '../../src/common/topology.ts';
 import { Sessions } from '../../src/node/core/sessions.ts';
 import type { StoreState } from '../../src/router/topology-store.ts';
 import { ClientChecks } from './client-checks.ts';
@@ -27,6 +27,8 @@ import type { World } from './world.ts';
 /** The shape of a cluster; whatever is absent is drawn from the seed. */
 export interface ClusterShape {
   readonly nodes: number;
+  /** Nodes that are not there at the beginning, and may join. */
+  readonly spares: number;
   readonly partitions: number;
   readonly replicationFactor: number;
   readonly controllers: number;
@@ -63,6 +65,7 @@ function drawCopies(
 export function drawShape(world: World, fixed: Partial<ClusterShape>): ClusterShape {
   return {
     ...drawCopies(world, fixed),
+    spares: world.pick([0, 1, 1, 2]),
     partitions: world.pick([1, 2, 3]),
     controllers: world.pick([1, 2]),
     clients: world.pick([2, 3]),
@@ -231,7 +234,8 @@ export class Cluster {
       // Slower than a round among the voters: what a decision needs is not there when a read is confirmed.
       storeReadMs: world.pick([0.2, 0.2, 0.2, 0.2, 4, 30]),
     };
-    return Array.from({ length: shape.nodes }, (_, at) => new SimNode(`n${at + 1}`, around));
+    const count = shape.nodes + shape.spares;
+    return Array.from({ length: count }, (_, at) => new SimNode(`n${at + 1}`, around));
   }
 
   private makeRouters(): SimRouter[] {
@@ -253,7 +257,14 @@ export class Cluster {
     const { world, store, shape } = this;
     const { nodes: initialNodes, partitions, replicationFactor } = shape;
     const ack = ACKS[this.workload.defaultAck];
-    const bootstrap = { initialNodes, partitions, replicationFactor, ack };
+    const moves = {
+      ...MOVE_SETTINGS,
+      perNode: world.pick([1, 2]),
+      // Sometimes so soon that nodes are replaced that only restart.
+      lostAfterSeconds: world.pick([0, 0.5, 5]),
+      automatic: world.chance(0.8),
+    };
+    const bootstrap = { initialNodes, partitions, replicationFactor, ack, moves };
     // Mostly quicker than in production, so that a run sees many failovers; sometimes hasty, so that they are needless.
     const floorMs = world.pick([60, 150, 300, 700]);
     const options = {
@@ -275,6 +286,8 @@ export class Cluster {
       planBackoffMs: 200,
       planBackoffMsMax: 2_000,
       balanceAfterMs: world.between(300, 3_000),
+      settleMs: world.between(20, 500),
+      planEveryMs: world.between(20, 200),
       storeRetryMs: world.between(50, 500),
     };
     const around = { world, control, store, bootstrap, options };

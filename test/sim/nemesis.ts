@@ -9,6 +9,7 @@ import { createRandom } from '../../src/common/random.ts';
 import type { Cluster } from './cluster.ts';
 import * as control from './control-faults.ts';
 import { type Fault, Injection, type InjectionHost } from './injection.ts';
+import * as members from './member-faults.ts';
 import * as network from './network-faults.ts';
 import * as process from './process-faults.ts';
 import * as routers from './router-faults.ts';
@@ -42,6 +43,10 @@ const FAULTS = {
   move: { weight: 3, inject: control.move },
   strand: { weight: 4, inject: control.strand },
   overtake: { weight: 4, inject: control.overtake },
+  join: { weight: 2, inject: members.join },
+  leave: { weight: 2, inject: members.leave },
+  factor: { weight: 1, inject: members.factor },
+  rebalance: { weight: 1, inject: members.rebalance },
 } as const satisfies Record<string, { readonly weight: number; readonly inject: Fault }>;
 
 /** Name of a kind of fault. */

@@ -87,7 +87,7 @@ function run(
 ): void {
   const world: World = cluster.world;
   world.trace(`shape ${JSON.stringify(cluster.shape)}`);
-  for (const node of cluster.nodes) node.start();
+  for (const node of cluster.nodes.slice(0, cluster.shape.nodes)) node.start();
   for (const controller of cluster.controllers) controller.start();
   reach(cluster, FORMATION_MS, 'the cluster is formed', () => isEstablished(cluster));
   const { clients, routedClients } = cluster.shape;
@@ -139,6 +139,7 @@ function settle(cluster: Cluster): void {
   // Each request got its one last reply, and none is counted any more.
   reach(cluster, ROUTERS_MS, 'no router holds anything', () => cluster.routers.every(({ idle }) => idle));
   reach(cluster, SETTLE_MS, 'what is due has ended', () => !isLate(cluster));
+  reach(cluster, SETTLE_MS, 'every move has ended', () => isBalanced(cluster));
   reach(cluster, SETTLE_MS, 'every voter applies everything', () => isLevel(cluster));
   const copies = cluster.nodes.filter(({ directory }) => directory.isOldCopy).map(({ id }) => id);
   world.check(
@@ -187,14 +188,35 @@ function isLate({ nodes, ghosts }: Cluster): boolean {
 function isLevel(cluster: Cluster): boolean {
   return cluster.ghosts.every(({ partition, length }) => {
     const record = cluster.invariants.record(partition);
-    if (record === null || !record.established || record.voters.length < cluster.shape.replicationFactor)
-      return false;
+    if (record === null || !record.established) return false;
     return record.voters.every((voter) => {
       const node = cluster.nodes.find(({ id }) => id === voter.node);
       const report = node?.core?.reportAll().find((found) => found.replica === voter.id);
       return report?.appliedIndex === length;
     });
   });
+}
+
+/**
+ * Whether the moves have come to an end: nothing is under way, no node that leaves has a replica, and every partition has the
+ * voters that are wanted, unless somebody has aborted the plan, or nobody has asked for one.
+ */
+function isBalanced(cluster: Cluster): boolean {
+  const { controllers, ghosts, invariants, nodeRecords } = cluster;
+  const running = controllers.find(({ running: runs }) => runs);
+  const status = running?.rebalance();
+  const topology = running?.topology();
+  if (!status || !topology || status.state === 'running' || status.state === 'aborting') return false;
+  const records = ghosts.map(({ partition }) => invariants.record(partition));
+  if (records.some((record) => record === null || !record.established || record.learners.length > 0))
+    return false;
+  if (status.state === 'aborted' || topology.moves?.automatic === false || status.stuck.length > 0)
+    return true;
+  return records.every(
+    (record) =>
+      record!.voters.length === topology.replicationFactor &&
+      record!.voters.every(({ node }) => nodeRecords.get(node)?.membership !== 'NODE_LEAVING'),
+  );
 }
 
 function describeCluster(cluster: Cluster): string {

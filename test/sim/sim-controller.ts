@@ -6,6 +6,7 @@
 
 import type { Topology } from '../../src/common/topology.ts';
 import { Controller } from '../../src/router/controller/controller.ts';
+import type { RebalanceStatus } from '../../src/router/controller/rebalance.ts';
 import type { BootstrapOptions, ControllerOptions } from '../../src/router/controller/types.ts';
 import type { StoreCommit, TopologyStore } from '../../src/router/topology-store.ts';
 import type { ControlLinks, ToController } from './control-links.ts';
@@ -83,10 +84,13 @@ export class SimController {
   describe(): string {
     if (this.core === null) return `${this.id}: ${this.running ? 'loading' : 'down'}`;
     const { mode, waitingFor, partitions } = this.core.status();
+    const { state, moves, stuck } = this.core.rebalanceStatus();
+    const open = moves.filter((move) => move.state !== 'done').map((move) => JSON.stringify(move));
+    const plan = `moves ${state} ${open.join(' ')} stuck ${JSON.stringify(stuck)}`;
     const parts = partitions.map(
       ({ partition, phase, unavailable }) => `p${partition} ${phase} ${unavailable}`,
     );
-    return `${this.id}: ${mode} ${waitingFor} ${parts.join('; ')}`;
+    return `${this.id}: ${mode} ${waitingFor} ${parts.join('; ')}; ${plan}`;
   }
 
   /** The whole confirmed topology, or null before the cluster is formed. */
@@ -104,6 +108,18 @@ export class SimController {
   /** Asks for a voter to be moved, when this controller can. */
   moveVoter(partition: number, replica: string, toNode: string): boolean {
     return this.core?.moveVoter(partition, replica, toNode) ?? false;
+  }
+
+  /** Asks for something of the moves, when this controller can; false: it cannot now. */
+  order(order: (core: Controller, now: number) => void): boolean {
+    if (this.core?.formed !== true) return false;
+    this.event(order);
+    return true;
+  }
+
+  /** How the moves stand; null: it cannot say. */
+  rebalance(): RebalanceStatus | null {
+    return this.core?.formed === true ? this.core.rebalanceStatus() : null;
   }
 
   /** Whether it is up and has heard a heartbeat of this run of a directory that told of a record after `lsn`. */

@@ -57,10 +57,10 @@ function bringBack(context: Context, nodes: readonly NodeState[]): Formation {
       waitingFor: 'a node that knows the topology; the store is empty, nodes are not',
     };
   }
-  const { clusterId, partitions, replicationFactor, acks = null } = newest;
+  const { clusterId, partitions, replicationFactor, acks = null, moves = null } = newest;
   if (!context.store.busy('cluster')) {
     emit(context, 'warn', 'cluster_record_rebuilt', { clusterId, partitions, replicationFactor });
-    writeCluster(context, { clusterId, partitions, replicationFactor, acks });
+    writeCluster(context, { clusterId, partitions, replicationFactor, acks, moves });
   }
   return { mode: 'forming', waitingFor: 'the cluster record' };
 }
@@ -94,7 +94,8 @@ function form(context: Context, nodes: readonly NodeState[], clusterId: string):
   if (missing.length === 0) {
     emit(context, 'info', 'cluster_formed', { clusterId, partitions: count, replicationFactor });
     const acks = { ...ACK_DEFAULTS, cluster: context.options.bootstrap.ack ?? ACK_DEFAULTS.cluster };
-    writeCluster(context, { clusterId, partitions: count, replicationFactor, acks });
+    const moves = context.options.bootstrap.moves ?? null;
+    writeCluster(context, { clusterId, partitions: count, replicationFactor, acks, moves });
     return { mode: 'forming', waitingFor: 'the cluster record' };
   }
   const placement = placePartitions({

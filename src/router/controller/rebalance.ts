@@ -285,7 +285,16 @@ function obstacleOf(context: Context, state: PartitionState, move: VoterMove, no
   if (record.leader === null || !record.established)
     return state.unavailable || 'the partition has no leader now';
   if (!isMovePossible(record, move)) return 'its voters are others than when it was planned';
-  if (move.to !== null) {
+  if (move.to === null) {
+    // With one voter less, each of the others counts more.
+    const others = record.voters.filter(({ node }) => node !== move.from);
+    const ill = others.find(
+      (replica) =>
+        context.nodes.live(replica.node) === null ||
+        context.nodes.health(state.partition, replica) !== 'healthy',
+    );
+    if (ill !== undefined) return `${ill.node} has to be well before a voter is given up`;
+  } else {
     const target = context.nodes.live(move.to);
     if (target === null)
       return `${move.to} does not answer: ${context.nodes.verdict(move.to).reason || 'away'}`;

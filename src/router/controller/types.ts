@@ -126,6 +126,8 @@ export interface BootstrapOptions {
   readonly replicationFactor: number;
   /** At which level writes are acknowledged that name none; absent: ACK_QUORUM. */
   readonly ack?: AckLevel;
+  /** How replicas are moved; absent: MOVE_SETTINGS. */
+  readonly moves?: MoveSettings;
 }
 
 /** Times in ms. Defaults in `CONTROLLER_DEFAULTS`. */
