@@ -12,7 +12,7 @@ import { Cluster } from '#src/cli/up/cluster.ts';
 import { type Layout, openLayout, type WantedShape } from '#src/cli/up/layout.ts';
 import { RingkeepError } from '#src/common/errors.ts';
 import { isLoopback, parseAddress } from '#src/common/wire/address.ts';
-import type { StatusReply } from '#src/common/wire/messages.ts';
+import type { StatusReply } from '#src/common/wire/admin-messages.ts';
 import { monotonicMs } from '../load/monotonic.ts';
 import type { Server } from './sampler.ts';
 

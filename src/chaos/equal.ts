@@ -1,7 +1,7 @@
 /** Whether all replicas hold the same: the hashes of their rows at equal applied index; and where they do not, which keys show it. */
 import { RingkeepError } from '../common/errors.ts';
 import { partitionOf } from '../common/hash.ts';
-import type { HashReply } from '../common/wire/messages.ts';
+import type { HashReply } from '../common/wire/admin-messages.ts';
 import type { ProcessCluster } from './cluster.ts';
 import { eventually } from './process.ts';
 import type { Difference } from './target.ts';

@@ -7,7 +7,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { RingkeepError } from '../common/errors.ts';
 import { badReplicas } from '../common/scrub.ts';
-import type { ScrubReply } from '../common/wire/messages.ts';
+import type { ScrubReply } from '../common/wire/admin-messages.ts';
 import type { ProcessCluster } from './cluster.ts';
 import type { FaultDriver } from './fault.ts';
 import type { ClusterProcess } from './process.ts';

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { assert, RingkeepError } from '../common/errors.ts';
 import { badReplicas } from '../common/scrub.ts';
-import type { PartitionScrub } from '../common/wire/messages.ts';
+import type { PartitionScrub } from '../common/wire/admin-messages.ts';
 import { eventually } from './process.ts';
 import type { RunningCluster, RunningMember } from './running-cluster.ts';
 import type { ClusterSize, Comparison, Recovery, Target } from './target.ts';

@@ -8,9 +8,9 @@ import { assert, RingkeepError } from '../common/errors.ts';
 import { describe } from '../common/failure.ts';
 import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from '../common/limits.ts';
 import { formatAddress, parseClusterUrl } from '../common/wire/address.ts';
+import type { StatusReply } from '../common/wire/admin-messages.ts';
 import { grpcConnector } from '../common/wire/connections.ts';
 import { makeHello } from '../common/wire/handshake.ts';
-import type { StatusReply } from '../common/wire/messages.ts';
 
 /** Where a cluster is looked for when nothing says otherwise. */
 export const URL_DEFAULT = 'ringkeep://127.0.0.1:7400';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { blankScrub } from '../common/scrub.ts';
-import type { PartitionScrub, ScrubState } from '../common/wire/messages.ts';
+import type { PartitionScrub, ScrubState } from '../common/wire/admin-messages.ts';
 import { isOver, scrubStatus, scrubText, showScrubs } from './scrub.ts';
 
 const N2 = { id: 'n2.r', node: 'n2' };

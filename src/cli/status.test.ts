@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { ReplicaReport, StatusReply } from '../common/wire/messages.ts';
+import type { StatusReply } from '../common/wire/admin-messages.ts';
+import type { ReplicaReport } from '../common/wire/messages.ts';
 import { storageFigures } from '../node/storage-figures.ts';
 import { formatBytes, protocolText, showStatus, storageCells, storageIn } from './status.ts';
 

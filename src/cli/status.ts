@@ -5,7 +5,8 @@
  */
 import type { Command } from 'commander';
 import type { NodeRecord, PartitionRecord, Topology } from '../common/topology.ts';
-import type { ReplicaReport, StatusReply } from '../common/wire/messages.ts';
+import type { StatusReply } from '../common/wire/admin-messages.ts';
+import type { ReplicaReport } from '../common/wire/messages.ts';
 import { SLOW_BATCH_MS, type StorageFigures } from '../node/storage-figures.ts';
 import type { RouterFigures } from '../router/index.ts';
 import { type ShownAcks, showAcks } from './ack.ts';

@@ -23,6 +23,7 @@ export interface LevelOptions {
 /** What LevelDB offers beyond the portable interface of `Level`. */
 interface LevelControls {
   compactRange(start: Uint8Array, end: Uint8Array): Promise<void>;
+  approximateSize(start: Uint8Array, end: Uint8Array): Promise<number>;
   getProperty(name: string): string;
 }
 

@@ -3,7 +3,7 @@
  * bad counts as repaired. How one is carried out is the node's (src/node/core/scrub-round.ts).
  */
 import type { PartitionRecord, Replica, Topology } from './topology.ts';
-import type { PartitionScrub } from './wire/messages.ts';
+import type { PartitionScrub } from './wire/admin-messages.ts';
 
 /** Returns a scrub of which nothing is known yet. */
 export function blankScrub(partition: number): PartitionScrub {

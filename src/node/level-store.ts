@@ -245,6 +245,12 @@ export class LevelStore implements Store {
     return { ...readFigures(this.#database), ...figures, queuedBytes: this.#queuedBytes };
   }
 
+  /** Returns how much of a range the tables hold, about; what is in the memtable is left out. Rejects with DiskError. */
+  async sizeOf(from: Uint8Array, to: Uint8Array): Promise<number> {
+    if (this.#closing) throw closedError();
+    return this.#database.approximateSize(from, to);
+  }
+
   #enqueueWrite(batch: readonly StoreWrite[], done: Callback): void {
     if (this.#closing) {
       queueMicrotask(() => done(closedError()));

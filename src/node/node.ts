@@ -14,11 +14,12 @@ import * as limits from '../common/limits.ts';
 import { createLog, type Log } from '../common/log.ts';
 import { type DirectoryLock, lockDirectory, makeDataDirectory, NodeDisk } from '../common/node-disk.ts';
 import type { Topology } from '../common/topology.ts';
+import type { NodeStatus } from '../common/wire/admin-messages.ts';
 import { advertisedLoopback, checkOwnAddresses } from '../common/wire/advertised.ts';
 import { grpcConnector } from '../common/wire/connections.ts';
 import type { Connector, ServerIdentity } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
-import type { ControllerMessage, Heartbeat, Hello, NodeStatus, Welcome } from '../common/wire/messages.ts';
+import type { ControllerMessage, Heartbeat, Hello, Welcome } from '../common/wire/messages.ts';
 import { createServer, type WireServer } from '../common/wire/server.ts';
 import { NodeCore } from './core/node-core.ts';
 import { type Format, openFormat } from './format.ts';
@@ -28,6 +29,7 @@ import { ControllerLinks } from './shell/controllers.ts';
 import { Engine } from './shell/engine.ts';
 import { NodeMetrics } from './shell/node-metrics.ts';
 import { PeerLinks } from './shell/peers.ts';
+import { ReplicaSizes } from './shell/replica-sizes.ts';
 import { adminService, Sessions, TopologyWatchers } from './shell/services.ts';
 import { readTopology, TopologyFile } from './shell/topology-file.ts';
 import { type StorageFigures, storageFigures } from './storage-figures.ts';
@@ -47,6 +49,8 @@ export interface RunningNode {
 }
 
 const SPACE_CHECK_MS = 500;
+/** Between two looks at how large replicas are. */
+const SIZES_MS = 5_000;
 const DRAIN_POLL_MS = 20;
 /** Longest wait for commits and answers at the end, also when the grace was used up by waiting for a successor. */
 const SETTLE_MS = 500;
@@ -63,6 +67,7 @@ class NodeShell {
   private disk!: NodeDisk;
   private format!: Format;
   private store!: LevelStore;
+  private sizes!: ReplicaSizes;
   private opened!: OpenedWal;
   private engine!: Engine;
   private server!: WireServer;
@@ -264,6 +269,7 @@ class NodeShell {
   private connect(): void {
     const topology = this.engine.core.topology();
     if (topology !== null) this.peers.follow(topology.nodes);
+    this.sizes = new ReplicaSizes(this.store, () => this.engine.core.replicas.byPartition.values());
     this.controllers = new ControllerLinks({
       routers: this.options.routers,
       connector: this.connector,
@@ -291,6 +297,7 @@ class NodeShell {
     });
     this.every(limits.TICK_MS, () => this.engine.run((core) => core.tick()));
     this.every(SPACE_CHECK_MS, () => this.checkSpace());
+    this.every(SIZES_MS, () => void this.sizes.look());
   }
 
   private every(periodMs: number, run: () => void): void {
@@ -321,7 +328,7 @@ class NodeShell {
   private heartbeat(sequence: number): Heartbeat {
     const { diskBytes, diskFull, draining } = this.status();
     const durableLsn = this.format.toldLogEnd(this.opened.wal.durableLsn());
-    return { sequence, draining, diskBytes, diskFull, durableLsn };
+    return { sequence, draining, diskBytes, diskFull, durableLsn, sizes: this.sizes.news() };
   }
 
   private status(): NodeStatus {

@@ -3,8 +3,8 @@ import { until as untilIn } from '../../test/support/wire.ts';
 import { RingkeepError } from '../common/errors.ts';
 import { blankScrub } from '../common/scrub.ts';
 import type { NodeRecord, PartitionRecord, Topology } from '../common/topology.ts';
+import type { PartitionScrub, ScrubReply } from '../common/wire/admin-messages.ts';
 import type { ScrubOrder } from '../common/wire/contract.ts';
-import type { PartitionScrub, ScrubReply } from '../common/wire/messages.ts';
 import { ClusterScrubs, type ScrubSurroundings } from './cluster-scrubs.ts';
 
 const NODES = ['n1', 'n2', 'n3'];

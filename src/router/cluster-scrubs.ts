@@ -10,8 +10,8 @@ import { RingkeepError } from '../common/errors.ts';
 import { SCRUB_RUNS_MAX } from '../common/limits.ts';
 import { blankScrub, withRepair } from '../common/scrub.ts';
 import type { NodeRecord, Topology } from '../common/topology.ts';
+import type { PartitionScrub, ScrubReply } from '../common/wire/admin-messages.ts';
 import type { ScrubOrder } from '../common/wire/contract.ts';
-import type { PartitionScrub, ScrubReply } from '../common/wire/messages.ts';
 
 /** What it needs of its router; times in ms. */
 export interface ScrubSurroundings {

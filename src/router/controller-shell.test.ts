@@ -198,7 +198,8 @@ describe('ControllerShell', () => {
     const next = new FakeNode('n1', { boot: 2 }).attach(shell);
     expect(first.failures).toHaveLength(1);
     first.sink.onEnd();
-    next.say({ heartbeat: { sequence: 1, draining: false, diskBytes: 77, diskFull: false, durableLsn: 0 } });
+    const disk = { diskBytes: 77, diskFull: false, durableLsn: 0, sizes: [] };
+    next.say({ heartbeat: { sequence: 1, draining: false, ...disk } });
     expect(shell.nodeStatuses()).toEqual([{ id: 'n1', diskBytes: 77, diskFull: false, draining: false }]);
   });
 

@@ -9,6 +9,7 @@
 import { RingkeepError } from '../common/errors.ts';
 import type { Log, LogFields } from '../common/log.ts';
 import type { AckDefaults, Topology } from '../common/topology.ts';
+import type { MovesReply, MovesRequest, NodeStatus } from '../common/wire/admin-messages.ts';
 import type {
   AckChange,
   AttachSink,
@@ -17,7 +18,7 @@ import type {
   Opening,
   Peer,
 } from '../common/wire/contract.ts';
-import type { NodeMessage, NodeStatus, Prepare, ReplicaReport, Seal } from '../common/wire/messages.ts';
+import type { NodeMessage, Prepare, ReplicaReport, Seal } from '../common/wire/messages.ts';
 import type { AddressChecks } from './address-checks.ts';
 import type { Controller } from './controller/controller.ts';
 import type {
@@ -28,6 +29,7 @@ import type {
   Effects,
   ReadEffect,
 } from './controller/types.ts';
+import { MoveOrders } from './move-orders.ts';
 import { NodeStream } from './node-stream.ts';
 import type { TopologyStore } from './topology-store.ts';
 
@@ -78,6 +80,7 @@ export class ControllerShell implements ControlHandler {
   #timer: NodeJS.Timeout | undefined;
   /** Operators who wait until what they have set is stored. */
   #ackWaiters: { resolve(acks: AckDefaults): void; reject(error: RingkeepError): void }[] = [];
+  readonly #moves: MoveOrders;
   #announced = false;
   #draining = false;
   #stopped = false;
@@ -85,6 +88,10 @@ export class ControllerShell implements ControlHandler {
   constructor(options: ControllerShellOptions) {
     this.#options = options;
     this.#controller = options.controller;
+    this.#moves = new MoveOrders(options.controller, {
+      bytesOf: (partition) => this.#sizeOf(partition),
+      copiedOf: (partition, node) => this.#streams.get(node)?.copied(partition) ?? 0,
+    });
   }
 
   /** Loads the store into the core and starts its clock. Rejects with the store's error. */
@@ -112,6 +119,7 @@ export class ControllerShell implements ControlHandler {
     const text = 'the router stopped before the topology store had answered';
     const error = new RingkeepError('SHUTTING_DOWN', text, 'unknown');
     for (const { reject } of this.#ackWaiters.splice(0)) reject(error);
+    this.#moves.stop(error);
   }
 
   get formed(): boolean {
@@ -141,6 +149,18 @@ export class ControllerShell implements ControlHandler {
     this.#controller.setAck(keyspace, ack);
     this.#schedule();
     return new Promise((resolve, reject) => this.#ackWaiters.push({ resolve, reject }));
+  }
+
+  /** Does what an operator asks for of moves; see `MoveOrders.answer`. */
+  async moves(request: MovesRequest): Promise<MovesReply> {
+    if (this.#stopped) throw new RingkeepError('SHUTTING_DOWN', 'the router is stopping');
+    return this.#moves.answer(request, performance.now(), () => this.#schedule());
+  }
+
+  /** Of a replica, as its leader's node has told it. */
+  #sizeOf(partition: number): number {
+    const leader = this.#controller.moves.leaderOf(partition);
+    return leader === null ? 0 : (this.#streams.get(leader)?.size(partition) ?? 0);
   }
 
   /** Returns the reasons of partitions that are not served. */
@@ -276,6 +296,7 @@ export class ControllerShell implements ControlHandler {
     this.#order(effects);
     const acks = this.#controller.acks;
     if (acks !== null) for (const { resolve } of this.#ackWaiters.splice(0)) resolve(acks);
+    this.#moves.look();
   }
 
   #broadcast(change: Topology): void {

@@ -5,7 +5,14 @@
  */
 import type { Topology } from '../common/topology.ts';
 import type { ControlPush, Opening, Peer } from '../common/wire/contract.ts';
-import type { Heartbeat, NodeMessage, Prepare, ReplicaReport, Seal } from '../common/wire/messages.ts';
+import type {
+  Heartbeat,
+  NodeMessage,
+  Prepare,
+  ReplicaReport,
+  ReplicaSize,
+  Seal,
+} from '../common/wire/messages.ts';
 import type { NodeAttachment } from './controller/types.ts';
 
 export class NodeStream {
@@ -21,6 +28,7 @@ export class NodeStream {
   readonly #opening: Opening;
   readonly #push: ControlPush;
   readonly #reports = new Map<string, ReplicaReport>();
+  #sizes = new Map<number, ReplicaSize>();
   /** Has been sent a full topology and every change since. */
   #synced = false;
 
@@ -54,10 +62,25 @@ export class NodeStream {
     return this.#reports.get(`${partition}/${replica}`);
   }
 
+  /** Bytes of its replica of a partition, about; 0: it has none, or has not told yet. */
+  size(partition: number): number {
+    return this.#sizes.get(partition)?.bytes ?? 0;
+  }
+
+  /** Bytes that it has copied of a replica that it does not have yet. */
+  copied(partition: number): number {
+    return this.#sizes.get(partition)?.copied ?? 0;
+  }
+
   /** Remembers what the node says. */
   hear(message: NodeMessage, now: number): void {
     this.heardAt = now;
-    if (message.heartbeat !== null) this.heartbeat = message.heartbeat;
+    const { heartbeat } = message;
+    if (heartbeat !== null) {
+      this.heartbeat = heartbeat;
+      if (heartbeat.sizes.length > 0)
+        this.#sizes = new Map(heartbeat.sizes.map((size) => [size.partition, size]));
+    }
     for (const report of message.reports) this.#keep(report);
   }
 

@@ -16,11 +16,11 @@ import { makeDataDirectory } from '../common/node-disk.ts';
 import { createRandom } from '../common/random.ts';
 import { ACK_DEFAULTS, type AckLevel, type NodeRecord, type Topology } from '../common/topology.ts';
 import { parseAddress } from '../common/wire/address.ts';
+import type { StatusReply } from '../common/wire/admin-messages.ts';
 import { checkOwnAddresses } from '../common/wire/advertised.ts';
 import { grpcConnector } from '../common/wire/connections.ts';
 import type { AdminHandler, Connector } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
-import type { StatusReply } from '../common/wire/messages.ts';
 import { createServer, type WireServer } from '../common/wire/server.ts';
 import { AddressChecks, type AddressTrouble } from './address-checks.ts';
 import { ClusterScrubs } from './cluster-scrubs.ts';
@@ -344,6 +344,7 @@ class RouterShell {
         throw new RingkeepError('INVALID_ARGUMENT', 'a router holds no rows: ask the nodes');
       },
       setAck: (_peer, change) => this.#shell.setAck(change),
+      moves: (_peer, request) => this.#shell.moves(request),
       scrub: async (_peer, order) => this.#scrubs.answer(order),
     };
   }

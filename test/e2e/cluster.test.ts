@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connect, type RingkeepClient } from '../../src/client/index.ts';
 import { silentLog } from '../../src/common/log.ts';
+import type { StatusReply } from '../../src/common/wire/admin-messages.ts';
 import { grpcConnector } from '../../src/common/wire/connections.ts';
 import { makeHello } from '../../src/common/wire/handshake.ts';
-import type { StatusReply } from '../../src/common/wire/messages.ts';
 import { type RunningNode, startNode } from '../../src/node/node.ts';
 import { type RouterFigures, type RunningRouter, startRouter } from '../../src/router/index.ts';
 

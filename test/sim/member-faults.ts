@@ -45,7 +45,7 @@ export function leave(injection: Injection): boolean {
   injection.trace(`${id} becomes ${next}`);
   order(
     injection,
-    (core, now) => core.setMembership(now, id, next),
+    (core, now) => core.moves.setMembership(now, id, next),
     () => nodeRecords.get(id)?.membership === next,
   );
   return true;
@@ -63,7 +63,7 @@ export function factor(injection: Injection): boolean {
   injection.trace(`replication factor ${now} to ${wanted}`);
   order(
     injection,
-    (core) => core.configureMoves({ replicationFactor: wanted }),
+    (core) => core.moves.configure({ replicationFactor: wanted }),
     () => controllers.find(({ running }) => running)?.topology()?.replicationFactor === wanted,
   );
   return true;
@@ -74,7 +74,7 @@ export function rebalance(injection: Injection): boolean {
   const abort = injection.chance(0.5);
   injection.trace(abort ? 'aborts the moves' : 'asks for moves');
   const asked = injection.cluster.controllers.map((each) =>
-    each.order((core) => (abort ? core.abortRebalance() : core.rebalance())),
+    each.order((core) => (abort ? core.moves.abort() : core.moves.run())),
   );
   return asked.includes(true);
 }

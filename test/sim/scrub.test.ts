@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { partitionOf } from '../../src/common/hash.ts';
-import type { PartitionScrub } from '../../src/common/wire/messages.ts';
+import type { PartitionScrub } from '../../src/common/wire/admin-messages.ts';
 import { encodeValue, storeKey, TABLE_VALUES, userKey } from '../../src/node/core/layout.ts';
 import { Cluster, drawShape } from './cluster.ts';
 import { DEFAULT_READ, SINGLE } from './sim-client.ts';

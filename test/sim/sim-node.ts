@@ -344,7 +344,7 @@ export class SimNode {
       const durableLsn = this.directory.format?.toldLogEnd(walLsn) ?? 0;
       // Before it is admitted, a run tells what it has found, and nothing of what it has added.
       this.told[this.heartbeats] = durableLsn === walLsn ? this.core.durableLsn : 0;
-      const heartbeat = { sequence, draining, diskBytes: 0, diskFull: false, durableLsn };
+      const heartbeat = { sequence, draining, diskBytes: 0, diskFull: false, durableLsn, sizes: [] };
       this.around.control.toControllers(this.id, { heartbeat });
     });
   }

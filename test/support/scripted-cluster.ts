@@ -193,6 +193,7 @@ export class ScriptedCluster {
         diskBytes: 0,
         diskFull: node.diskFull,
         durableLsn: 0,
+        sizes: [],
       };
       run.controller.nodeMessage(this.now, node.id, { heartbeat });
     }

@@ -7,7 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Ack } from '../../client/index.ts';
 import { RingkeepError } from '../../common/errors.ts';
 import type { LogLevel } from '../../common/log.ts';
-import type { StatusReply } from '../../common/wire/messages.ts';
+import type { StatusReply } from '../../common/wire/admin-messages.ts';
 import { statusAt } from '../common-options.ts';
 import { obstaclesIn } from '../status.ts';
 import type { ReadyLine } from './child.ts';

@@ -8,6 +8,7 @@
 import { assert, RingkeepError } from '../errors.ts';
 import { fromFailure } from '../failure.ts';
 import { CONNECT_TIMEOUT_MS, PUSH_SEND_BYTES_MAX, SESSION_SEND_BYTES_MAX } from '../limits.ts';
+import type { MovesRequest } from './admin-messages.ts';
 import { Channel } from './channel.ts';
 import type { Attachment, Connector, NodePart, OpenOptions, Session, Subscription } from './contract.ts';
 import { refuseWelcome } from './handshake.ts';
@@ -314,6 +315,14 @@ async function once<T>(address: string, ask: (channel: Channel) => Promise<T>): 
   }
 }
 
+const NO_ORDER: Omit<MovesRequest, 'hello' | 'order'> = {
+  settings: null,
+  replicationFactor: 0,
+  node: '',
+  membership: 'NODE_MEMBER',
+  partition: 0,
+};
+
 /** The connections of contract.ts over gRPC. */
 export const grpcConnector: Connector = {
   openSession,
@@ -326,6 +335,8 @@ export const grpcConnector: Connector = {
     once(address, (channel) => channel.unary(methods.hashPartition, { hello, partition }, timeoutMs)),
   setAck: (address, hello, change, timeoutMs) =>
     once(address, (channel) => channel.unary(methods.setAck, { hello, ...change }, timeoutMs)),
+  moves: (address, hello, order, timeoutMs) =>
+    once(address, (channel) => channel.unary(methods.moves, { ...NO_ORDER, ...order, hello }, timeoutMs)),
   scrub: (address, hello, order, timeoutMs) =>
     once(address, (channel) => channel.unary(methods.scrub, { hello, ...order }, timeoutMs)),
 };

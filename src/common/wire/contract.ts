@@ -8,11 +8,11 @@
  */
 import type { RingkeepError } from '../errors.ts';
 import type { AckDefaults, Topology } from '../topology.ts';
+import type { HashReply, MovesReply, MovesRequest, ScrubReply, StatusReply } from './admin-messages.ts';
 import type {
   AckName,
   ControllerMessage,
   Credit,
-  HashReply,
   Hello,
   NodeMessage,
   PeerMessage,
@@ -20,8 +20,6 @@ import type {
   ReplicaReport,
   Reply,
   Request,
-  ScrubReply,
-  StatusReply,
   Welcome,
 } from './messages.ts';
 
@@ -144,6 +142,8 @@ export interface Connector {
   hashPartition(address: string, hello: Hello, partition: number, timeoutMs: number): Promise<HashReply>;
   /** Sets a default acknowledgement level on a router; see `AdminHandler.setAck`. Rejects with RingkeepError. */
   setAck(address: string, hello: Hello, change: AckChange, timeoutMs: number): Promise<AckDefaults>;
+  /** Asks a router for something of moves; see `AdminHandler.moves`. Rejects with RingkeepError. */
+  moves(address: string, hello: Hello, order: MovesCall, timeoutMs: number): Promise<MovesReply>;
   /** Begins a scrub, or asks how one stands; see `AdminHandler.scrub`. Rejects with RingkeepError. */
   scrub(address: string, hello: Hello, order: ScrubOrder, timeoutMs: number): Promise<ScrubReply>;
 }
@@ -248,6 +248,9 @@ export interface AckChange {
   readonly ack: AckName;
 }
 
+/** What is asked for of moves; what an order does not need is left out. */
+export type MovesCall = Pick<MovesRequest, 'order'> & Partial<Omit<MovesRequest, 'hello' | 'order'>>;
+
 /** `run` 0 begins one of these partitions, or of all; another tells how that one stands. */
 export interface ScrubOrder {
   readonly run: number;
@@ -261,6 +264,8 @@ export interface AdminHandler {
   hashPartition(peer: Peer, partition: number): Promise<HashReply>;
   /** Resolves with all defaults once the change is durable. The change is decoded, not validated. Rejects with RingkeepError. */
   setAck(peer: Peer, change: AckChange): Promise<AckDefaults>;
+  /** Resolves with how moves stand, once a change is durable. The request is decoded, not validated. Rejects with RingkeepError. */
+  moves(peer: Peer, request: MovesRequest): Promise<MovesReply>;
   /**
    * Resolves at once with what is known so far. Rejects with RingkeepError, INVALID_ARGUMENT for a run that is not known. Callers that
    * speak an earlier version than SCRUB_PROTOCOL are refused with VERSION_MISMATCH before.

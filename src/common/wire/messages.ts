@@ -224,6 +224,12 @@ export interface Heartbeat {
   diskBytes: number;
   diskFull: boolean;
   durableLsn: number;
+  sizes: readonly ReplicaSize[];
+}
+export interface ReplicaSize {
+  partition: number;
+  bytes: number;
+  copied: number;
 }
 export type ReplicaState = 'follower' | 'leader' | 'learner' | 'damaged' | 'removed';
 export interface ReplicaReport {
@@ -398,65 +404,4 @@ export interface PeerBatch {
   welcome: Welcome | null;
   failure: Failure | null;
   messages: PeerMessage[];
-}
-
-// ------------------------------------------------------------ administration
-
-export interface NodeStatus {
-  id: string;
-  diskBytes: number;
-  diskFull: boolean;
-  draining: boolean;
-}
-export interface StatusReply {
-  topology: Topology | null;
-  nodes: NodeStatus[];
-  replicas: ReplicaReport[];
-  json: string;
-}
-export interface HashRequest {
-  hello: Hello | null;
-  partition: number;
-}
-export interface HashReply {
-  replica: string;
-  appliedIndex: number;
-  hash: string;
-  rows: number;
-}
-export interface SetAckRequest {
-  hello: Hello | null;
-  keyspace: string;
-  ack: AckName;
-}
-export interface ScrubRequest {
-  hello: Hello | null;
-  run: number;
-  partitions: readonly number[];
-}
-export interface ScrubReply {
-  run: number;
-  partitions: readonly PartitionScrub[];
-}
-export type ScrubState =
-  | 'SCRUB_RUNNING'
-  | 'SCRUB_AGREED'
-  | 'SCRUB_DIFFERS'
-  | 'SCRUB_DAMAGED'
-  | 'SCRUB_NO_QUORUM'
-  | 'SCRUB_UNDECIDED'
-  | 'SCRUB_UNAVAILABLE';
-/** What is known of one scrub of one partition. */
-export interface PartitionScrub {
-  partition: number;
-  state: ScrubState;
-  index: number;
-  hash: string;
-  rows: number;
-  bytes: number;
-  voters: number;
-  differing: readonly Replica[];
-  damaged: readonly Replica[];
-  repaired: boolean;
-  reason: string;
 }

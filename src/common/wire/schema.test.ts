@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { countItems, methods, PROTO_PATH, packageDefinition } from './schema.ts';
 
-/** Field names per message, read from messages.ts and topology.ts (`readonly` and `?` stripped). */
+/** Field names per message, read from messages.ts, admin-messages.ts and topology.ts (`readonly` and `?` stripped). */
 function declaredShapes(): Map<string, string[]> {
   const shapes = new Map<string, string[]>();
-  for (const file of ['./messages.ts', '../topology.ts']) {
+  for (const file of ['./messages.ts', './admin-messages.ts', '../topology.ts']) {
     const source = readFileSync(new URL(file, import.meta.url), 'utf8').replace(/\/\*\*[\s\S]*?\*\//g, '');
     for (const [, name, body] of source.matchAll(/export interface (\w+) \{([\s\S]*?)\n\}/g)) {
       const fields = [...(body ?? '').matchAll(/^ {2}(?:readonly )?(\w+)\??:/gm)].map(

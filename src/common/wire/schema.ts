@@ -13,20 +13,24 @@ import { assert } from '../errors.ts';
 import { MESSAGE_ITEMS_MAX } from '../limits.ts';
 import type { AckDefaults } from '../topology.ts';
 import type {
+  HashReply,
+  HashRequest,
+  MovesReply,
+  MovesRequest,
+  ScrubReply,
+  ScrubRequest,
+  SetAckRequest,
+  StatusReply,
+} from './admin-messages.ts';
+import type {
   ClientMessage,
   ControllerMessage,
   Failure,
-  HashReply,
-  HashRequest,
   Hello,
   NodeMessage,
   PeerBatch,
   Receipt,
-  ScrubReply,
-  ScrubRequest,
   ServerMessage,
-  SetAckRequest,
-  StatusReply,
   TopologyMessage,
   UnaryRequest,
   Value,
@@ -212,5 +216,6 @@ export const methods = {
   status: method<{ hello: Hello | null }, StatusReply>(services.admin, 'Status'),
   hashPartition: method<HashRequest, HashReply>(services.admin, 'HashPartition'),
   setAck: method<SetAckRequest, AckDefaults>(services.admin, 'SetAck'),
+  moves: method<MovesRequest, MovesReply>(services.admin, 'Moves'),
   scrub: method<ScrubRequest, ScrubReply>(services.admin, 'Scrub'),
 } as const;

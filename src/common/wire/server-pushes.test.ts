@@ -34,6 +34,7 @@ function topology(revision: number, full: boolean, reason = ''): Topology {
     pid: 1,
     run: 'r2',
     formerRuns: [{ incarnation: 'h', boot: 4, run: 'r1' }],
+    membership: 'NODE_LEAVING' as const,
   };
   return {
     clusterId: 'cluster-1',
@@ -41,6 +42,7 @@ function topology(revision: number, full: boolean, reason = ''): Topology {
     partitions: 48,
     replicationFactor: 3,
     acks: { cluster: 'ACK_LEADER', keyspaces: [{ keyspace: 'orders', ack: 'ACK_ALL' }] },
+    moves: { bytesPerSecond: 2 ** 40, perNode: 3, lostAfterSeconds: 60, automatic: true },
     full,
     nodes: [{ ...node, alive: false, reason }],
     records: [
@@ -231,7 +233,8 @@ describe('Attach', () => {
       ),
     );
     for (let sequence = 1; sequence <= 20; sequence += 1) {
-      const heartbeat = { sequence, draining: false, diskBytes: 5, diskFull: false, durableLsn: 10 };
+      const sizes = [{ partition: 3, bytes: 5_000_000_000, copied: 7 }];
+      const heartbeat = { sequence, draining: false, diskBytes: 5, diskFull: false, durableLsn: 10, sizes };
       expect(attachment.send({ heartbeat })).toBe(true);
     }
     await until(() => seen.messages.length === 20, 'heartbeats');

@@ -37,7 +37,7 @@ import { sizeOfPeerMessage, sizeOfReplicas } from './sizes.ts';
 import { spokenAt } from './versions.ts';
 
 function sizeOfTopology(topology: Topology): number {
-  let size = 72 + 3 * topology.clusterId.length;
+  let size = 104 + 3 * topology.clusterId.length;
   for (const { keyspace } of topology.acks?.keyspaces ?? []) size += 16 + 3 * keyspace.length;
   for (const node of topology.nodes) {
     const texts = node.id + node.incarnation + node.address + node.clientAddress + node.zone + node.reason;

@@ -4,10 +4,11 @@ import { listen, putRequest, receiptReply, recorder, until, valueReply } from '.
 import { RingkeepError } from '../errors.ts';
 import { fromFailure, toFailure } from '../failure.ts';
 import { LINEARIZABLE_GET } from '../reads.ts';
+import type { PartitionScrub } from './admin-messages.ts';
 import { FAILURE_TRAILER } from './channel.ts';
 import { grpcConnector } from './connections.ts';
 import { makeHello } from './handshake.ts';
-import type { Hello, PartitionScrub, Reply, Request } from './messages.ts';
+import type { Hello, Reply, Request } from './messages.ts';
 import { failureCodec, type Method, methods } from './schema.ts';
 import { ClientIdPool } from './server-unary.ts';
 
@@ -229,6 +230,12 @@ describe('administration', () => {
           if (partition === 9) throw new RingkeepError('NOT_READY', 'not here');
           return { replica: 'r', appliedIndex: 5, hash: 'ab', rows: partition };
         },
+        moves: async (_peer, { order, settings, replicationFactor, node, membership, partition }) => ({
+          ...{ state: order, reason: `${node} ${membership}`, settings, replicationFactor },
+          moves: [{ partition, from: 'n1', to: '', state: 'active', reason: 'why', bytes: 5e12, copied: 1 }],
+          stuck: [{ partition, node }],
+          choices: [{ node, votes: true, reason: 'first' }],
+        }),
         scrub: async (_peer, { run, partitions }) => ({
           run: run + 1,
           partitions: partitions.map((partition) => ({ ...found, partition })),
@@ -243,6 +250,14 @@ describe('administration', () => {
     expect(await grpcConnector.setAck(server.address, hello, change, 2000)).toEqual({
       cluster: 'ACK_QUORUM',
       keyspaces: [change],
+    });
+    const settings = { bytesPerSecond: 5e9, perNode: 3, lostAfterSeconds: 60, automatic: true };
+    const moves = { order: 'MOVES_CONFIGURE', settings, node: 'n4', partition: 8 } as const;
+    expect(await grpcConnector.moves(server.address, hello, moves, 2000)).toEqual({
+      ...{ state: 'MOVES_CONFIGURE', reason: 'n4 NODE_MEMBER', settings, replicationFactor: 0 },
+      moves: [{ partition: 8, from: 'n1', to: '', state: 'active', reason: 'why', bytes: 5e12, copied: 1 }],
+      stuck: [{ partition: 8, node: 'n4' }],
+      choices: [{ node: 'n4', votes: true, reason: 'first' }],
     });
     const order = { run: 4, partitions: [2] };
     expect(await grpcConnector.scrub(server.address, hello, order, 2000)).toEqual({
@@ -271,6 +286,9 @@ describe('a scrub on demand', () => {
       status: async () => ({ topology: null, nodes: [], replicas: [], json: '' }),
       setAck: async () => ({ cluster: 'ACK_QUORUM' as const, keyspaces: [] }),
       hashPartition: async () => ({ replica: 'r', appliedIndex: 5, hash: 'ab', rows: 1 }),
+      moves: async () => {
+        throw new RingkeepError('NOT_READY', 'not here');
+      },
       scrub: async () => ({ run: 1, partitions: [] }),
     };
     const server = await listen({ admin }, { identity: { protocolMax } });

@@ -19,6 +19,11 @@ function stopLater(server: WireServer): WireServer {
   return server;
 }
 
+const NO_MOVES = {
+  ...{ state: 'none', reason: '', moves: [], stuck: [] },
+  ...{ settings: null, replicationFactor: 3, choices: [] },
+};
+
 const EVERYTHING: Services = {
   keyValue: recorder(receiptReply),
   topology: { onWatch: () => ({ onEnd: () => {} }) },
@@ -28,6 +33,7 @@ const EVERYTHING: Services = {
     status: async () => ({ topology: null, nodes: [], replicas: [], json: '' }),
     hashPartition: async () => ({ replica: '', appliedIndex: 0, hash: '', rows: 0 }),
     setAck: async () => ({ cluster: 'ACK_QUORUM', keyspaces: [] }),
+    moves: async () => NO_MOVES,
     scrub: async () => ({ run: 1, partitions: [] }),
   },
 };

@@ -23,24 +23,28 @@ import { toFailure } from '../failure.ts';
 import * as limits from '../limits.ts';
 import type { AckDefaults } from '../topology.ts';
 import { type Address, formatAddress, parseAddress } from './address.ts';
+import type {
+  HashReply,
+  HashRequest,
+  MovesReply,
+  MovesRequest,
+  ScrubReply,
+  ScrubRequest,
+  SetAckRequest,
+  StatusReply,
+} from './admin-messages.ts';
 import type { AdminHandler, KeyValueHandler, ServerIdentity, Services, StreamEnd } from './contract.ts';
 import { assertListenAllowed, serverCredentials } from './credentials.ts';
 import { FairShares } from './fair-share.ts';
 import type {
   ClientMessage,
   ControllerMessage,
-  HashReply,
-  HashRequest,
   Hello,
   NodeMessage,
   PeerBatch,
   Receipt,
   Reply,
-  ScrubReply,
-  ScrubRequest,
   ServerMessage,
-  SetAckRequest,
-  StatusReply,
   TopologyMessage,
   UnaryRequest,
   Value,
@@ -310,6 +314,10 @@ class GrpcServer implements WireServer, StreamHost {
       SetAck: (call: ServerUnaryCall<SetAckRequest, AckDefaults>, callback: sendUnaryData<AckDefaults>) =>
         this.#admitUnary(callback, (done) =>
           serveAdmin(call, this, (peer) => handler.setAck(peer, call.request), done),
+        ),
+      Moves: (call: ServerUnaryCall<MovesRequest, MovesReply>, callback: sendUnaryData<MovesReply>) =>
+        this.#admitUnary(callback, (done) =>
+          serveAdmin(call, this, (peer) => handler.moves(peer, call.request), done),
         ),
       Scrub: (call: ServerUnaryCall<ScrubRequest, ScrubReply>, callback: sendUnaryData<ScrubReply>) =>
         this.#admitUnary(callback, (done) =>

@@ -47,6 +47,12 @@ export class Replica {
   /** To be answered once the promise is durable, with what the log is then: an install that was under way may end first. */
   private pendingSeal: Seal | null = null;
   private receiver: SnapshotReceiver | null = null;
+
+  /** Bytes of a snapshot that is being installed, so far; 0: none is. */
+  get copiedBytes(): number {
+    return this.receiver?.bytes ?? 0;
+  }
+
   readonly scrubs: ReplicaScrubs;
   /** The node has dropped it: late answers of the store concern nobody, least of all the partition's next replica. */
   private retired = false;

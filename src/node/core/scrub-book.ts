@@ -12,7 +12,7 @@ import {
   TICK_MS,
 } from '../../common/limits.ts';
 import { blankScrub } from '../../common/scrub.ts';
-import type { PartitionScrub } from '../../common/wire/messages.ts';
+import type { PartitionScrub } from '../../common/wire/admin-messages.ts';
 import type { Replica } from './replica.ts';
 
 /** Part of a second whose bytes may be read at once after a pause. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type BenchNode, CoreBench } from '../../../test/support/core-bench.ts';
-import type { PartitionScrub } from '../../common/wire/messages.ts';
+import type { PartitionScrub } from '../../common/wire/admin-messages.ts';
 import { encodeValue, storeKey, TABLE_VALUES, userKey } from './layout.ts';
 import { ReplicaScrubs } from './scrub.ts';
 

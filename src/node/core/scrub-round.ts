@@ -8,7 +8,8 @@
 import { SCRUB_PROTOCOL, SCRUB_SILENT_MS } from '../../common/limits.ts';
 import { blankScrub } from '../../common/scrub.ts';
 import type { Replica as ReplicaName } from '../../common/topology.ts';
-import type { PartitionScrub, Scrub, ScrubState } from '../../common/wire/messages.ts';
+import type { PartitionScrub, ScrubState } from '../../common/wire/admin-messages.ts';
+import type { Scrub } from '../../common/wire/messages.ts';
 import type { Leadership } from './leadership.ts';
 
 /** A voter that sends nothing at all for so long does not scrub either. */

@@ -43,6 +43,8 @@ export class SnapshotReceiver {
   private readonly host: Host;
   readonly leader: { readonly id: string; readonly node: string };
   private cursor: Uint8Array = NO_BYTES;
+  /** Keys and values that have come so far. */
+  bytes = 0;
   private busy = false;
   private closed = false;
   private pulledAt = 0;
@@ -91,6 +93,7 @@ export class SnapshotReceiver {
     }
     this.busy = true;
     this.progressAt = this.host.now;
+    for (const [i, key] of chunk.keys.entries()) this.bytes += key.byteLength + chunk.values[i]!.byteLength;
     const { partition } = this.replica;
     const batch: StoreWrite[] = chunk.keys.map((key, i) => ({
       key: absoluteKey(partition, this.generation, key),

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { NO_BYTES } from '../../common/bytes.ts';
 import { RingkeepError } from '../../common/errors.ts';
-import type { HashReply } from '../../common/wire/messages.ts';
+import type { HashReply } from '../../common/wire/admin-messages.ts';
 import {
   decodeApplied,
   openRow,

@@ -6,6 +6,7 @@ import { NO_BYTES } from '../../common/bytes.ts';
 import { RingkeepError } from '../../common/errors.ts';
 import { withRepair } from '../../common/scrub.ts';
 import type { Topology } from '../../common/topology.ts';
+import type { NodeStatus, ScrubReply } from '../../common/wire/admin-messages.ts';
 import type {
   AdminHandler,
   KeyValueHandler,
@@ -14,7 +15,7 @@ import type {
   TopologyHandler,
   TopologyPush,
 } from '../../common/wire/contract.ts';
-import type { NodeStatus, Reply, ScrubReply } from '../../common/wire/messages.ts';
+import type { Reply } from '../../common/wire/messages.ts';
 import type { Store } from '../store.ts';
 import type { Engine } from './engine.ts';
 import { hashPartition } from './partition-hash.ts';
@@ -141,6 +142,9 @@ export function adminService(
         'INVALID_ARGUMENT',
         'a node does not set defaults of the cluster: ask a router',
       );
+    },
+    moves: async () => {
+      throw new RingkeepError('INVALID_ARGUMENT', 'a node moves no replicas: ask a router');
     },
     scrub: (_peer, order) => scrub(engine, order),
   };

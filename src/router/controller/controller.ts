@@ -7,13 +7,7 @@
  */
 import { assert } from '../../common/errors.ts';
 import type { Random } from '../../common/random.ts';
-import type {
-  AckDefaults,
-  Membership,
-  NodeRecord,
-  PartitionRecord,
-  Topology,
-} from '../../common/topology.ts';
+import type { AckDefaults, NodeRecord, PartitionRecord, Topology } from '../../common/topology.ts';
 import type { AckName, Heartbeat, ReplicaReport, SealReply } from '../../common/wire/messages.ts';
 import { acksOf, stepAcks, wishAck } from './acks.ts';
 import { adopt, hearNode, refuseRun, writeNodes } from './adoption.ts';
@@ -36,21 +30,11 @@ import {
 } from './failover.ts';
 import { type Formation, stepFormation } from './formation.ts';
 import { compareFound, isContradictedByReplicas } from './found.ts';
+import { Moves } from './moves.ts';
 import { NodeRegistry } from './nodes.ts';
 import { CONTROLLER_DEFAULTS } from './options.ts';
 import { balance, drain, stepPlanned } from './planner.ts';
-import {
-  adoptPlan,
-  isConfigured,
-  type MoveConfiguration,
-  moveSettingsOf,
-  type RebalanceStatus,
-  rebalanceStatus,
-  stepConfiguration,
-  stepRebalance,
-  wishConfiguration,
-  wishMembership,
-} from './rebalance.ts';
+import { adoptPlan, moveSettingsOf, stepConfiguration, stepRebalance } from './rebalance.ts';
 import { stepRebuild } from './rebuild.ts';
 import { statusOf } from './status.ts';
 import { type Settled, StoreView } from './store-view.ts';
@@ -82,6 +66,8 @@ export interface NodeWords {
 
 /** One controller run. `load` comes first. */
 export class Controller {
+  /** For operators. */
+  readonly moves: Moves;
   private readonly context: Context;
   private readonly newClusterId: string;
   private formation: Formation = { mode: 'starting', waitingFor: 'the topology store' };
@@ -112,6 +98,7 @@ export class Controller {
       events: [],
       rejections: [],
     };
+    this.moves = new Moves(this.context);
   }
 
   /** Takes the whole store, read linearizably. Once, before anything else. */
@@ -218,43 +205,6 @@ export class Controller {
   /** The confirmed default levels, or null while a change of them is on its way to the store. */
   get acks(): AckDefaults | null {
     return this.context.ackWishes.size > 0 ? null : acksOf(this.context);
-  }
-
-  /**
-   * Asks for a node to give its replicas away, or to be a member again; `configured` tells when it is stored.
-   * @throws RingkeepError INVALID_ARGUMENT if there is no such node
-   */
-  setMembership(now: number, node: string, membership: Membership): void {
-    wishMembership(this.context, node, membership);
-    writeNodes(this.context, now);
-  }
-
-  /**
-   * Asks for other settings of moves, or another replication factor; `configured` tells when they are stored.
-   * @throws RingkeepError INVALID_ARGUMENT
-   */
-  configureMoves(change: MoveConfiguration): void {
-    wishConfiguration(this.context, change);
-    stepConfiguration(this.context);
-  }
-
-  /** Whether everything that operators asked for is stored. */
-  get configured(): boolean {
-    return isConfigured(this.context);
-  }
-
-  /** Asks for moves to be planned and begun now, also after they were aborted; `rebalanceStatus` tells what comes of it. */
-  rebalance(): void {
-    this.context.wishes.plan = true;
-  }
-
-  /** Asks for the plan that runs to be ended: what has been begun is taken back, or ended where it cannot be. */
-  abortRebalance(): void {
-    this.context.wishes.abort = true;
-  }
-
-  rebalanceStatus(): RebalanceStatus {
-    return rebalanceStatus(this.context);
   }
 
   /** To be called every few tens of ms: liveness, deadlines, resends, planned changes. */

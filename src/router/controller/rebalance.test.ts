@@ -41,7 +41,7 @@ function plans(cluster: ScriptedCluster): number {
 /** Waits for a plan to be made and carried out. */
 function rebalanced({ cluster, controller }: Lab, before = 0): void {
   cluster.until('a plan', () => plans(cluster) > before, LIMIT_MS);
-  cluster.until('the end of the plan', () => controller.rebalanceStatus().state === 'done', LIMIT_MS);
+  cluster.until('the end of the plan', () => controller.moves.status().state === 'done', LIMIT_MS);
   cluster.until('quiet', () => cluster.settled() && cluster.isQuiet(), LIMIT_MS);
 }
 
@@ -58,7 +58,7 @@ describe('a node that joins', () => {
     expect(n4).toBeGreaterThanOrEqual(Math.floor(9 / 1.25));
     expect(n4).toBeLessThanOrEqual(9);
     expect(one.cluster.named('learner_added')).toHaveLength(n4!);
-    expect(one.controller.rebalanceStatus()).toMatchObject({
+    expect(one.controller.moves.status()).toMatchObject({
       state: 'done',
       reason: 'n4 has come',
       stuck: [],
@@ -75,18 +75,18 @@ describe('a node that joins', () => {
     one.cluster.join('n5');
     rebalanced(one);
     expect(plans(one.cluster)).toBe(1);
-    expect(one.controller.rebalanceStatus().reason).toBe('n4 has come, n5 has come');
+    expect(one.controller.moves.status().reason).toBe('n4 has come, n5 has come');
     for (const load of Object.values(loads(one.cluster))) expect(load).toBeLessThanOrEqual(9);
   });
 
   it('gets nothing where moves do not begin by themselves, until it is asked for', () => {
     const one = lab();
-    one.controller.configureMoves({ automatic: false });
-    one.cluster.until('stored', () => one.controller.configured);
+    one.controller.moves.configure({ automatic: false });
+    one.cluster.until('stored', () => one.controller.moves.configured);
     one.cluster.join('n4');
     one.cluster.run(20_000);
     expect(plans(one.cluster)).toBe(0);
-    one.controller.rebalance();
+    one.controller.moves.run();
     rebalanced(one);
     expect(loads(one.cluster).n4).toBeGreaterThan(0);
   });
@@ -95,21 +95,21 @@ describe('a node that joins', () => {
 describe('a node that leaves', () => {
   it('gives everything away, leaderships too, and gets nothing back', () => {
     const one = lab([...THREE, 'n4']);
-    one.controller.setMembership(one.cluster.now, 'n1', 'NODE_LEAVING');
-    one.cluster.until('stored', () => one.controller.configured);
+    one.controller.moves.setMembership(one.cluster.now, 'n1', 'NODE_LEAVING');
+    one.cluster.until('stored', () => one.controller.moves.configured);
     rebalanced(one);
     expect(loads(one.cluster)).toEqual({ n1: 0, n2: 12, n3: 12, n4: 12 });
     one.cluster.run(20_000);
     expect(votersOn(one.cluster.store.records(), 'n1')).toBe(0);
     expect(one.cluster.node('n1').replicas.size).toBe(0);
-    one.controller.setMembership(one.cluster.now, 'n1', 'NODE_MEMBER');
+    one.controller.moves.setMembership(one.cluster.now, 'n1', 'NODE_MEMBER');
     rebalanced(one, 1);
     expect(loads(one.cluster).n1).toBeGreaterThan(0);
   });
 
   it('leaves though it never answers again', () => {
     const one = lab([...THREE, 'n4']);
-    one.controller.setMembership(one.cluster.now, 'n1', 'NODE_LEAVING');
+    one.controller.moves.setMembership(one.cluster.now, 'n1', 'NODE_LEAVING');
     one.cluster.until('a plan', () => plans(one.cluster) > 0, LIMIT_MS);
     one.cluster.node('n1').up = false;
     rebalanced(one);
@@ -118,28 +118,30 @@ describe('a node that leaves', () => {
 
   it('stays where nobody can take over, which is said', () => {
     const one = lab();
-    one.controller.setMembership(one.cluster.now, 'n1', 'NODE_LEAVING');
+    one.controller.moves.setMembership(one.cluster.now, 'n1', 'NODE_LEAVING');
     one.cluster.run(20_000);
     expect(loads(one.cluster)).toEqual({ n1: 12, n2: 12, n3: 12 });
-    expect(one.controller.rebalanceStatus().stuck).toHaveLength(PARTITIONS);
-    expect(one.controller.rebalanceStatus().stuck[0]).toEqual({ partition: 0, node: 'n1' });
+    expect(one.controller.moves.status().stuck).toHaveLength(PARTITIONS);
+    expect(one.controller.moves.status().stuck[0]).toEqual({ partition: 0, node: 'n1' });
     one.cluster.join('n4');
     rebalanced(one);
     expect(loads(one.cluster)).toEqual({ n1: 0, n2: 12, n3: 12, n4: 12 });
-    expect(one.controller.rebalanceStatus().stuck).toEqual([]);
+    expect(one.controller.moves.status().stuck).toEqual([]);
   });
 
   it('must exist', () => {
     const { controller, cluster } = lab();
-    expect(() => controller.setMembership(cluster.now, 'n9', 'NODE_LEAVING')).toThrow('there is no node n9');
+    expect(() => controller.moves.setMembership(cluster.now, 'n9', 'NODE_LEAVING')).toThrow(
+      'there is no node n9',
+    );
   });
 });
 
 describe('a node that is lost', () => {
   it('is replaced after its time, and gets a share when it comes back', () => {
     const one = lab([...THREE, 'n4']);
-    one.controller.configureMoves({ lostAfterSeconds: 5 });
-    one.cluster.until('stored', () => one.controller.configured);
+    one.controller.moves.configure({ lostAfterSeconds: 5 });
+    one.cluster.until('stored', () => one.controller.moves.configured);
     one.cluster.node('n2').up = false;
     one.cluster.run(4_000);
     expect(plans(one.cluster)).toBe(0);
@@ -152,8 +154,8 @@ describe('a node that is lost', () => {
 
   it('is waited for without end where that is set', () => {
     const one = lab([...THREE, 'n4']);
-    one.controller.configureMoves({ lostAfterSeconds: 0 });
-    one.cluster.until('stored', () => one.controller.configured);
+    one.controller.moves.configure({ lostAfterSeconds: 0 });
+    one.cluster.until('stored', () => one.controller.moves.configured);
     one.cluster.node('n2').up = false;
     one.cluster.run(60_000);
     expect(plans(one.cluster)).toBe(0);
@@ -167,20 +169,21 @@ describe('the goal', () => {
     const zonesOf = ({ voters }: PartitionRecord): number =>
       new Set(voters.map(({ node }) => one.cluster.node(node).zone)).size;
     const n4 = one.cluster.node('n4');
+    one.cluster.run(5_000);
     n4.up = false;
     one.cluster.run(2_000);
     n4.zone = 'b';
     n4.restart();
     rebalanced(one);
-    expect(one.controller.rebalanceStatus().reason).toBe('n4 is in zone b now');
+    expect(one.controller.moves.status().reason).toBe('n4 is in zone b now');
     expect(one.cluster.store.records().map(zonesOf)).toEqual(new Array(PARTITIONS).fill(3));
   });
 
   it('has a replication factor, which goes up and down', () => {
     const one = lab([...THREE, 'n4', 'n5']);
     for (const [at, factor] of [5, 1, 2, 3].entries()) {
-      one.controller.configureMoves({ replicationFactor: factor });
-      one.cluster.until('stored', () => one.controller.configured);
+      one.controller.moves.configure({ replicationFactor: factor });
+      one.cluster.until('stored', () => one.controller.moves.configured);
       rebalanced(one, at);
       for (const { voters } of one.cluster.store.records()) expect(voters).toHaveLength(factor);
       for (let partition = 0; partition < PARTITIONS; partition += 1) one.cluster.write(partition);
@@ -189,7 +192,7 @@ describe('the goal', () => {
 
   it('is checked', () => {
     const { controller } = lab();
-    expect(() => controller.configureMoves({ replicationFactor: 4 })).toThrow(
+    expect(() => controller.moves.configure({ replicationFactor: 4 })).toThrow(
       'needs as many nodes, there are 3',
     );
     for (const change of [
@@ -198,7 +201,7 @@ describe('the goal', () => {
       { perNode: 0 },
       { lostAfterSeconds: 1 },
     ])
-      expect(() => controller.configureMoves(change)).toThrow('a whole number from');
+      expect(() => controller.moves.configure(change)).toThrow('a whole number from');
   });
 });
 
@@ -212,7 +215,7 @@ describe('a plan', () => {
       one.cluster.stopControllers();
       one.cluster.run(300);
       const { controller } = one.cluster.start({}, 77);
-      one.cluster.until('the end', () => controller.rebalanceStatus().state === 'done', LIMIT_MS);
+      one.cluster.until('the end', () => controller.moves.status().state === 'done', LIMIT_MS);
       expect(loads(one.cluster).n4).toBeGreaterThanOrEqual(7);
       expect(one.cluster.named('learner_added').length).toBe(loads(one.cluster).n4);
     }
@@ -232,16 +235,16 @@ describe('a plan', () => {
       one.cluster.join('n4');
       one.cluster.until('a plan', () => plans(one.cluster) > 0, LIMIT_MS);
       one.cluster.run(stop);
-      expect(one.controller.rebalanceStatus().state).toBe('running');
-      one.controller.abortRebalance();
-      one.cluster.until('aborted', () => one.controller.rebalanceStatus().state === 'aborted', LIMIT_MS);
+      expect(one.controller.moves.status().state).toBe('running');
+      one.controller.moves.abort();
+      one.cluster.until('aborted', () => one.controller.moves.status().state === 'aborted', LIMIT_MS);
       for (const { learners, established } of one.cluster.store.records())
         expect({ learners, established }).toEqual({ learners: [], established: true });
       const { n4 } = loads(one.cluster);
       expect(n4).toBeLessThan(7);
       one.cluster.run(20_000);
       expect(loads(one.cluster).n4).toBe(n4);
-      one.controller.rebalance();
+      one.controller.moves.run();
       rebalanced(one, 1);
       expect(loads(one.cluster).n4).toBeGreaterThanOrEqual(7);
     }
@@ -249,7 +252,7 @@ describe('a plan', () => {
 
   it('is made anew when a target goes for good, around what goes on', () => {
     const one = lab();
-    one.controller.configureMoves({ lostAfterSeconds: 5 });
+    one.controller.moves.configure({ lostAfterSeconds: 5 });
     one.cluster.join('n4');
     one.cluster.join('n5');
     one.cluster.until('a plan', () => plans(one.cluster) > 0, LIMIT_MS);
@@ -268,7 +271,7 @@ describe('a plan', () => {
     one.cluster.node('n5').diskFull = true;
     one.cluster.until('a plan', () => plans(one.cluster) > 0, LIMIT_MS);
     one.cluster.run(20_000);
-    const { moves } = one.controller.rebalanceStatus();
+    const { moves } = one.controller.moves.status();
     for (const { to, state, reason } of moves)
       expect({ to, state, reason }).toEqual(
         to === 'n5'
@@ -278,7 +281,7 @@ describe('a plan', () => {
     one.cluster.node('n5').diskFull = false;
     one.cluster.node('n5').up = false;
     one.cluster.run(5_000);
-    expect(one.controller.rebalanceStatus().moves.find(({ to }) => to === 'n5')?.reason).toContain(
+    expect(one.controller.moves.status().moves.find(({ to }) => to === 'n5')?.reason).toContain(
       'n5 does not answer',
     );
     one.cluster.node('n5').restart();
@@ -288,11 +291,11 @@ describe('a plan', () => {
 
   it('moves as much at a time as nodes may take part in', () => {
     const one = lab();
-    one.controller.configureMoves({ perNode: 1 });
-    one.cluster.until('stored', () => one.controller.configured);
+    one.controller.moves.configure({ perNode: 1 });
+    one.cluster.until('stored', () => one.controller.moves.configured);
     one.cluster.join('n4');
     one.cluster.until('a plan', () => plans(one.cluster) > 0, LIMIT_MS);
-    while (one.controller.rebalanceStatus().state === 'running') {
+    while (one.controller.moves.status().state === 'running') {
       const learning = one.cluster.store.records().filter(({ learners }) => learners.length > 0);
       expect(learning.length).toBeLessThanOrEqual(1);
       one.cluster.run(20);

@@ -13,7 +13,13 @@ import {
   type NodeRecord,
   type PartitionRecord,
 } from '../../common/topology.ts';
-import { type PlacementPlan, planMoves, type VoterMove } from '../placement.ts';
+import {
+  explainPartition,
+  type NodeChoice,
+  type PlacementPlan,
+  planMoves,
+  type VoterMove,
+} from '../placement.ts';
 import { type Context, emit, type PartitionState } from './context.ts';
 import { isMovePossible } from './planner.ts';
 import type { Goal, RebalanceRecord } from './types.ts';
@@ -404,6 +410,22 @@ export function stepRebalance(context: Context, now: number): void {
     return;
   }
   carryOut(context, last, now);
+}
+
+/** Returns what would be moved if that began now; null while a partition's record is not known. */
+export function previewMoves(context: Context, now: number): PlacementPlan | null {
+  const goal = goalOf(context, now);
+  const last = context.store.rebalance();
+  return planFor(context, goal, last?.state === 'running' ? keptOf(context, last, goal) : []);
+}
+
+/** Returns why the voters of a partition are where they are, as of now; empty while a record is not known. */
+export function explainVoters(context: Context, now: number, partition: number): NodeChoice[] {
+  const records = recordsOf(context);
+  const goal = goalOf(context, now);
+  if (records === null || goal.nodes.length === 0) return [];
+  const current = records.map(({ voters }) => voters.map(({ node }) => node));
+  return explainPartition(partition, current, { ...goal, partitions: records.length });
 }
 
 /** Returns how the moves stand. */

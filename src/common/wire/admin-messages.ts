@@ -1,0 +1,106 @@
+/** Shapes of the administrative messages of proto/ringkeep.proto, like those of messages.ts. */
+import type { Membership, MoveSettings, Replica, Topology } from '../topology.ts';
+import type { AckName, Hello, ReplicaReport } from './messages.ts';
+
+export interface NodeStatus {
+  id: string;
+  diskBytes: number;
+  diskFull: boolean;
+  draining: boolean;
+}
+export interface StatusReply {
+  topology: Topology | null;
+  nodes: NodeStatus[];
+  replicas: ReplicaReport[];
+  json: string;
+}
+export interface HashRequest {
+  hello: Hello | null;
+  partition: number;
+}
+export interface HashReply {
+  replica: string;
+  appliedIndex: number;
+  hash: string;
+  rows: number;
+}
+export interface SetAckRequest {
+  hello: Hello | null;
+  keyspace: string;
+  ack: AckName;
+}
+export type MovesOrder =
+  | 'MOVES_TELL'
+  | 'MOVES_PREVIEW'
+  | 'MOVES_RUN'
+  | 'MOVES_ABORT'
+  | 'MOVES_CONFIGURE'
+  | 'MOVES_MEMBERSHIP'
+  | 'MOVES_EXPLAIN';
+export interface MovesRequest {
+  hello: Hello | null;
+  order: MovesOrder;
+  settings: MoveSettings | null;
+  replicationFactor: number;
+  node: string;
+  membership: Membership;
+  partition: number;
+}
+export interface Move {
+  partition: number;
+  from: string;
+  to: string;
+  state: string;
+  reason: string;
+  bytes: number;
+  copied: number;
+}
+export interface StuckVoter {
+  partition: number;
+  node: string;
+}
+export interface NodeChoice {
+  node: string;
+  votes: boolean;
+  reason: string;
+}
+export interface MovesReply {
+  state: string;
+  reason: string;
+  moves: readonly Move[];
+  stuck: readonly StuckVoter[];
+  settings: MoveSettings | null;
+  replicationFactor: number;
+  choices: readonly NodeChoice[];
+}
+export interface ScrubRequest {
+  hello: Hello | null;
+  run: number;
+  partitions: readonly number[];
+}
+export interface ScrubReply {
+  run: number;
+  partitions: readonly PartitionScrub[];
+}
+export type ScrubState =
+  | 'SCRUB_RUNNING'
+  | 'SCRUB_AGREED'
+  | 'SCRUB_DIFFERS'
+  | 'SCRUB_DAMAGED'
+  | 'SCRUB_NO_QUORUM'
+  | 'SCRUB_UNDECIDED'
+  | 'SCRUB_UNAVAILABLE';
+/** What is known of one scrub of one partition. */
+export interface PartitionScrub {
+  partition: number;
+  state: ScrubState;
+  index: number;
+  hash: string;
+  rows: number;
+  bytes: number;
+  voters: number;
+  differing: readonly Replica[];
+  damaged: readonly Replica[];
+  repaired: boolean;
+  reason: string;
+}

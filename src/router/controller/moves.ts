@@ -1,0 +1,90 @@
+/** What operators ask of the controller about moves of replicas, and what they are told: a facade over `rebalance.ts`. */
+import type { Membership, MoveSettings } from '../../common/topology.ts';
+import type { NodeChoice, PlacementPlan } from '../placement.ts';
+import { writeNodes } from './adoption.ts';
+import type { Context } from './context.ts';
+import {
+  explainVoters,
+  isConfigured,
+  type MoveConfiguration,
+  moveSettingsOf,
+  previewMoves,
+  type RebalanceStatus,
+  rebalanceStatus,
+  stepConfiguration,
+  wishConfiguration,
+  wishMembership,
+} from './rebalance.ts';
+
+/** Part of one controller run. Only once the cluster is formed. */
+export class Moves {
+  private readonly context: Context;
+
+  constructor(context: Context) {
+    this.context = context;
+  }
+
+  /**
+   * Asks for a node to give its replicas away, or to be a member again; `configured` tells when it is stored.
+   * @throws RingkeepError INVALID_ARGUMENT if there is no such node
+   */
+  setMembership(now: number, node: string, membership: Membership): void {
+    wishMembership(this.context, node, membership);
+    writeNodes(this.context, now);
+  }
+
+  /**
+   * Asks for other settings, or another replication factor; `configured` tells when they are stored.
+   * @throws RingkeepError INVALID_ARGUMENT
+   */
+  configure(change: MoveConfiguration): void {
+    wishConfiguration(this.context, change);
+    stepConfiguration(this.context);
+  }
+
+  /** Whether all that was asked for of nodes and settings is stored. */
+  get configured(): boolean {
+    return isConfigured(this.context);
+  }
+
+  /** Asks for a plan to be made and begun now, also after one was aborted; `status` tells what comes of it. */
+  run(): void {
+    this.context.wishes.plan = true;
+  }
+
+  /** Asks for the plan that runs to be ended: what has been begun is taken back, or ended where it cannot be. */
+  abort(): void {
+    this.context.wishes.abort = true;
+  }
+
+  /** Whether a plan that was asked for, or the end of one, is still to be stored. */
+  get pending(): boolean {
+    const { store, wishes } = this.context;
+    return wishes.plan || wishes.abort || store.busy('rebalance');
+  }
+
+  status(): RebalanceStatus {
+    return rebalanceStatus(this.context);
+  }
+
+  /** Returns what would be moved if that began now; null while a partition's record is not known. */
+  preview(now: number): PlacementPlan | null {
+    return previewMoves(this.context, now);
+  }
+
+  /** Returns why the voters of a partition are where they are; empty while a partition's record is not known. */
+  explain(now: number, partition: number): NodeChoice[] {
+    return explainVoters(this.context, now, partition);
+  }
+
+  /** What is confirmed of the settings, and of the replication factor. */
+  get configuration(): { readonly settings: MoveSettings; readonly replicationFactor: number } {
+    const { replicationFactor } = this.context.store.cluster()!;
+    return { settings: moveSettingsOf(this.context), replicationFactor };
+  }
+
+  /** Node of a partition's recorded leader; null: none. */
+  leaderOf(partition: number): string | null {
+    return this.context.partitions.get(partition)?.record?.leader?.node ?? null;
+  }
+}
