@@ -76,7 +76,7 @@ export interface MoveSettings {
 
 /** What holds where nobody has set anything. */
 export const MOVE_SETTINGS: MoveSettings = {
-  bytesPerSecond: 8 * 1024 * 1024,
+  bytesPerSecond: 16 * 1024 * 1024,
   perNode: 2,
   lostAfterSeconds: 300,
   automatic: true,

@@ -3,10 +3,11 @@
  * node core implements it; replicas know nothing else of each other.
  */
 import type { RingkeepError } from '../../common/errors.ts';
-import type { AckLevel, Replica as ReplicaName } from '../../common/topology.ts';
+import type { AckLevel, PartitionRecord, Replica as ReplicaName } from '../../common/topology.ts';
 import type { PeerMessage, Receipt, Reply, SealReply } from '../../common/wire/messages.ts';
 import type { WalAppend } from '../wal/types.ts';
 import type { NodeCoreOptions } from './api.ts';
+import type { CopyBudget } from './copy-budget.ts';
 import type { CoreEvent, StoreEffect, WalReadEffect } from './effects.ts';
 import type { ScrubBook } from './scrub-book.ts';
 import type { StoreRead } from './store-reads.ts';
@@ -61,8 +62,10 @@ export interface Host {
   nextGeneration(): number;
   /** A fresh id, unique with overwhelming probability. */
   uniqueId(): string;
-  /** Takes `bytes` of the snapshot budget; false when it is spent for now. */
-  takeSnapshotBudget(bytes: number): boolean;
+  /** What may be sent and taken of copies of replicas. */
+  readonly copies: CopyBudget;
+  /** A partition's record as this node has heard it; undefined: it has not. */
+  recordOf(partition: number): PartitionRecord | undefined;
 
   /** The level at which writes to a keyspace are acknowledged that name none, as the cluster has it. */
   defaultAck(keyspace: string): AckLevel;

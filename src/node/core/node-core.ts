@@ -15,7 +15,7 @@ import {
   SESSION_BYTES_MAX,
   STORE_READS_MAX,
 } from '../../common/limits.ts';
-import type { AckLevel, Replica as ReplicaName, Topology } from '../../common/topology.ts';
+import type { AckLevel, PartitionRecord, Replica as ReplicaName, Topology } from '../../common/topology.ts';
 import type {
   PeerMessage,
   Prepare,
@@ -29,6 +29,7 @@ import type {
 import type { WalAppend } from '../wal/types.ts';
 import type { NodeCoreEvents, NodeCoreOptions, RestoreInput } from './api.ts';
 import { Checkpoints } from './checkpoints.ts';
+import { CopyBudget } from './copy-budget.ts';
 import { type CoreEvent, type Effects, noEffects, type StoreEffect, type WalReadEffect } from './effects.ts';
 import type { Host, PeerBody, RequestHandle } from './host.ts';
 import { userKey } from './layout.ts';
@@ -69,8 +70,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   private effects: Effects = noEffects();
   private lastLsn = 0;
   private nextGenerationOffset = 1;
-  private snapshotTokens = 0;
-  private snapshotRefilledAt = 0;
+  readonly copies: CopyBudget;
   private draining = false;
   private admitted = false;
   private readonly dirty = new Set<number>();
@@ -90,7 +90,7 @@ export class NodeCore implements NodeCoreEvents, Host {
     this.replicas = new ReplicaSet(this, options.boot * GENERATIONS_PER_BOOT);
     this.scrubs = new ScrubBook(options, this.replicas.byPartition);
     this.checkpoints = new Checkpoints(this);
-    this.snapshotTokens = options.snapshotBytesPerSecond;
+    this.copies = new CopyBudget(options.snapshotBytesPerSecond, options.snapshotChunkBytes);
   }
 
   // ---------------------------------------------------------------- events
@@ -110,7 +110,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   tick(): void {
-    this.refillSnapshotBudget();
+    this.copies.refill(this.now, this.cache.moves.bytesPerSecond);
     this.scrubs.tick(this.now);
     for (const replica of this.replicas.byPartition.values()) replica.tick();
     this.weigh();
@@ -158,7 +158,7 @@ export class NodeCore implements NodeCoreEvents, Host {
       'the shell refuses the topology of another cluster',
     );
     const news = this.cache.merge(topology);
-    if (news.length > 0 || topology.nodes.length > 0 || topology.acks)
+    if (news.length > 0 || topology.nodes.length > 0 || topology.acks || topology.moves)
       this.noteChange({ ...topology, full: false, records: news });
     if (this.admitted) for (const record of news) this.replicas.onRecord(record);
     else if (this.isAdmittedBy(topology)) this.admit();
@@ -185,6 +185,7 @@ export class NodeCore implements NodeCoreEvents, Host {
         : {
             ...change,
             acks: change.acks ?? before.acks ?? null,
+            moves: change.moves ?? before.moves ?? null,
             nodes: [...before.nodes, ...change.nodes],
             records: [...before.records, ...change.records],
           };
@@ -446,26 +447,17 @@ export class NodeCore implements NodeCoreEvents, Host {
     this.clientBytes += bytes;
   }
 
+  /** A partition's record as this node has heard it. */
+  recordOf(partition: number): PartitionRecord | undefined {
+    return this.cache.record(partition);
+  }
+
   uniqueId(): string {
     const word = (): string =>
       Math.floor(this.options.random() * 0x1_0000_0000)
         .toString(16)
         .padStart(8, '0');
     return word() + word();
-  }
-
-  takeSnapshotBudget(bytes: number): boolean {
-    if (this.snapshotTokens < bytes) return false;
-    this.snapshotTokens -= bytes;
-    return true;
-  }
-
-  private refillSnapshotBudget(): void {
-    const rate = this.options.snapshotBytesPerSecond;
-    const elapsed = this.now - this.snapshotRefilledAt;
-    this.snapshotRefilledAt = this.now;
-    const most = Math.max(rate, this.options.snapshotChunkBytes);
-    this.snapshotTokens = Math.min(most, this.snapshotTokens + (rate * elapsed) / 1_000);
   }
 
   reply(handle: RequestHandle, result: Omit<Reply, 'id' | 'end'>): void {

@@ -7,6 +7,7 @@
 import { bytesEqual, NO_BYTES } from '../../common/bytes.ts';
 import type { SnapshotChunk, SnapshotOffer } from '../../common/wire/messages.ts';
 import type { StoreWrite } from '../store.ts';
+import { isMove } from './copy-budget.ts';
 import { EpochStarts } from './epoch-starts.ts';
 import type { Host } from './host.ts';
 import {
@@ -43,6 +44,8 @@ export class SnapshotReceiver {
   private readonly host: Host;
   readonly leader: { readonly id: string; readonly node: string };
   private cursor: Uint8Array = NO_BYTES;
+  /** The node takes no more of moves for now. */
+  private waits = false;
   /** Keys and values that have come so far. */
   bytes = 0;
   private busy = false;
@@ -71,12 +74,27 @@ export class SnapshotReceiver {
   }
 
   private pull(): void {
+    if (!this.mayPull()) {
+      this.waits = true;
+      this.progressAt = this.host.now;
+      return;
+    }
+    this.waits = false;
     this.pulledAt = this.host.now;
     const { snapshot } = this.offer;
     this.host.send(this.replica.partition, this.epoch, this.replica.meta.replica, this.leader, {
       body: 'snapshotPull',
       snapshotPull: { snapshot, cursor: this.cursor },
     });
+  }
+
+  /** Whether the node may take as much as comes by a pull now. */
+  private mayPull(): boolean {
+    const { host, replica } = this;
+    const record = host.recordOf(replica.partition);
+    const own = { id: replica.meta.replica, node: host.options.nodeId };
+    if (record === undefined || !isMove(record, own)) return true;
+    return host.copies.receive(host.options.snapshotChunkBytes);
   }
 
   /** Takes a chunk; anything that is not the one asked for is ignored. */
@@ -154,7 +172,7 @@ export class SnapshotReceiver {
   tick(): void {
     if (this.closed || this.busy) return;
     if (this.host.now - this.progressAt > GIVE_UP_MS) return this.replica.endInstall('the sender is silent');
-    if (this.host.now - this.pulledAt > PULL_RETRY_MS) this.pull();
+    if (this.waits || this.host.now - this.pulledAt > PULL_RETRY_MS) this.pull();
   }
 
   /** Gives up and removes what was written. */

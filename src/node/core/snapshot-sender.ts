@@ -6,6 +6,7 @@ import { crc32c } from '../../common/crc32c.ts';
 import type { Replica as ReplicaName } from '../../common/topology.ts';
 import type { SnapshotChunk, SnapshotPull } from '../../common/wire/messages.ts';
 import type { StoreRow, StoreView } from '../store.ts';
+import { isMove } from './copy-budget.ts';
 import {
   type AppliedMark,
   absoluteKey,
@@ -118,7 +119,9 @@ export class SnapshotSender {
     const { host, replica } = this.leadership;
     const pull = this.waiting;
     if (pull === null || this.view === null || this.reading) return;
-    if (!host.takeSnapshotBudget(host.options.snapshotChunkBytes)) return;
+    const record = host.recordOf(replica.partition);
+    const moves = record !== undefined && isMove(record, this.to);
+    if (!host.copies.send(host.options.snapshotChunkBytes, moves)) return;
     this.waiting = null;
     this.reading = true;
     const range = storeRange(replica.partition, this.generation);

@@ -6,6 +6,7 @@
 import {
   ACK_DEFAULTS,
   type AckLevel,
+  MOVE_SETTINGS,
   type NodeRecord,
   type PartitionRecord,
   type Topology,
@@ -25,6 +26,8 @@ export class TopologyCache {
   private partitions = 0;
   private replicationFactor = 0;
   private acks = ACK_DEFAULTS;
+  /** How replicas are moved. */
+  moves = MOVE_SETTINGS;
   private keyspaceAcks: ReadonlyMap<string, AckLevel> = new Map();
   private readonly nodes = new Map<string, NodeRecord>();
   private readonly records = new Map<number, PartitionRecord>();
@@ -61,6 +64,7 @@ export class TopologyCache {
       this.acks = topology.acks ?? ACK_DEFAULTS;
       this.keyspaceAcks = new Map(this.acks.keyspaces.map(({ keyspace, ack }) => [keyspace, ack]));
     }
+    if (topology.full || topology.moves) this.moves = topology.moves ?? MOVE_SETTINGS;
     this.revision = Math.max(this.revision, topology.revision);
     for (const node of topology.nodes) this.nodes.set(node.id, node);
     const news: PartitionRecord[] = [];
@@ -82,6 +86,7 @@ export class TopologyCache {
       replicationFactor: this.replicationFactor,
       full: true,
       acks: this.acks,
+      moves: this.moves,
       nodes: [...this.nodes.values()],
       records: [...this.records.values()].sort((a, b) => a.partition - b.partition),
     };

@@ -24,9 +24,10 @@ import { type Context, emit, type PartitionState } from './context.ts';
 import { isMovePossible } from './planner.ts';
 import type { Goal, RebalanceRecord } from './types.ts';
 
-const BYTES_PER_SECOND_MIN = 64 * 1024;
+/** A chunk at a time for every move that a node may take part in, and nobody waits for his own so long that he gives up. */
+const BYTES_PER_SECOND_MIN = 1024 * 1024;
 const BYTES_PER_SECOND_MAX = 16 * 1024 ** 3;
-const PER_NODE_MAX = 64;
+const PER_NODE_MAX = 16;
 const LOST_AFTER_MIN_S = 5;
 const LOST_AFTER_MAX_S = 30 * 86_400;
 const REPLICATION_FACTOR_MAX = 9;
