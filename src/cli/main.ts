@@ -12,6 +12,7 @@ import { addCheckHistoryCommand } from './check-history.ts';
 import { addExportCommand } from './export.ts';
 import { addImportCommand } from './import/command.ts';
 import { addKeyCommands } from './key-commands.ts';
+import { addDrainCommand, addRebalanceCommand } from './moves.ts';
 import { EXIT, endOnClosedOutput, showError } from './output.ts';
 import { addScrubCommand } from './scrub.ts';
 import { addNodeCommand, addRouterCommand } from './service-commands.ts';
@@ -46,6 +47,8 @@ async function buildProgram(argv: readonly string[], done: (status: number) => v
   addNodeCommand(program, done);
   addRouterCommand(program, done);
   addStatusCommand(program, done);
+  addRebalanceCommand(program, done);
+  addDrainCommand(program, done);
   addScrubCommand(program, done);
   addAckCommand(program, done);
   addKeyCommands(program, done);

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { StatusReply } from '../common/wire/admin-messages.ts';
 import type { ReplicaReport } from '../common/wire/messages.ts';
 import { storageFigures } from '../node/storage-figures.ts';
-import { formatBytes, protocolText, showStatus, storageCells, storageIn } from './status.ts';
+import { formatBytes } from './output.ts';
+import { protocolText, showStatus, storageCells, storageIn } from './status.ts';
 
 function report(partition: number, replica: string, commitIndex: number): ReplicaReport {
   return {

@@ -4,14 +4,16 @@
  * was last reported; it decides nothing.
  */
 import type { Command } from 'commander';
+import { RingkeepError } from '../common/errors.ts';
 import type { NodeRecord, PartitionRecord, Topology } from '../common/topology.ts';
 import type { StatusReply } from '../common/wire/admin-messages.ts';
 import type { ReplicaReport } from '../common/wire/messages.ts';
 import { SLOW_BATCH_MS, type StorageFigures } from '../node/storage-figures.ts';
 import type { RouterFigures } from '../router/index.ts';
 import { type ShownAcks, showAcks } from './ack.ts';
-import { type ClusterOptions, clusterStatus, statusAt, withCluster } from './common-options.ts';
-import { EXIT, print, printJson } from './output.ts';
+import { type ClusterOptions, clusterStatus, count, statusAt, withCluster } from './common-options.ts';
+import { askMoves, movesLines, type ShownMoves, showMoves } from './moves.ts';
+import { EXIT, formatBytes, print, printJson } from './output.ts';
 
 /** A node is asked for its figures for no longer than this. */
 const NODE_MS = 1_000;
@@ -24,6 +26,7 @@ over ${SLOW_BATCH_MS} ms and their time.
 
 interface StatusFlags extends ClusterOptions {
   readonly partitions: boolean;
+  readonly explain?: number;
 }
 
 /** A node in the output of `status --json`. */
@@ -37,6 +40,8 @@ export interface ShownNode {
   /** The highest protocol version that it speaks; null if it is not attached, or the router does not say. */
   readonly protocol: number | null;
   readonly alive: boolean;
+  /** It gives its replicas away, or has done so, and gets none. */
+  readonly leaving: boolean;
   /** Why it is thought dead; empty while it is alive. */
   readonly reason: string;
   readonly diskBytes: number;
@@ -119,6 +124,7 @@ function showNode(
   const { id, address, clientAddress, zone, pid, boot, alive, reason } = node;
   return {
     ...{ id, address, clientAddress, zone, pid, boot, protocol, alive, reason },
+    leaving: node.membership === 'NODE_LEAVING',
     diskBytes: figures?.diskBytes ?? 0,
     diskFull: figures?.diskFull ?? false,
     draining: figures?.draining ?? false,
@@ -211,21 +217,14 @@ function table(rows: readonly (readonly string[])[]): string {
   return rows.map((row) => line(row).join('  ').trimEnd()).join('\n');
 }
 
-/** Returns a number of bytes for people, in binary units. */
-export function formatBytes(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let unit = 0;
-  let size = bytes;
-  while (size >= 1024 && unit < units.length - 1) {
-    size /= 1024;
-    unit++;
-  }
-  return `${unit === 0 ? size : size.toFixed(1)} ${units[unit]}`;
-}
-
 function nodeState(node: ShownNode): string {
   if (!node.alive) return node.reason === '' ? 'down' : `down: ${node.reason}`;
-  const states = [...(node.draining ? ['draining'] : []), ...(node.diskFull ? ['disk full'] : [])];
+  const leaving = node.leaving ? [node.votes === 0 ? 'drained' : 'leaving'] : [];
+  const states = [
+    ...leaving,
+    ...(node.draining ? ['draining'] : []),
+    ...(node.diskFull ? ['disk full'] : []),
+  ];
   return states.length === 0 ? 'up' : states.join(', ');
 }
 
@@ -287,19 +286,50 @@ function text(status: ShownStatus, withPartitions: boolean): string {
   return parts.join('\n\n');
 }
 
+async function tellStatus(flags: StatusFlags): Promise<void> {
+  const reply = await clusterStatus(flags);
+  const status = showStatus(reply, await askStorage(reply.topology?.nodes ?? [], flags.timeout));
+  const moves = await movesOf(flags);
+  if (flags.json) return printJson({ ...status, moves });
+  return print([text(status, flags.partitions), ...(moves === null ? [] : movesLines(moves))].join('\n'));
+}
+
+/** How the moves stand; null: a node was asked, a router of an earlier version, or the cluster is not formed. */
+async function movesOf(flags: StatusFlags): Promise<ShownMoves | null> {
+  try {
+    return showMoves(await askMoves(flags, { order: 'MOVES_TELL' }));
+  } catch (error) {
+    if (!(error instanceof RingkeepError)) throw error;
+    return null;
+  }
+}
+
+/** Tells the nodes in the order in which the ring offers them to a partition, and why each votes or does not. */
+async function explain(flags: StatusFlags, partition: number): Promise<void> {
+  const { choices } = await askMoves(flags, { order: 'MOVES_EXPLAIN', partition });
+  if (flags.json) return printJson({ partition, choices });
+  const rows = choices.map(({ node, votes, reason }) => [node, votes ? 'votes' : '-', reason]);
+  return print(
+    `Partition ${partition}, in the order of the ring:\n\n${table([['NODE', '', 'WHY'], ...rows])}`,
+  );
+}
+
 /** Adds the command `status`. `done` is told its exit status. */
 export function addStatusCommand(program: Command, done: (status: number) => void): void {
   withCluster(program.command('status').description('show nodes and partitions'))
     .option('--partitions', 'list every partition, not only those without a leader', false)
+    .option(
+      '--explain <partition>',
+      'say why the replicas of a partition are where they are',
+      count(0, 2 ** 31),
+    )
     .addHelpText(
       'after',
       `${COLUMNS}\nExamples:\n  ringkeep status --partitions\n  ringkeep status --json | jq .nodes\n`,
     )
     .action(async (flags: StatusFlags) => {
-      const reply = await clusterStatus(flags);
-      const status = showStatus(reply, await askStorage(reply.topology?.nodes ?? [], flags.timeout));
-      if (flags.json) await printJson(status);
-      else await print(text(status, flags.partitions));
+      if (flags.explain === undefined) await tellStatus(flags);
+      else await explain(flags, flags.explain);
       done(EXIT.OK);
     });
 }

@@ -2,8 +2,7 @@
  * A progress line on stderr, for a terminal only; silent everywhere else, so that logs of scripts stay readable.
  * It shows what is done, not what is open.
  */
-import { showLine } from '../output.ts';
-import { formatBytes } from '../status.ts';
+import { formatBytes, showLine } from '../output.ts';
 
 const BAR_CELLS = 24;
 
