@@ -12,6 +12,7 @@ import type { AppendReply, ConfirmReply, Prepare, SnapshotPull } from '../../com
 import type { WalEntry } from '../wal/types.ts';
 import { Expiry } from './expiry.ts';
 import type { Host, PeerBody } from './host.ts';
+import { type Follows, Pace } from './pace.ts';
 import { Progress } from './progress.ts';
 import { ReadPath } from './read-path.ts';
 import type { Replica } from './replica.ts';
@@ -40,6 +41,7 @@ export class Leadership {
   readonly reads: ReadPath;
   readonly scrubs: ScrubRound;
   readonly expiry: Expiry;
+  readonly pace = new Pace();
   /** Index of the first entry of this epoch. */
   readonly establishIndex: number;
   private readonly senders = new Map<string, SnapshotSender>();
@@ -191,6 +193,16 @@ export class Leadership {
     if (this.pauseTarget === meta.replica) return this.pauseTarget;
     const progress = this.progress.get(this.pauseTarget);
     return progress !== undefined && progress.match === log.lastIndex ? this.pauseTarget : '';
+  }
+
+  /** Learners that take entries: they have a state to put them on, and are heard of. */
+  private following(): Follows[] {
+    const found: Follows[] = [];
+    for (const { votes, state, match, lastHeardAt, replica } of this.progress.values()) {
+      if (votes || state === 'snapshot' || match === 0) continue;
+      if (this.host.now - lastHeardAt <= LEVEL_HEARD_MS) found.push({ id: replica.id, match });
+    }
+    return found;
   }
 
   /** Learners that could become voters now. */
@@ -401,6 +413,7 @@ export class Leadership {
       }
       if (now - progress.lastSentAt >= APPEND_IDLE_MS) this.sendIdle(progress);
     }
+    this.pace.look(now, this.replica.log.lastIndex, this.following());
     this.writes.expire();
     this.reads.tick();
     this.expireSessions();

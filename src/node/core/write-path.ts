@@ -49,6 +49,14 @@ function receiptItem({ failed, version, counter }: ItemResult): ReceiptItem {
   return { conditionFailed: failed, version, counter: counter === null ? 0 : narrow(counter) };
 }
 
+/** A write as it came. */
+interface Proposal {
+  readonly handle: RequestHandle;
+  readonly id: RequestId;
+  readonly ack: Ack;
+  readonly command: Command;
+}
+
 /** Takes, tracks and answers the writes of one leadership. */
 export class WritePath {
   private readonly leadership: Leadership;
@@ -61,6 +69,8 @@ export class WritePath {
   private all: AllWaiter[] = [];
   /** Requests that need a session time, until a recent entry is committed. */
   private timeWaiters: RequestHandle[] = [];
+  /** Held back while a learner has to catch up, in order; bounded like all open requests. */
+  private held: Proposal[] = [];
   private tickPending = false;
   private ended = false;
 
@@ -79,8 +89,33 @@ export class WritePath {
     return Math.max(host.wall, replica.log.lastTimestamp);
   }
 
-  /** Takes a write: appends it, or answers at once. */
+  /** Takes a write: appends it, holds it back for a while, or answers at once. */
   propose(handle: RequestHandle, id: RequestId, ack: Ack, command: Command): void {
+    const { pace, host } = this.leadership;
+    if (this.held.length === 0 && pace.take(host.now)) this.take({ handle, id, ack, command });
+    else this.held.push({ handle, id, ack, command });
+  }
+
+  /** Takes writes that were held back, as the pace allows. */
+  private release(): void {
+    const { pace, host, pauseTarget } = this.leadership;
+    while (this.held.length > 0 && pauseTarget === '' && pace.take(host.now)) {
+      const proposal = this.held.shift()!;
+      if (host.isOpen(proposal.handle)) this.take(proposal);
+    }
+    this.held = this.held.filter(({ handle }) => {
+      if (pauseTarget !== '') this.refuse(handle, 'NOT_LEADER', 'the leader is about to change');
+      else if (handle.deadline <= host.now)
+        this.refuse(
+          handle,
+          'DEADLINE_EXCEEDED',
+          'not taken in time: a replica that is moved has to catch up',
+        );
+      return pauseTarget === '' && handle.deadline > host.now;
+    });
+  }
+
+  private take({ handle, id, ack, command }: Proposal): void {
     const { replica, host } = this.leadership;
     if (ack === 'leader' && !isBlind(command)) {
       return this.refuse(handle, 'CONDITION_UNSUPPORTED', 'a conditional result is known at commit only');
@@ -334,6 +369,7 @@ export class WritePath {
   /** Ends what is past its deadline. */
   expire(): void {
     const { now } = this.leadership.host;
+    this.release();
     const reachable = this.leadership.hasQuorumContact();
     for (const [index, waiters] of this.waiters) {
       if (!waiters.some((waiter) => waiter.handle.deadline <= now)) continue;
@@ -380,6 +416,8 @@ export class WritePath {
       this.deposed(waiter.handle, waiter.result);
     }
     for (const handle of this.timeWaiters) this.refuse(handle, 'NOT_LEADER', 'deposed');
+    for (const { handle } of this.held) this.refuse(handle, 'NOT_LEADER', 'deposed');
+    this.held = [];
     this.waiters.clear();
     this.all = [];
     this.timeWaiters = [];
