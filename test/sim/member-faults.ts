@@ -1,10 +1,22 @@
 /** Nodes that join and leave, another replication factor, and plans of moves that are asked for and aborted. */
+import { RingkeepError } from '../../src/common/errors.ts';
 import type { Controller } from '../../src/router/controller/controller.ts';
 import type { Injection } from './injection.ts';
 
 /** Controllers forget what they were asked for when they crash: they are asked again. */
 const ASKED_TIMES = 20;
 const ASK_EVERY_MS = 100;
+
+/** What an operator asks for may be refused: by a store that was put back there is no such node, or there are fewer. */
+function politely(what: (core: Controller, now: number) => void): (core: Controller, now: number) => void {
+  return (core, now) => {
+    try {
+      what(core, now);
+    } catch (error) {
+      if (!(error instanceof RingkeepError)) throw error;
+    }
+  };
+}
 
 /** Asks the controllers until one has stored it. */
 function order(
@@ -15,7 +27,7 @@ function order(
   let left = ASKED_TIMES;
   const ask = (): void => {
     if (isDone()) return;
-    for (const each of injection.cluster.controllers) each.order(what);
+    for (const each of injection.cluster.controllers) each.order(politely(what));
     left -= 1;
     if (left > 0) injection.unlessHealed(ASK_EVERY_MS, ask);
   };

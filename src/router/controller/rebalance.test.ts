@@ -264,6 +264,22 @@ describe('a plan', () => {
     expect(n5).toBe(0);
   });
 
+  it('is made anew when voters are others than it goes by', () => {
+    const one = lab([...THREE, 'n4', 'n5']);
+    one.controller.moves.setMembership(one.cluster.now, 'n1', 'NODE_LEAVING');
+    one.cluster.node('n5').diskFull = true;
+    one.cluster.until('a plan', () => plans(one.cluster) > 0, LIMIT_MS);
+    one.cluster.run(2_000);
+    // By hand, a voter gets to where the plan wanted another one.
+    const open = one.controller.moves.status().moves.find(({ state }) => state === 'waiting')!;
+    const record = one.cluster.store.records()[open.partition]!;
+    const other = record.voters.find(({ node }) => node !== open.from)!;
+    one.cluster.node('n5').diskFull = false;
+    expect(one.controller.moveVoter(open.partition, other.id, open.to!)).toBe(true);
+    rebalanced(one);
+    expect(loads(one.cluster).n1).toBe(0);
+  });
+
   it('waits for a target whose disk is full or that is away, says so, and holds the others up no longer', () => {
     const one = lab();
     one.cluster.join('n4');

@@ -312,6 +312,15 @@ function obstacleOf(context: Context, state: PartitionState, move: VoterMove, no
   return '';
 }
 
+/** Whether voters are others than a plan goes by: of some partition no move is possible any more. */
+function isOvertaken(context: Context, record: RebalanceRecord): boolean {
+  return [...byPartition(openMoves(context, record))].some(([partition, moves]) => {
+    const state = context.partitions.get(partition)!;
+    if (state.plan !== null || !state.record!.established) return false;
+    return !moves.some((move) => isMovePossible(state.record!, move));
+  });
+}
+
 /** Begins and goes on with as many moves as the nodes may take part in. */
 function carryOut(context: Context, record: RebalanceRecord, now: number): void {
   const { perNode } = moveSettingsOf(context);
@@ -400,7 +409,7 @@ export function stepRebalance(context: Context, now: number): void {
     return;
   }
   const goal = goalOf(context, now);
-  if (!sameGoal(goal, last.goal)) {
+  if (!sameGoal(goal, last.goal) || isOvertaken(context, last)) {
     replan(context, now, last, goal);
     return;
   }
