@@ -6,6 +6,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Ack } from '../client/index.ts';
 import { ACKS } from '../client/options.ts';
+import { RingkeepError } from '../common/errors.ts';
 import {
   PARTITIONS_MAX,
   PROTOCOL_MAX,
@@ -14,6 +15,7 @@ import {
   VALUE_BYTES_CEILING,
 } from '../common/limits.ts';
 import { LOG_LEVELS, type LogLevel } from '../common/log.ts';
+import { formatAddress, parseClusterUrl } from '../common/wire/address.ts';
 import { ACK_LEVELS, collect, count, withJson } from './common-options.ts';
 import { runService } from './service.ts';
 
@@ -40,6 +42,7 @@ interface NodeFlags extends ServiceFlags {
   readonly id: string;
   readonly advertise?: string;
   readonly router: readonly string[];
+  readonly join?: readonly string[];
   readonly peer: ReadonlyMap<string, string>;
   readonly zone?: string;
   readonly valueBytesMax?: number;
@@ -70,6 +73,15 @@ function collectPeer(text: string, earlier: ReadonlyMap<string, string>): Readon
   const equals = text.indexOf('=');
   if (equals < 1 || equals === text.length - 1) throw new InvalidArgumentError('Write ID=HOST:PORT.');
   return new Map(earlier).set(text.slice(0, equals), text.slice(equals + 1));
+}
+
+function routersAt(url: string): readonly string[] {
+  try {
+    return parseClusterUrl(url).map(formatAddress);
+  } catch (error) {
+    if (!(error instanceof RingkeepError)) throw error;
+    throw new InvalidArgumentError(error.message);
+  }
 }
 
 function parseNodeId(text: string): string {
@@ -105,6 +117,7 @@ export function addNodeCommand(program: Command, done: (status: number) => void)
     .requiredOption('--id <id>', 'name of the node, unique in its cluster for ever', parseNodeId)
     .option('--advertise <host:port>', 'address that nodes and routers are told')
     .option('--router <host:port>', 'a router to attach to; repeatable', collect, [])
+    .option('--join <url>', 'the same by the cluster’s URL: ringkeep://HOST:PORT[,HOST:PORT]', routersAt)
     .option('--zone <zone>', 'failure zone; voters are spread over zones')
     .option('--value-bytes-max <n>', 'longest value in bytes', count(1, VALUE_BYTES_CEILING))
     .option('--checkpoint-bytes <n>', 'log growth between two checkpoints', bytes)
@@ -115,10 +128,13 @@ export function addNodeCommand(program: Command, done: (status: number) => void)
     .addHelpText(
       'after',
       '\nExample:\n  ringkeep node --id n1 --data /var/lib/ringkeep --listen 10.0.0.1:7401 \\\n' +
-        '    --router 10.0.0.9:7400 --insecure\n',
+        '    --router 10.0.0.9:7400 --insecure\n' +
+        '  ringkeep node --id n4 --data ./n4 --join ringkeep://127.0.0.1:7400\n',
     )
     .action(async (flags: NodeFlags) => {
-      if (flags.router.length === 0) command.error("error: option '--router <host:port>' is needed");
+      const routers = [...flags.router, ...(flags.join ?? [])];
+      if (routers.length === 0)
+        command.error("error: option '--router <host:port>' or '--join <url>' is needed");
       const { json, logLevel, parentPid } = flags;
       const start = async (log: Parameters<Parameters<typeof runService>[0]['start']>[0]) => {
         // Loaded only where it runs: `get` and its like start in half the time.
@@ -127,7 +143,7 @@ export function addNodeCommand(program: Command, done: (status: number) => void)
           id: flags.id,
           dataDirectory: flags.data,
           listen: flags.listen,
-          routers: flags.router,
+          routers,
           peers: flags.peer,
           insecure: flags.insecure,
           log,
