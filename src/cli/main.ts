@@ -18,6 +18,7 @@ import { addScrubCommand } from './scrub.ts';
 import { addNodeCommand, addRouterCommand } from './service-commands.ts';
 import { addStatusCommand } from './status.ts';
 import { addUpCommand } from './up/command.ts';
+import { addScaleCommand } from './up/scale.ts';
 import { addWaldumpCommand } from './waldump.ts';
 
 function version(): string {
@@ -46,6 +47,7 @@ async function buildProgram(argv: readonly string[], done: (status: number) => v
   addUpCommand(program, done);
   addNodeCommand(program, done);
   addRouterCommand(program, done);
+  addScaleCommand(program, done);
   addStatusCommand(program, done);
   addRebalanceCommand(program, done);
   addDrainCommand(program, done);

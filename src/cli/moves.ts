@@ -163,8 +163,8 @@ export function askMoves(flags: ClusterOptions, call: MovesCall): Promise<MovesR
   );
 }
 
-/** Follows the moves until they have come to an end. */
-async function follow(flags: ClusterOptions, first: MovesReply): Promise<ShownMoves> {
+/** Follows the moves until they have come to an end. Rejects with RingkeepError. */
+export async function follow(flags: ClusterOptions, first: MovesReply): Promise<ShownMoves> {
   let shown = showMoves(first);
   let rate: number | null = null;
   let last = { at: performance.now(), copied: shown.copied };
@@ -298,8 +298,11 @@ interface DrainFlags extends ClusterOptions {
   readonly wait: boolean;
 }
 
-/** Waits until a node has given everything away; returns how the moves stand then, or why that does not go on. */
-async function drained(flags: DrainFlags, node: string): Promise<{ shown: ShownMoves; left: number }> {
+/** Waits until a node has given everything away; tells how the moves stand then, and how many replicas have nowhere to go. */
+export async function drained(
+  flags: ClusterOptions,
+  node: string,
+): Promise<{ shown: ShownMoves; left: number }> {
   for (;;) {
     const reply = await askMoves(flags, { order: 'MOVES_TELL' });
     const running = reply.state === 'running' || reply.state === 'aborting';

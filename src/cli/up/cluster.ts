@@ -39,6 +39,7 @@ export interface ReadyCluster {
 }
 
 const STATUS_POLL_MS = 100;
+const SCALE_POLL_MS = 500;
 const STATUS_TIMEOUT_MS = 1_000;
 /** Open requests may end; handing leaderships over is pointless when every node stops. */
 const NODE_GRACE_MS = 300;
@@ -54,6 +55,9 @@ export class Cluster {
   readonly #reporter: ProcessReporter;
   #nodes: Supervised[] = [];
   #stopping: Promise<void> | null = null;
+  #scaling: NodeJS.Timeout | undefined;
+  /** The router's. */
+  #address = '';
 
   constructor(layout: Layout, flags: ClusterFlags, reporter: ProcessReporter) {
     this.#layout = layout;
@@ -65,6 +69,7 @@ export class Cluster {
   /** Starts everything; resolves when the cluster takes writes. Rejects with what prevents it; then call `stop`. */
   async start(): Promise<ReadyCluster> {
     const router = await this.#router.start();
+    this.#address = router.address;
     if (this.#stopping !== null) throw new RingkeepError('SHUTTING_DOWN', 'stopped while starting');
     this.#layout.save({ ...this.#layout.addresses, router: router.address }, true);
     this.#nodes = this.#layout
@@ -74,12 +79,44 @@ export class Cluster {
     await this.#unless(refused, Promise.all(this.#nodes.map((node) => node.start())));
     const clusterId = await this.#unless(refused, this.#whenWritable());
     this.#layout.save(this.#addresses(), true);
+    this.#watch();
     return {
       url: `ringkeep://${router.address}`,
       clusterId,
       nodes: this.#nodes.map((node) => this.#shown(node)),
       routers: [this.#shown(this.#router)],
     };
+  }
+
+  /** Does what `ringkeep scale` asks for, one thing after the other. */
+  #watch(): void {
+    const look = (): void => {
+      const nodes = this.#layout.wantedNodes();
+      const done = nodes === null ? Promise.resolve() : this.#scale(nodes);
+      void done.then(() => {
+        if (this.#stopping === null) this.#scaling = setTimeout(look, SCALE_POLL_MS);
+      });
+    };
+    look();
+  }
+
+  /** Starts the nodes that are missing, or ends those that are too many: nothing is left on them. Never rejects. */
+  async #scale(nodes: number): Promise<void> {
+    const before = this.#layout.shape.nodes;
+    this.#layout.shape = { ...this.#layout.shape, nodes };
+    const names = this.#layout.nodeNames();
+    const more = names
+      .slice(before)
+      .map((name) => new Supervised(this.#nodeSpec(name, this.#address), this.#reporter));
+    const fewer = this.#nodes.filter(({ spec }) => !names.includes(spec.name));
+    this.#nodes = [...this.#nodes.filter((node) => !fewer.includes(node)), ...more];
+    for (const node of fewer) node.stop(NODE_GRACE_MS);
+    await this.#endWithin(fewer, NODES_STOP_MS);
+    const started = await Promise.allSettled(more.map((node) => node.start()));
+    for (const [at, result] of started.entries())
+      if (result.status === 'rejected')
+        this.#reporter.ended(more[at]!.spec.name, 0, `does not start: ${String(result.reason)}`, 0);
+    this.#layout.save(this.#addresses(), true);
   }
 
   /** Ends all processes, the nodes first. Idempotent; never rejects. */
@@ -94,6 +131,7 @@ export class Cluster {
   }
 
   async #end(): Promise<void> {
+    clearTimeout(this.#scaling);
     // A signal to the whole process group may end it before its turn.
     this.#router.leave();
     for (const node of this.#nodes) node.stop(NODE_GRACE_MS);

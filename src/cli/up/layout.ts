@@ -2,12 +2,14 @@
  * The data directory of `ringkeep up`:
  *
  *     DIR/up.json     shape of the cluster and the ports it used last
+ *     DIR/scale.json  how many nodes `ringkeep scale` wants the running `up` to run
  *     DIR/lock/       held by the running `up`
  *     DIR/router/     DIR/n1/ DIR/n2/ ...     one data directory per process
  *     DIR/logs/       NAME.log and NAME.log.1 of every process
  *
  * INVARIANT: a directory with other people's files is refused, never filled.
- * INVARIANT: the shape of a cluster never changes once its nodes were started: a node that is added would never get replicas.
+ * INVARIANT: partitions and the replication factor of a cluster never change here once its nodes were started, and nodes become fewer
+ * only at the word of `scale`, which has seen that nothing is left on them.
  */
 import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -18,6 +20,7 @@ import { type DirectoryLock, LOCK_NAME, lockDirectory, makeDirectories } from '.
 
 const FORMAT = 1;
 const FILE_NAME = 'up.json';
+const SCALE_NAME = 'scale.json';
 
 /** What was asked for on the command line; undefined: not said. */
 export interface WantedShape {
@@ -65,15 +68,11 @@ function keepShape(saved: Saved, wanted: WantedShape): Shape {
       throw invalid(`the cluster in this directory has ${name} ${is}; it cannot be changed to ${asked}`);
     }
   };
-  if (nodes > saved.nodes) {
-    throw invalid(
-      `the cluster in this directory was made with ${saved.nodes} nodes; nodes cannot be added yet, to make it ${nodes}`,
-    );
-  }
   fixed('replication factor', saved.replicationFactor, replicationFactor);
   fixed('partitions', saved.partitions, partitions);
   if (nodes < saved.nodes) {
-    throw invalid(`the cluster in this directory has ${saved.nodes} nodes; ${nodes} would leave data out`);
+    const text = `the cluster in this directory has ${saved.nodes} nodes; ${nodes} would leave data out`;
+    throw invalid(`${text}: start it, and then \`ringkeep scale --nodes ${nodes}\``);
   }
   return { nodes, replicationFactor: saved.replicationFactor, partitions: saved.partitions };
 }
@@ -114,7 +113,7 @@ function readSaved(directory: string): Saved | null {
 export class Layout {
   readonly directory: string;
   readonly ephemeral: boolean;
-  readonly shape: Shape;
+  shape: Shape;
   /** Whether it already held a cluster. */
   readonly existed: boolean;
   readonly addresses: Addresses;
@@ -127,6 +126,19 @@ export class Layout {
     this.existed = saved?.formed === true;
     this.addresses = saved?.addresses ?? {};
     this.#lock = lock;
+  }
+
+  /** What `scale` asks for; null: nothing that is not so already. */
+  wantedNodes(): number | null {
+    try {
+      const { nodes } = JSON.parse(readFileSync(join(this.directory, SCALE_NAME), 'utf8')) as {
+        nodes: unknown;
+      };
+      return isCount(nodes) && nodes !== this.shape.nodes ? nodes : null;
+    } catch {
+      // Not there, or just being written.
+      return null;
+    }
   }
 
   /** Data directory of a process. */
@@ -157,6 +169,22 @@ export class Layout {
     await this.#lock.release();
     if (this.ephemeral) rmSync(this.directory, { recursive: true, force: true, maxRetries: 3 });
   }
+}
+
+/** What is told of a directory by the one who reads it while an `up` runs in it. Rejects with RingkeepError. */
+export function readRunning(directory: string): { readonly nodes: number; readonly router: string } {
+  const saved = readSaved(directory);
+  const router = saved?.addresses.router;
+  if (saved === null || router === undefined)
+    throw invalid(`there is no cluster of \`ringkeep up\` in ${directory}`);
+  return { nodes: saved.nodes, router };
+}
+
+/** Asks the `up` that runs in a directory for so many nodes. */
+export function wantNodes(directory: string, nodes: number): void {
+  const path = join(directory, SCALE_NAME);
+  writeFileSync(`${path}.tmp`, `${JSON.stringify({ nodes })}\n`, { flush: true });
+  renameSync(`${path}.tmp`, path);
 }
 
 const WHY: Readonly<Record<string, string>> = {
