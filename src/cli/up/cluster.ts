@@ -91,7 +91,7 @@ export class Cluster {
   /** Does what `ringkeep scale` asks for, one thing after the other. */
   #watch(): void {
     const look = (): void => {
-      const nodes = this.#layout.wantedNodes();
+      const nodes = this.#layout.takeWanted();
       const done = nodes === null ? Promise.resolve() : this.#scale(nodes);
       void done.then(() => {
         if (this.#stopping === null) this.#scaling = setTimeout(look, SCALE_POLL_MS);

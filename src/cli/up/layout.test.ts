@@ -10,7 +10,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type Layout, openLayout, type WantedShape } from './layout.ts';
+import { type Layout, openLayout, readRunning, type WantedShape, wantNodes } from './layout.ts';
 
 let root: string;
 let directory: string;
@@ -60,15 +60,30 @@ describe('openLayout', () => {
     });
   });
 
-  it('refuses to add nodes, which would get no replicas, to leave nodes out or to change the rest', async () => {
+  it('takes more nodes, and refuses to leave nodes out or to change the rest', async () => {
     await form({ nodes: 3, partitions: 8 });
-    await expect(look({ nodes: 5 }, () => {})).rejects.toThrow(
-      /INVALID_ARGUMENT.*made with 3 nodes; nodes cannot be added yet/,
-    );
     expect(await look({ nodes: 3 }, (layout) => layout.nodeNames())).toEqual(['n1', 'n2', 'n3']);
+    expect(await look({ nodes: 5 }, ({ shape }) => shape.nodes)).toBe(5);
     for (const wanted of [{ nodes: 2 }, { partitions: 16 }, { replicationFactor: 1 }]) {
       await expect(look(wanted, () => {})).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     }
+  });
+
+  it('takes what `scale` asks of it once, and forgets what was asked of an earlier one', async () => {
+    await form({ nodes: 3 });
+    expect(readRunning(directory)).toEqual({ nodes: 3, router: expect.any(String) });
+    wantNodes(directory, 4);
+    expect(await look({}, (layout) => layout.takeWanted())).toBeNull();
+    const taken = await look({}, (layout) => {
+      wantNodes(directory, 5);
+      return [layout.takeWanted(), layout.takeWanted()];
+    });
+    expect(taken).toEqual([5, null]);
+    const same = await look({}, (layout) => {
+      wantNodes(directory, 3);
+      return layout.takeWanted();
+    });
+    expect(same).toBeNull();
   });
 
   it('lets a shape change as long as no node was started', async () => {

@@ -128,17 +128,19 @@ export class Layout {
     this.#lock = lock;
   }
 
-  /** What `scale` asks for; null: nothing that is not so already. */
-  wantedNodes(): number | null {
+  /** Takes what `scale` asks for, once; null: nothing that is not so already. */
+  takeWanted(): number | null {
+    const path = join(this.directory, SCALE_NAME);
+    let text: string;
     try {
-      const { nodes } = JSON.parse(readFileSync(join(this.directory, SCALE_NAME), 'utf8')) as {
-        nodes: unknown;
-      };
-      return isCount(nodes) && nodes !== this.shape.nodes ? nodes : null;
-    } catch {
-      // Not there, or just being written.
+      text = readFileSync(path, 'utf8');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       return null;
     }
+    rmSync(path);
+    const { nodes } = JSON.parse(text) as { readonly nodes: unknown };
+    return isCount(nodes) && nodes !== this.shape.nodes ? nodes : null;
   }
 
   /** Data directory of a process. */
@@ -221,6 +223,8 @@ export async function openLayout(data: string | null, wanted: WantedShape): Prom
     const saved = readSaved(directory);
     const shape = saved?.formed === true ? keepShape(saved, wanted) : newShape(wanted);
     const layout = new Layout(directory, data === null, shape, saved, lock);
+    // Asked of an `up` that has ended since: whoever asked has given up.
+    rmSync(join(directory, SCALE_NAME), { force: true });
     makeDirectories(join(directory, 'logs'));
     // So that a directory in which `up` is interrupted is known again.
     if (saved === null) layout.save({}, false);
