@@ -9,9 +9,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { RingkeepError } from '../common/errors.ts';
 import type { Topology } from '../common/topology.ts';
-import type { HashReply, ScrubReply, StatusReply } from '../common/wire/admin-messages.ts';
+import type { HashReply, MovesReply, ScrubReply, StatusReply } from '../common/wire/admin-messages.ts';
 import { grpcConnector } from '../common/wire/connections.ts';
-import type { ScrubOrder } from '../common/wire/contract.ts';
+import type { MovesCall, ScrubOrder } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import { Guardian } from './guardian.ts';
 import { Links } from './links.ts';
@@ -27,6 +27,8 @@ const HTTP = ['--http-listen', `${HOST}:0`];
 /** What a cluster is made of. */
 export interface ClusterShape {
   readonly nodes?: number;
+  /** Nodes that are not there at the beginning, and may join. */
+  readonly spares?: number;
   readonly partitions?: number;
   readonly replicationFactor?: number;
   /** More flags of every node, such as `--checkpoint-bytes`. */
@@ -52,7 +54,9 @@ export class ProcessCluster implements ChaosCluster {
   readonly directory: string;
   readonly oneMachine = true;
   readonly router: ClusterProcess;
-  readonly nodes: readonly ClusterProcess[];
+  readonly nodes: ClusterProcess[];
+  /** Nodes that may join. */
+  readonly spares: ClusterProcess[];
   /** The links between its processes; null: they dial each other. */
   readonly links: Links | null;
   readonly replicationFactor: number;
@@ -62,17 +66,20 @@ export class ProcessCluster implements ChaosCluster {
     directory: string,
     router: ClusterProcess,
     nodes: readonly ClusterProcess[],
+    spares: readonly ClusterProcess[],
     links: Links | null,
     replicationFactor: number,
     keep: boolean,
   ) {
     this.directory = directory;
     this.router = router;
-    this.nodes = nodes;
+    this.nodes = [...nodes];
+    this.spares = [...spares];
     this.links = links;
     this.replicationFactor = replicationFactor;
     this.#guardian = new Guardian(directory, keep);
-    for (const process of this.processes) process.onStart = (pid) => this.#guardian.watch(pid);
+    for (const process of [...this.processes, ...spares])
+      process.onStart = (pid) => this.#guardian.watch(pid);
   }
 
   /** For `connect`: through the router. */
@@ -97,6 +104,49 @@ export class ProcessCluster implements ChaosCluster {
     const found = this.nodes.find((node) => node.name === name);
     if (found === undefined) throw new RingkeepError('INVALID_ARGUMENT', `there is no node ${name}`);
     return found;
+  }
+
+  /** Starts a node that was not there yet. */
+  async join(): Promise<ClusterProcess> {
+    const node = this.spares.shift();
+    if (node === undefined) throw new RingkeepError('INVALID_ARGUMENT', 'there is no node that could join');
+    this.nodes.push(node);
+    await node.start();
+    return node;
+  }
+
+  /** Ends a node for good, which may join again as another one would: without its data. */
+  async retire(node: ClusterProcess): Promise<void> {
+    await node.kill('SIGTERM');
+    await node.wipe();
+    this.nodes.splice(this.nodes.indexOf(node), 1);
+    this.spares.push(node);
+  }
+
+  /** Asks the router for something of moves. Rejects with RingkeepError. */
+  moves(call: MovesCall): Promise<MovesReply> {
+    return grpcConnector.moves(this.router.address, makeHello({ role: 'client' }), call, STATUS_TIMEOUT_MS);
+  }
+
+  /** Resolves when no moves are under way and none are to come. */
+  whenMoved(timeoutMs: number = HEALTHY_MS): Promise<MovesReply> {
+    return eventually(
+      'the end of all moves',
+      async (missing) => {
+        try {
+          const told = await this.moves({ order: 'MOVES_TELL' });
+          if (told.state === 'running' || told.state === 'aborting') {
+            const open = told.moves.filter(({ state }) => state !== 'done');
+            return missing(`${open.length} moves: ${open[0]?.reason}`);
+          }
+          const { moves } = await this.moves({ order: 'MOVES_PREVIEW' });
+          return moves.length === 0 ? told : missing(`${moves.length} moves to come`);
+        } catch (error) {
+          return missing(String(error));
+        }
+      },
+      timeoutMs,
+    );
   }
 
   /** Status as `from` (default: the router) tells it. */
@@ -201,11 +251,12 @@ export class ProcessCluster implements ChaosCluster {
 
 /** Prepares a cluster without starting it; its caller stops it. */
 export async function prepareProcesses(shape: ClusterShape = {}): Promise<ProcessCluster> {
-  const { nodes = 3, partitions = 48, replicationFactor = Math.min(3, nodes) } = shape;
+  const { nodes = 3, spares = 0, partitions = 48, replicationFactor = Math.min(3, nodes) } = shape;
+  const processes = 1 + nodes + spares;
   const ports = new Set<number>();
-  const linkPorts = shape.links === true ? Links.portsFor(nodes + 1) : 0;
-  while (ports.size < nodes + 1 + linkPorts) ports.add(await freePort(ports));
-  const names = [ROUTER, ...Array.from({ length: nodes }, (_, at) => `n${at + 1}`)];
+  const linkPorts = shape.links === true ? Links.portsFor(processes) : 0;
+  while (ports.size < processes + linkPorts) ports.add(await freePort(ports));
+  const names = [ROUTER, ...Array.from({ length: nodes + spares }, (_, at) => `n${at + 1}`)];
   const { hosts = () => HOST } = shape;
   const endpoints = names.map((name, at) => ({ name, address: `${hosts(name)}:${[...ports][at]}` }));
   const common = shape.hosts === undefined ? HTTP : [...HTTP, '--insecure'];
@@ -232,5 +283,13 @@ export async function prepareProcesses(shape: ClusterShape = {}): Promise<Proces
       ...(shape.nodeFlags ?? []),
     ]);
   });
-  return new ProcessCluster(directory, router, members, links, replicationFactor, shape.keep === true);
+  return new ProcessCluster(
+    directory,
+    router,
+    members.slice(0, nodes),
+    members.slice(nodes),
+    links,
+    replicationFactor,
+    shape.keep === true,
+  );
 }
