@@ -51,6 +51,36 @@ describe('LevelStore on disk', () => {
     return last;
   };
 
+  it('gives the space of a removed range back, and tells the sizes of ranges', {
+    timeout: 60_000,
+  }, async () => {
+    const store = await open(directory.path);
+    const rows = 40_000;
+    for (const prefix of ['a', 'b'])
+      for (let from = 0; from < rows; from += 1_000) {
+        const batch = Array.from({ length: 1_000 }, (_, at) =>
+          put(`${prefix}${`${from + at}`.padStart(6, '0')}`, randomBytes(200).toString('latin1')),
+        );
+        await write(store, ...batch);
+      }
+    await sync(store);
+    const sizes = () =>
+      Promise.all(['a', 'b'].map((prefix) => store.sizeOf(bytes(prefix), bytes(`${prefix}z`))));
+    const before = await sizes();
+    for (const size of before) expect(size).toBeGreaterThan(rows * 180);
+    await call<void>((done) => store.clear(bytes('a'), bytes('b'), done));
+    const [gone, stays] = await sizes();
+    expect(gone).toBeLessThan(rows * 20);
+    expect(stays).toBeGreaterThan(rows * 180);
+    const files = readdirSync(join(directory.path, 'store'))
+      .filter((name) => name.endsWith('.ldb'))
+      .map((name) => readFileSync(join(directory.path, 'store', name)).byteLength)
+      .reduce((sum, size) => sum + size, 0);
+    expect(files).toBeLessThan(before[1]! * 1.5);
+    expect(text(store.getSync(bytes('b000007')))).toHaveLength(200);
+    await close(store);
+  });
+
   it.each([3, 6, 9])(
     'keeps everything synced and only a prefix when the process is killed after %i syncs',
     async (syncs) => {
