@@ -87,9 +87,9 @@ export class ProcessCluster implements ChaosCluster {
     return `ringkeep://${this.router.address}`;
   }
 
-  /** For `connect` with mode `direct`, and for sessions of one's own. */
+  /** For `connect` with mode `direct`, and for sessions of one's own; also of nodes that may join. */
   get nodeAddresses(): string[] {
-    return this.nodes.map(({ address }) => address);
+    return [...this.nodes, ...this.spares].map(({ address }) => address);
   }
 
   get processes(): readonly ClusterProcess[] {

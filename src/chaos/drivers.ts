@@ -5,6 +5,7 @@ import { CLOCK_FAULTS } from './faults/clocks.ts';
 import { DIRECTORY_FAULTS } from './faults/directories.ts';
 import { DISK_CALL_FAULTS } from './faults/disk-calls.ts';
 import { LIMIT_FAULTS } from './faults/limits.ts';
+import { MEMBER_FAULTS } from './faults/members.ts';
 import { PROCESS_FAULTS } from './faults/processes.ts';
 import { RUNNING_PROCESS_FAULTS, type RunningDriver } from './faults/running-processes.ts';
 import { SLOW_LINKS } from './faults/slow-links.ts';
@@ -22,6 +23,7 @@ export const DRIVERS: readonly FaultDriver[] = [
   ...DISK_CALL_FAULTS,
   ...CLOCK_FAULTS,
   ...LIMIT_FAULTS,
+  ...MEMBER_FAULTS,
 ];
 
 /** Those that can be made in a cluster that runs already and belongs to somebody else. Each is among the others by its name. */

@@ -10,7 +10,7 @@ import type { Links } from './links.ts';
 import type { ChaosCluster, Member } from './target.ts';
 
 /** What a fault is done to. */
-export type FaultFamily = 'links' | 'process' | 'disk' | 'clock' | 'limits' | 'clients';
+export type FaultFamily = 'links' | 'process' | 'disk' | 'clock' | 'limits' | 'clients' | 'members';
 
 /** What a driver works with. `C`: the kind of cluster that its fault can be made in. */
 export interface FaultContext<C extends ChaosCluster = ProcessCluster> {

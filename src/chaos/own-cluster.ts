@@ -7,6 +7,8 @@ import { STALL_HOOK } from './faults/processes.ts';
 import { OwnRecovery } from './recovery.ts';
 import type { ClusterSize, Comparison, Target } from './target.ts';
 
+/** Nodes that may join. */
+const SPARES = 2;
 /** All replicas have to be equal within this after the load has ended, ms. */
 const EQUAL_MS = 10_000;
 
@@ -68,9 +70,18 @@ class OwnTarget implements Target<ProcessCluster> {
 export async function ownCluster(options: OwnOptions): Promise<Target<ProcessCluster>> {
   const { nodes, partitions, replicationFactor, seed } = options;
   const { keep } = options;
-  const shape = { nodes, partitions, replicationFactor, links: true, seed, keep, nodeFlags: NODE_FLAGS };
+  const shape = {
+    nodes,
+    spares: SPARES,
+    partitions,
+    replicationFactor,
+    links: true,
+    seed,
+    keep,
+    nodeFlags: NODE_FLAGS,
+  };
   const cluster = await prepareProcesses(shape);
-  for (const process of cluster.processes)
+  for (const process of [...cluster.processes, ...cluster.spares])
     process.surround(({ file, args, env }) => ({ file, args: ['--import', STALL_HOOK, ...args], env }));
   return new OwnTarget(cluster, options);
 }

@@ -69,9 +69,15 @@ export const SCENARIOS: readonly Scenario[] = [
     mixed: 0.3,
   },
   {
+    name: 'members',
+    text: 'nodes join, are replaced and lost for good, half of the time beside something else',
+    faults: ['members', 'split-*', 'kill', 'kill-router', 'pause', 'terminate'],
+    mixed: 0.5,
+  },
+  {
     name: 'planned',
-    text: 'restarts in good order, also with another version: nothing may be lost, at any level',
-    faults: ['terminate', 'rolling-restart', 'rolling-upgrade'],
+    text: 'restarts in good order, also with another version, and moves: nothing may be lost, at any level',
+    faults: ['terminate', 'rolling-restart', 'rolling-upgrade', 'join', 'replace'],
     mixed: 0,
   },
 ];

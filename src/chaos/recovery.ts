@@ -45,7 +45,7 @@ export class OwnRecovery implements Recovery {
 
   constructor(cluster: ProcessCluster) {
     this.cluster = cluster;
-    for (const process of cluster.processes) {
+    for (const process of [...cluster.processes, ...cluster.spares]) {
       const { name } = process;
       process.onOwnEnd = (how) => void this.ends.push({ name, how });
     }

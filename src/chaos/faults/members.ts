@@ -1,0 +1,164 @@
+/**
+ * Nodes that come and go while everything works: one joins and leaves, one is replaced by another, one is lost for good. The cluster
+ * moves the replicas by itself; whatever else is on beside it hits the sources, the targets and the controller of the moves.
+ */
+import { RingkeepError } from '../../common/errors.ts';
+import type { ProcessCluster } from '../cluster.ts';
+import { type ActiveFault, ANYWHERE, type FaultDriver, pickNode } from '../fault.ts';
+import { type ClusterProcess, eventually } from '../process.ts';
+
+/** Moves have so long beside other faults, ms. */
+const MOVED_MS = 60_000;
+/** A lost node is replaced after that, s; the least that may be set. */
+const LOST_AFTER_S = 5;
+const LOST_AFTER_DEFAULT_S = 300;
+
+async function votesOf(cluster: ProcessCluster, { name }: ClusterProcess): Promise<number> {
+  const { records } = await cluster.topology();
+  return records.filter(({ voters }) => voters.some(({ node }) => node === name)).length;
+}
+
+/** Repeats what the router may be away for. */
+function asked(what: string, ask: () => Promise<unknown>): Promise<true> {
+  return eventually(
+    what,
+    async (missing) => {
+      try {
+        await ask();
+        return true;
+      } catch (error) {
+        if (!(error instanceof RingkeepError)) throw error;
+        return missing(error.message);
+      }
+    },
+    MOVED_MS,
+  );
+}
+
+function membership(cluster: ProcessCluster, { name }: ClusterProcess, leaves: boolean): Promise<true> {
+  const next = leaves ? 'NODE_LEAVING' : 'NODE_MEMBER';
+  return asked(`${name} as ${next}`, () =>
+    cluster.moves({ order: 'MOVES_MEMBERSHIP', node: name, membership: next }),
+  );
+}
+
+/** Starts a node that is not there, as a member: it may have left before. */
+async function joined(cluster: ProcessCluster): Promise<ClusterProcess> {
+  const node = await cluster.join();
+  await membership(cluster, node, false);
+  return node;
+}
+
+function voting(
+  cluster: ProcessCluster,
+  node: ClusterProcess,
+  wanted: (votes: number) => boolean,
+): Promise<number> {
+  return eventually(
+    `replicas of ${node.name}`,
+    async (missing) => {
+      const votes = await votesOf(cluster, node).catch(() => null);
+      return votes !== null && wanted(votes) ? votes : missing(`it has ${votes}`);
+    },
+    MOVED_MS,
+  );
+}
+
+/** Lets a node give everything away, and ends it; one that cannot, beside other faults, stays. */
+async function retired(cluster: ProcessCluster, node: ClusterProcess): Promise<void> {
+  if (!cluster.nodes.includes(node)) return;
+  try {
+    await membership(cluster, node, true);
+    await voting(cluster, node, (votes) => votes === 0);
+    await cluster.retire(node);
+  } catch (error) {
+    if (!(error instanceof RingkeepError)) throw error;
+    await membership(cluster, node, false).catch(() => {});
+  }
+}
+
+/** Something under way, which has to be over before it can be undone. */
+function active(target: string, lane: Promise<string>, undo: () => Promise<void>): ActiveFault {
+  lane.catch(() => {});
+  let undone: Promise<void> | null = null;
+  return {
+    target,
+    cutOff: [],
+    confirmed: lane,
+    undo: () => {
+      undone ??= lane.then(undo, undo);
+      return undone;
+    },
+  };
+}
+
+const join: FaultDriver = {
+  kind: 'join',
+  family: 'members',
+  group: 'members',
+  planned: true,
+  text: 'a node joins and gets its share of the replicas; then it gives them away again and leaves',
+  missing: ANYWHERE,
+  inject: async ({ cluster }) => {
+    const node = await joined(cluster);
+    const lane = voting(cluster, node, (votes) => votes > 0).then(
+      (votes) => `${node.name} votes on ${votes} partitions`,
+    );
+    return active(node.name, lane, () => retired(cluster, node));
+  },
+};
+
+const replace: FaultDriver = {
+  kind: 'replace',
+  family: 'members',
+  group: 'members',
+  planned: true,
+  text: 'a node joins, and another one gives all of its replicas away and leaves for good',
+  missing: ANYWHERE,
+  inject: async (context) => {
+    const { cluster } = context;
+    const victim = await pickNode(context);
+    const node = await joined(cluster);
+    const lane = (async () => {
+      await membership(cluster, victim, true);
+      await voting(cluster, victim, (votes) => votes === 0);
+      return `${victim.name} has no replicas any more, ${node.name} has ${await votesOf(cluster, node)}`;
+    })();
+    return active(`${victim.name} by ${node.name}`, lane, () => retired(cluster, victim));
+  },
+};
+
+const lose: FaultDriver = {
+  kind: 'lose',
+  family: 'members',
+  group: 'members',
+  destroys: true,
+  text: `a node joins, another one is killed, and its replicas are made anew elsewhere after ${LOST_AFTER_S} s; its directory is emptied`,
+  missing: ANYWHERE,
+  inject: async (context) => {
+    const { cluster } = context;
+    const victim = await pickNode(context);
+    const node = await joined(cluster);
+    const settings = async (lostAfterSeconds: number): Promise<void> => {
+      await asked('settings of moves', async () => {
+        const told = await cluster.moves({ order: 'MOVES_TELL' });
+        await cluster.moves({ order: 'MOVES_CONFIGURE', settings: { ...told.settings!, lostAfterSeconds } });
+      });
+    };
+    await settings(LOST_AFTER_S);
+    await victim.kill('SIGKILL');
+    await victim.wipe();
+    const lane = voting(cluster, victim, (votes) => votes === 0).then(
+      () => `others have all replicas of ${victim.name}, which is away`,
+    );
+    return active(victim.name, lane, async () => {
+      await settings(LOST_AFTER_DEFAULT_S);
+      if (!victim.running) await victim.start();
+      await voting(cluster, victim, (votes) => votes > 0).catch(() => 0);
+      await retired(cluster, node);
+    });
+  },
+};
+
+/** Every fault of nodes that come and go. */
+export const MEMBER_FAULTS: readonly FaultDriver[] = [join, replace, lose];
