@@ -32,6 +32,8 @@ export interface ChaosOptions<C extends ChaosCluster> {
   readonly drivers: readonly PossibleFault<C>[];
   /** Part of the rounds with several faults at once. */
   readonly mixed: number;
+  /** Faults at once at most, two at least; default: TOGETHER_MAX. */
+  readonly together?: number;
   readonly clients: number;
   readonly paceMs: number;
   readonly paces?: Paces;
@@ -203,10 +205,10 @@ class Run<C extends ChaosCluster> {
   }
 
   async rounds(): Promise<void> {
-    const { seed, seconds, drivers, mixed, paces, rounds = Number.POSITIVE_INFINITY } = this.options;
+    const { seed, seconds, drivers, mixed, rounds = Number.POSITIVE_INFINITY } = this.options;
     const until = performance.now() + seconds * 1_000;
     let number = 0;
-    for (const round of planRounds(seed, drivers, mixed, paces)) {
+    for (const round of planRounds(seed, drivers, mixed, this.options)) {
       if (number >= rounds || performance.now() >= until || this.aborted) return;
       number += 1;
       await delay(round.calmMs, undefined, this.options.signal ? { signal: this.options.signal } : {}).catch(
