@@ -74,6 +74,14 @@ function aligned(rows: readonly (readonly string[])[]): string[] {
   );
 }
 
+/** What the times without answers leave out, where that is worth knowing. */
+function standstills({ standstillMs: { count, max } }: ChaosSummary): string[] {
+  if (count === 0) return [];
+  return [
+    `this program itself stood still ${count} times, for ${max.toFixed(0)} ms at most: not counted as away`,
+  ];
+}
+
 /** Returns the verdict as lines for people. */
 export function verdictLines(summary: ChaosSummary, repeat: string): string[] {
   const { rulings, kinds, totals, calm, seed, seconds, verdict } = summary;
@@ -114,6 +122,7 @@ export function verdictLines(summary: ChaosSummary, repeat: string): string[] {
     `${verdict}: ${totals.operations} operations, ${totals.failed} not applied, ${totals.unknown} unknown; ` +
       `${totals.faults} faults in ${totals.rounds} rounds, ${totals.leaderChanges} changes of leaders; ` +
       `${seconds.toFixed(0)} s, seed ${seed}`,
+    ...standstills(summary),
     ...Object.entries(totals.skipped).map(([kind, times]) => `${kind} could not be injected, ${times} times`),
     ...(broken.length > 0 ? [`repeat with: ${repeat}`] : []),
   ];
