@@ -245,6 +245,11 @@ export class LevelStore implements Store {
     return { ...readFigures(this.#database), ...figures, queuedBytes: this.#queuedBytes };
   }
 
+  /** Ranges that are being removed, or are to be. */
+  get clearing(): number {
+    return this.#clearing.size;
+  }
+
   #enqueueWrite(batch: readonly StoreWrite[], done: Callback): void {
     if (this.#closing) {
       queueMicrotask(() => done(closedError()));
