@@ -43,6 +43,17 @@ describe('gaps', () => {
     expect(longestIn(gaps, whole)).toBe(1_300);
   });
 
+  it('do not count while nobody looked', () => {
+    const gaps = [{ partition: 0, from: 100 * MS, to: 500 * MS }];
+    const still = [
+      { from: 50 * MS, to: 120 * MS },
+      { from: 200 * MS, to: 350 * MS },
+      { from: 600 * MS, to: 700 * MS },
+    ];
+    expect(longestIn(gaps, whole, still)).toBe(230);
+    expect(longestIn(gaps, whole, [whole])).toBe(0);
+  });
+
   it('reach to the ends of the run', () => {
     expect(gapsOf([operation(990, 10)], 'probe', whole, 50)).toEqual([
       { partition: 0, from: 0, to: 1_000 * MS },

@@ -112,10 +112,22 @@ export function gapsOf(
   return gaps;
 }
 
-/** Returns the longest of the gaps that a window touches, ms; 0: none. */
-export function longestIn(gaps: readonly Gap[], { from, to }: Window): number {
+/**
+ * Returns the longest of the gaps that a window touches, ms; 0: none. What of a gap lies in `standstills`, when nobody looked, does not
+ * count; these are in order and apart.
+ */
+export function longestIn(
+  gaps: readonly Gap[],
+  { from, to }: Window,
+  standstills: readonly Window[] = [],
+): number {
+  const seen = (gap: Window): number =>
+    standstills.reduce(
+      (left, still) => left - Math.max(0, Math.min(gap.to, still.to) - Math.max(gap.from, still.from)),
+      gap.to - gap.from,
+    );
   const touching = gaps.filter((gap) => gap.from < to && gap.to > from);
-  return touching.reduce((most, gap) => Math.max(most, (gap.to - gap.from) / MS), 0);
+  return touching.reduce((most, gap) => Math.max(most, seen(gap) / MS), 0);
 }
 
 /** Cuts a run into slices. */

@@ -13,9 +13,9 @@ const KINDS: readonly PlannedKind[] = [
   { kind: 'delay' },
 ];
 
-function take(count: number, seed: number, mixed: number, kinds = KINDS): Round[] {
+function take(count: number, seed: number, mixed: number, kinds = KINDS, together?: number): Round[] {
   const rounds: Round[] = [];
-  for (const round of planRounds(seed, kinds, mixed)) {
+  for (const round of planRounds(seed, kinds, mixed, together === undefined ? {} : { together })) {
     rounds.push(round);
     if (rounds.length === count) break;
   }
@@ -53,6 +53,13 @@ describe('a plan', () => {
     const several = take(400, 3, 0.5).filter(({ kinds }) => kinds.length > 1).length;
     expect(several).toBeGreaterThan(140);
     expect(several).toBeLessThan(260);
+  });
+
+  it('has as many at once as it may', () => {
+    const kinds = ['a', 'b', 'c', 'd', 'e', 'f'].map((kind) => ({ kind }));
+    const most = (together?: number): number =>
+      Math.max(...take(200, 3, 1, kinds, together).map((round) => round.kinds.length));
+    expect([most(), most(2), most(5)]).toEqual([3, 2, 5]);
   });
 
   it('goes on with one kind alone', () => {

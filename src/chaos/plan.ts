@@ -91,7 +91,8 @@ export interface Paces {
 /** Long enough for a failover within a fault, and for its end before the next. */
 export const PACES: Paces = { calmMs: [1_500, 1_500], holdMs: [2_500, 3_500] };
 
-const TOGETHER_MAX = 3;
+/** Faults at once, where several are. */
+export const TOGETHER_MAX = 3;
 
 /** Whether a kind is meant by one of the names: itself, its family, `*`, or a beginning with `*`. */
 export function isNamed(kind: { readonly kind: string; readonly family: string }, name: string): boolean {
@@ -125,17 +126,20 @@ function excludes(one: PlannedKind, other: PlannedKind): boolean {
   return one.group !== undefined && one.group === other.group;
 }
 
-/** Yields the rounds of a run, without end. At most one of the faults of a round destroys data. */
+/** Yields the rounds of a run, without end: of one fault, or of two to `together`. At most one of the faults of a round destroys data. */
 export function* planRounds(
   seed: number,
   kinds: readonly PlannedKind[],
   mixed: number,
-  paces: Paces = PACES,
+  {
+    paces = PACES,
+    together: most = TOGETHER_MAX,
+  }: { readonly paces?: Paces; readonly together?: number } = {},
 ): Generator<Round> {
   const random = createRandom(seed);
   const deck = new Deck(kinds, random);
   for (;;) {
-    const together = random.next() < mixed ? 2 + random.integer(TOGETHER_MAX - 1) : 1;
+    const together = random.next() < mixed ? 2 + random.integer(most - 1) : 1;
     const first = deck.draw();
     const chosen = [first];
     const others = kinds.filter(({ kind }) => kind !== first.kind);

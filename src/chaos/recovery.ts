@@ -111,8 +111,15 @@ export class OwnRecovery implements Recovery {
         const found = partitions.reduce((sum, each) => sum + badReplicas(each).length, 0);
         bad += found;
         if (found === 0 && partitions.every(({ state }) => state === 'SCRUB_AGREED')) {
-          this.damaged.clear();
-          return bad;
+          if (await this.areCleared()) {
+            // Until now they might.
+            this.ends = this.ends.filter(({ name }) => !this.damaged.has(name));
+            this.damaged.clear();
+            return bad;
+          }
+          last = 'a damaged node has not removed all yet that it had of replicas that were replaced';
+          await delay(POLL_MS);
+          continue;
         }
         last = partitions.map(({ partition, state, reason }) => `${partition} ${state} ${reason}`).join('; ');
       } catch (error) {
@@ -123,6 +130,13 @@ export class OwnRecovery implements Recovery {
       await this.whole(Math.max(LOOK_MS, until - performance.now()));
     }
     throw new RingkeepError('NOT_READY', `the scrub finds no end: ${last}`);
+  }
+
+  /** Whether damaged nodes have removed what they had of replicas that were replaced: they may end where they meet the damage. */
+  private async areCleared(): Promise<boolean> {
+    const nodes = this.cluster.nodes.filter(({ name }) => this.damaged.has(name));
+    const replies = await Promise.all(nodes.map((node) => this.cluster.status(node)));
+    return replies.every(({ json }) => (JSON.parse(json) as { readonly clearing: number }).clearing === 0);
   }
 
   private async oneScrub(until: number): Promise<ScrubReply> {

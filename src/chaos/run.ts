@@ -32,6 +32,8 @@ export interface ChaosOptions<C extends ChaosCluster> {
   readonly drivers: readonly PossibleFault<C>[];
   /** Part of the rounds with several faults at once. */
   readonly mixed: number;
+  /** Faults at once at most, two at least; default: TOGETHER_MAX. */
+  readonly together?: number;
   readonly clients: number;
   readonly paceMs: number;
   readonly paces?: Paces;
@@ -110,6 +112,8 @@ const RECOVER_MS = 60_000;
 /** What has not shown its effect so long after its time has none, ms: what it waits for may be held by another fault. */
 const PROOF_MS = 75_000;
 const GAP_MS = 50;
+/** For the check of all histories, ms: of a run of half an hour these are millions of operations. */
+const CHECK_MS = 900_000;
 /** Time of one operation: long enough for a failover, so that probes show it as one gap. */
 const OPERATION_MS = 10_000;
 
@@ -203,10 +207,10 @@ class Run<C extends ChaosCluster> {
   }
 
   async rounds(): Promise<void> {
-    const { seed, seconds, drivers, mixed, paces, rounds = Number.POSITIVE_INFINITY } = this.options;
+    const { seed, seconds, drivers, mixed, rounds = Number.POSITIVE_INFINITY } = this.options;
     const until = performance.now() + seconds * 1_000;
     let number = 0;
-    for (const round of planRounds(seed, drivers, mixed, paces)) {
+    for (const round of planRounds(seed, drivers, mixed, this.options)) {
       if (number >= rounds || performance.now() >= until || this.aborted) return;
       number += 1;
       await delay(round.calmMs, undefined, this.options.signal ? { signal: this.options.signal } : {}).catch(
@@ -418,13 +422,14 @@ function withGaps(
   faults: readonly FaultRecord[],
   history: readonly HistoryEvent[],
   whole: Window,
+  standstills: readonly Window[],
 ): FaultRecord[] {
   const writes = gapsOf(history, PROBE_WRITES, whole, GAP_MS);
   const reads = gapsOf(history, PROBE_READS, whole, GAP_MS);
   return faults.map((fault) => ({
     ...fault,
-    writeGapMs: longestIn(writes, fault.window),
-    readGapMs: longestIn(reads, fault.window),
+    writeGapMs: longestIn(writes, fault.window, standstills),
+    readGapMs: longestIn(reads, fault.window, standstills),
   }));
 }
 
@@ -461,7 +466,7 @@ export async function runChaos<C extends ChaosCluster>(
     shown = await work(run);
     history = underAnyClock(run.bench.history, run.faults, target.cluster.oneMachine);
     options.on?.({ event: 'checking', operations: history.length });
-    check = await checkHistory(history);
+    check = await checkHistory(history, { timeoutMs: CHECK_MS });
   } finally {
     await run.abandon();
     run.watch.cease();
@@ -473,7 +478,7 @@ export async function runChaos<C extends ChaosCluster>(
   return {
     options: { ...options, ...target.size },
     whole,
-    faults: withGaps(run.faults, history, whole),
+    faults: withGaps(run.faults, history, whole, watch.standstills),
     history,
     check,
     bench: run.bench,

@@ -87,6 +87,8 @@ export interface ChaosSummary {
   readonly failing: readonly ShownOperations[];
   readonly slices: readonly Slice[];
   readonly leaderChanges: readonly LeaderChange[];
+  /** How long this program itself stood still, ms: times without answers do not count it. */
+  readonly standstillMs: Quantiles;
   /** Beginning of the run, µs of the history's clock. */
   readonly from: number;
 }
@@ -204,7 +206,8 @@ export function summarize(run: ChaosRun): ChaosSummary {
   const { options, whole, faults, history, check, watch } = run;
   const rulings = ruleOn(evidenceOf(run));
   const broken = rulings.some(({ result }) => result === 'broken');
-  const held = rulings.some(({ result }) => result === 'held');
+  // What the checker could not decide is not a pass.
+  const held = check.result !== 'unknown' && rulings.some(({ result }) => result === 'held');
   const windows: Window[] = faults.map(({ window }) => window);
   const results = history.map(({ output }) => output?.result ?? 'unknown');
   return {
@@ -236,6 +239,7 @@ export function summarize(run: ChaosRun): ChaosSummary {
     failing: failingOf(rulings, history, check),
     slices: slicesOf(history, whole, SLICE_MS),
     leaderChanges: watch.leaderChanges,
+    standstillMs: quantiles(watch.standstills.map(({ from, to }) => (to - from) / 1_000)),
     from: whole.from,
   };
 }

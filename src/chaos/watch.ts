@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import type { Window } from './figures.ts';
+import { Standstills } from './standstills.ts';
 import type { ChaosCluster } from './target.ts';
 import { nowUs } from './workload/workbench.ts';
 
@@ -25,6 +26,8 @@ export interface WatchFacts {
   readonly routerless: readonly Window[];
   /** Writes at `leader` that replicas have found lost in their own logs; null: nobody can read what they log. */
   readonly earlyCounted: number | null;
+  /** When this program itself stood still. */
+  readonly standstills: readonly Window[];
 }
 
 const LOOK_MS = 250;
@@ -50,12 +53,14 @@ export class Watch {
   private unplanned = 0;
   private timer: NodeJS.Timeout | null = null;
   private looking: Promise<void> = Promise.resolve();
+  private standstills: Standstills | null = null;
 
   constructor(cluster: ChaosCluster) {
     this.cluster = cluster;
   }
 
   async start(): Promise<void> {
+    this.standstills = new Standstills();
     await this.look();
     this.changes.length = 0;
     this.unplanned = await this.countUnplanned();
@@ -98,6 +103,7 @@ export class Watch {
   /** Looks no more. */
   cease(): void {
     if (this.timer !== null) clearInterval(this.timer);
+    this.standstills?.stop();
   }
 
   async stop(): Promise<WatchFacts> {
@@ -115,6 +121,7 @@ export class Watch {
       leaderChanges: this.changes,
       routerless: this.absences,
       earlyCounted: journals === null ? null : earlyCounted,
+      standstills: this.standstills?.windows ?? [],
     };
   }
 }

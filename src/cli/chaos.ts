@@ -8,7 +8,7 @@ import { writeFile } from 'node:fs/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { ProcessCluster } from '../chaos/cluster.ts';
 import type { FaultFamily, PossibleFault } from '../chaos/fault.ts';
-import { isNamed, SCENARIOS } from '../chaos/plan.ts';
+import { isNamed, SCENARIOS, TOGETHER_MAX } from '../chaos/plan.ts';
 import type { ChaosEvent, ChaosRun } from '../chaos/run.ts';
 import type { RunningCluster } from '../chaos/running-cluster.ts';
 import type { ChaosSummary, Quantiles } from '../chaos/summary.ts';
@@ -22,6 +22,7 @@ interface ChaosFlags {
   readonly scenario: string;
   readonly faults?: string;
   readonly mixed?: number;
+  readonly together?: number;
   readonly seconds: number;
   readonly rounds?: number;
   readonly seed?: number;
@@ -73,6 +74,14 @@ function aligned(rows: readonly (readonly string[])[]): string[] {
   );
 }
 
+/** What the times without answers leave out, where that is worth knowing. */
+function standstills({ standstillMs: { count, max } }: ChaosSummary): string[] {
+  if (count === 0) return [];
+  return [
+    `this program itself stood still ${count} times, for ${max.toFixed(0)} ms at most: not counted as away`,
+  ];
+}
+
 /** Returns the verdict as lines for people. */
 export function verdictLines(summary: ChaosSummary, repeat: string): string[] {
   const { rulings, kinds, totals, calm, seed, seconds, verdict } = summary;
@@ -113,6 +122,7 @@ export function verdictLines(summary: ChaosSummary, repeat: string): string[] {
     `${verdict}: ${totals.operations} operations, ${totals.failed} not applied, ${totals.unknown} unknown; ` +
       `${totals.faults} faults in ${totals.rounds} rounds, ${totals.leaderChanges} changes of leaders; ` +
       `${seconds.toFixed(0)} s, seed ${seed}`,
+    ...standstills(summary),
     ...Object.entries(totals.skipped).map(([kind, times]) => `${kind} could not be injected, ${times} times`),
     ...(broken.length > 0 ? [`repeat with: ${repeat}`] : []),
   ];
@@ -120,13 +130,14 @@ export function verdictLines(summary: ChaosSummary, repeat: string): string[] {
 
 /** Returns the command that draws the same rounds, on a machine with the same programs. */
 function commandOf(flags: ChaosFlags, { seed }: ChaosSummary): string {
-  const { url, faults, scenario, mixed, seconds, rounds, nodes, partitions, replicationFactor, clients } =
-    flags;
+  const { url, faults, scenario, mixed, together, seconds, rounds } = flags;
+  const { nodes, partitions, replicationFactor, clients } = flags;
   const size = url === undefined ? { nodes, partitions, 'replication-factor': replicationFactor } : {};
   const options = {
     url,
     ...(faults === undefined ? { scenario } : { faults }),
     mixed,
+    together,
     seconds,
     rounds,
     seed,
@@ -255,6 +266,7 @@ async function inject<C extends ChaosCluster>(stage: Stage<C>, flags: ChaosFlags
       ...(flags.rounds === undefined ? {} : { rounds: flags.rounds }),
       drivers,
       mixed: flags.mixed === undefined ? mixed : flags.mixed / 100,
+      ...(flags.together === undefined ? {} : { together: flags.together }),
       clients: flags.clients,
       paceMs: PACE_MS,
       signal: stop.signal,
@@ -335,6 +347,11 @@ export function addChaosCommand(program: Command, done: (status: number) => void
     )
     .option('--faults <names>', 'kinds or families of faults instead, with commas: split-one,kill,disk')
     .option('--mixed <percent>', 'part of the rounds with several faults at once', count(0, 100))
+    .option(
+      '--together <n>',
+      `faults at once at most, where several are; default: ${TOGETHER_MAX}`,
+      count(2, 8),
+    )
     .option('--seconds <n>', 'time for faults; one that has begun is ended', count(1, SECONDS_MAX), 60)
     .option('--rounds <n>', 'end after so many rounds, if that is sooner', count(1, 1_000_000))
     .option('--seed <n>', 'which faults, in which order; default: any', seedOf)

@@ -248,6 +248,11 @@ export class LevelStore implements Store {
     return { ...readFigures(this.#database), ...figures, queuedBytes: this.#queuedBytes };
   }
 
+  /** Ranges that are being removed, or are to be. */
+  get clearing(): number {
+    return this.#clearing.size;
+  }
+
   /** Returns how much of a range the tables hold, about; what is in the memtable is left out. Rejects with DiskError. */
   async sizeOf(from: Uint8Array, to: Uint8Array): Promise<number> {
     if (this.#closing) throw closedError();

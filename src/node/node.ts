@@ -342,6 +342,7 @@ class NodeShell {
       ...core.figures(),
       protocol: this.protocolMax,
       walBytes: this.opened.wal.bytes(),
+      clearing: this.store.clearing,
       sessions: this.sessions.count,
       peers: this.peers.connected,
       controllerAttached: this.controllers?.attached ?? false,

@@ -23,7 +23,7 @@ const LEVEL_WITHOUT_ANYTHING = [
 export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   {
     name: 'an unknown outcome of the topology store counts as a success',
-    seed: 5,
+    seed: 6,
     breaks: '1',
     file: 'src/router/controller/store-view.ts',
     from: "if (outcome !== 'ok') {",
@@ -43,7 +43,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'one answer to the Seals is enough',
-    seed: 9,
+    seed: 13,
     breaks: '3',
     file: 'src/router/controller/failover.ts',
     from: 'if (set.length === 0 || have >= quorumSize(set.length)) continue;',
@@ -79,7 +79,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the previous voters are given up before a failover though those that follow hold nothing of the epoch',
-    seed: 499,
+    seed: 267,
     breaks: '8',
     file: 'src/router/controller/failover.ts',
     from: 'report?.durableEpoch === epoch &&',
@@ -89,7 +89,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'previousVoters is cleared before anything is committed',
-    seed: 6,
+    seed: 1,
     breaks: '8',
     file: 'src/router/controller/failover.ts',
     from: 'if (report?.ledEpoch !== record.epoch || !report.established) return false;',
@@ -142,7 +142,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a damaged replica goes on answering',
-    seed: 1,
+    seed: 2,
     breaks: '9',
     file: 'src/node/core/replica.ts',
     from: 'return !this.meta.damaged;',
@@ -231,7 +231,7 @@ export const CONTROLLER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a rebuild goes by the stored record while there is one',
-    seed: 4,
+    seed: 14,
     breaks: '8',
     file: 'src/router/controller/rebuild.ts',
     from: '[...[...heard.values()].map(ofReport), ...records.map(ofRecord)]',

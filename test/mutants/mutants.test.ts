@@ -17,8 +17,8 @@ const LANES = 2;
 const CLEAN_SEEDS = 12;
 /** Tried where the seed on record kills no more; a mutant that survives them has lost its check. */
 const OTHER_SEEDS = 300;
-/** Seeds on record that may kill no more before they have to be recorded again. */
-const STALE_MAX = 10;
+/** Seeds on record that may kill no more before they have to be recorded again: each costs a search of some seconds. */
+const STALE_MAX = 30;
 
 const simulated = MUTANTS.filter(({ suite }) => suite === undefined);
 const queue: (() => Promise<void>)[] = [];

@@ -172,7 +172,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'deduplication is lost in a snapshot',
-    seed: 9,
+    seed: 6,
     breaks: '11',
     file: 'src/node/core/snapshot-receiver.ts',
     from: '    this.sessions = sessions;',
@@ -213,7 +213,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the log end that a node tells leaves out what the WAL writes on its own account',
-    seed: 33,
+    seed: 29,
     breaks: '9',
     file: 'src/node/wal/writer.ts',
     from: 'return this.#durableLsn;',
@@ -271,7 +271,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a node answers its peers before it is admitted',
-    seed: 16,
+    seed: 17,
     breaks: '9',
     file: 'src/node/core/node-core.ts',
     from: 'if (!this.admitted) return;',
