@@ -83,6 +83,11 @@ export class Flow {
   }
 }
 
+/** Returns the bytes that have crossed any of these. */
+export function deliveredBy(flows: readonly Flow[]): number {
+  return flows.reduce((sum, { delivered }) => sum + delivered, 0);
+}
+
 /** One direction of one connection. */
 class Pump {
   private readonly flow: Flow;

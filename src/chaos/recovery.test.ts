@@ -8,17 +8,11 @@ import { OwnRecovery } from './recovery.ts';
 function fakeCluster(clearing: () => number): {
   cluster: ProcessCluster;
   n1: ClusterProcess;
-  starts: () => number;
 } {
-  let starts = 0;
   const n1 = {
     name: 'n1',
     running: true,
     onOwnEnd: () => {},
-    start: async () => {
-      starts += 1;
-      Object.assign(n1, { running: true });
-    },
   } as unknown as ClusterProcess;
   const agreed = { run: 1, partitions: [{ state: 'SCRUB_AGREED', differing: [], damaged: [] }] };
   const cluster = {
@@ -29,7 +23,7 @@ function fakeCluster(clearing: () => number): {
     status: async () => ({ json: JSON.stringify({ clearing: clearing() }) }) as StatusReply,
     whenHealthy: async () => {},
   } as unknown as ProcessCluster;
-  return { cluster, n1, starts: () => starts };
+  return { cluster, n1 };
 }
 
 // Seed 2103 of `chaos --scenario all --mixed 75 --together 5`: the replicas were replaced, and then the node met the damage.

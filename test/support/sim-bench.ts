@@ -1,5 +1,7 @@
 /** A small simulated cluster in calm, one partition on three nodes, that is asked node by node: for tests of one rule at a time. */
+
 import { expect } from 'vitest';
+import { rawRequest } from '../../src/chaos/requests.ts';
 import { LINEARIZABLE_GET } from '../../src/common/reads.ts';
 import type { GetOperation, Reply, Request } from '../../src/common/wire/messages.ts';
 import { Cluster, drawShape } from '../sim/cluster.ts';
@@ -107,24 +109,8 @@ export class Bench {
     const id = this.nextId++;
     const asked: Asked = { reply: null, at: 0 };
     this.asked.set(id, asked);
-    node.request(connection, {
-      id,
-      timeLeftMs: TIME_MS,
-      keyspace: '',
-      key: Buffer.from(KEY),
-      clientId: new Uint8Array(0),
-      sequence: 0,
-      lowWater: 0,
-      sessionTime: 0,
-      attempt: 1,
-      ack: 'ACK_QUORUM',
-      traceParent: '',
-      condition: null,
-      idempotencyKey: new Uint8Array(0),
-      operation: 'get',
-      get: LINEARIZABLE_GET,
-      ...request,
-    });
+    const part = { id, timeLeftMs: TIME_MS, keyspace: '', key: Buffer.from(KEY), get: LINEARIZABLE_GET };
+    node.request(connection, rawRequest({ ...part, ...request }));
     return asked;
   }
 

@@ -9,7 +9,7 @@ import {
   linksOf,
   pickNode,
 } from '../fault.ts';
-import type { Flow, FlowShape } from '../link-proxy.ts';
+import { deliveredBy, type Flow, type FlowShape } from '../link-proxy.ts';
 import type { Links } from '../links.ts';
 import { eventually } from '../process.ts';
 
@@ -89,7 +89,7 @@ const deaf: FaultDriver = {
     let before = -1;
     let since = 0;
     return around(context, { deaf: true }, { deaf: false }, (flows, missing) => {
-      const delivered = flows.reduce((sum, flow) => sum + flow.delivered, 0);
+      const delivered = deliveredBy(flows);
       if (delivered !== before) {
         before = delivered;
         since = performance.now();

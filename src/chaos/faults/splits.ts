@@ -12,16 +12,12 @@ import {
   linksOf,
   pickNode,
 } from '../fault.ts';
-import type { Flow } from '../link-proxy.ts';
+import { deliveredBy, type Flow } from '../link-proxy.ts';
 import { eventually } from '../process.ts';
 import { SPLIT_SHAPES, type SplitShape } from './split-shapes.ts';
 
 const CONFIRM_MS = 5_000;
 const QUIET_MS = 150;
-
-function deliveredBy(flows: readonly Flow[]): number {
-  return flows.reduce((sum, flow) => sum + flow.delivered, 0);
-}
 
 /** Resolves when something waits in the flows and nothing of it arrives. */
 async function silent(flows: readonly Flow[]): Promise<string> {
