@@ -43,6 +43,7 @@ const PURE = [
   /^bench\/profile\/budget\.ts$/,
   /^bench\/compare\/(document|etcd-requests|h2load-log|measurements|redis-benchmark|resp)\.ts$/,
   /^bench\/growth\/(dimensions|document|figures|memory|page|rules)\.ts$/,
+  /^bench\/moves\/(document|page)\.ts$/,
   /^bench\/reads\/(conditions|document|figures|page)\.ts$/,
   /^bench\/servers\/sample\.ts$/,
 ];
@@ -67,7 +68,7 @@ const OWNERS = [
   ],
   [
     /^node:fs$|^node:fs\/promises$/,
-    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/chaos\/(process|local-process|cluster|watch|tools|namespaces|mounts)\.ts$|^src\/chaos\/faults\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|program|session|micro\/\w+|profile\/main)\.ts$|^bench\/servers\/|^bench\/compare\/(course|etcd|main|processes|redis|system)\.ts$|^bench\/(growth|reads)\/main\.ts$/,
+    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/chaos\/(process|local-process|cluster|watch|tools|namespaces|mounts)\.ts$|^src\/chaos\/faults\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|program|session|micro\/\w+|profile\/main)\.ts$|^bench\/servers\/|^bench\/compare\/(course|etcd|main|processes|redis|system)\.ts$|^bench\/(growth|moves|reads)\/main\.ts$/,
   ],
   [/^pino$/, /^src\/common\/log\.ts$/],
   [/^prom-client$/, /^src\/common\/metrics\.ts$/],

@@ -133,6 +133,9 @@ class SpawnedCluster implements ClusterUnderTest {
           this.#take({ ...ready, id: name });
           note(name, 'restarted', reason);
         },
+        joined: (name, ready) => this.#take({ ...ready, id: name }),
+        left: (name) => void this.#servers.delete(name),
+        failed: (name, reason) => void note(name, 'ended', reason),
       },
     );
   }

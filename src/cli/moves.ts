@@ -6,13 +6,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { RingkeepError } from '../common/errors.ts';
+import { LOST_AFTER_S_MAX, MOVES_PER_NODE_MAX, REPLICATION_FACTOR_MAX } from '../common/limits.ts';
 import { MOVE_SETTINGS, type MoveSettings } from '../common/topology.ts';
 import type { Move, MovesReply, StuckVoter } from '../common/wire/admin-messages.ts';
 import { grpcConnector } from '../common/wire/connections.ts';
 import type { MovesCall } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import { atCluster, type ClusterOptions, count, withCluster } from './common-options.ts';
-import { EXIT, formatBytes, print, printJson, showLine } from './output.ts';
+import { formatBytes } from '../common/report/format.ts';
+import { EXIT, print, printJson, showLine } from './output.ts';
 
 const POLL_MS = 500;
 /** A router that is away for longer than this ends the command; the moves go on. */
@@ -32,6 +34,8 @@ export interface ShownMoves {
   /** Of all moves, about, and of these already copied. */
   readonly bytes: number;
   readonly copied: number;
+  /** Copied in the last seconds, all nodes together. */
+  readonly bytesPerSecond: number;
   /** About, of what is left; null: nothing is, or nothing goes on. */
   readonly secondsLeft: number | null;
   readonly settings: MoveSettings;
@@ -58,7 +62,7 @@ export function estimateSeconds(moves: readonly Move[], { bytesPerSecond, perNod
 
 /** Returns what is shown of a reply. */
 export function showMoves(reply: MovesReply): ShownMoves {
-  const { state, reason, moves, stuck, replicationFactor } = reply;
+  const { state, reason, moves, stuck, replicationFactor, bytesPerSecond } = reply;
   const settings = reply.settings ?? MOVE_SETTINGS;
   const open = moves.filter((move) => move.state !== 'done');
   const goesOn = state === 'running' || state === 'preview';
@@ -70,6 +74,7 @@ export function showMoves(reply: MovesReply): ShownMoves {
     active: moves.filter((move) => move.state === 'active').length,
     bytes: moves.reduce((sum, { bytes }) => sum + bytes, 0),
     copied: moves.reduce((sum, { copied }) => sum + copied, 0),
+    bytesPerSecond,
     secondsLeft: goesOn && open.length > 0 ? Math.ceil(estimateSeconds(open, settings)) : null,
     settings,
     replicationFactor,
@@ -90,7 +95,8 @@ function stuckLines(stuck: readonly StuckVoter[]): string[] {
   const byNode = new Map<string, number>();
   for (const { node } of stuck) byNode.set(node, (byNode.get(node) ?? 0) + 1);
   return [...byNode].map(
-    ([node, voters]) => `${voters} replicas on ${node} should move, and no other node can take them`,
+    ([node, voters]) =>
+      `${voters} ${voters === 1 ? 'replica' : 'replicas'} on ${node} should move, and no other node can take them`,
   );
 }
 
@@ -112,11 +118,11 @@ function waitingLines({ moves }: ShownMoves): string[] {
 }
 
 /** Returns how the moves stand, in one line; empty: there is nothing to tell. */
-export function progressText(shown: ShownMoves, bytesPerSecond: number | null = null): string {
-  const { state, reason, total, done, active, bytes, copied, secondsLeft } = shown;
+export function progressText(shown: ShownMoves): string {
+  const { state, reason, total, done, active, bytes, copied, bytesPerSecond, secondsLeft } = shown;
   if (state !== 'running' && state !== 'aborting') return '';
   const what = state === 'running' ? `Moves replicas (${reason})` : 'Ends its moves';
-  const rate = bytesPerSecond === null ? '' : `, ${formatBytes(bytesPerSecond)}/s`;
+  const rate = bytesPerSecond === 0 ? '' : `, ${formatBytes(bytesPerSecond)}/s`;
   const left = secondsLeft === null ? '' : `, about ${duration(secondsLeft)} left`;
   return `${what}: ${done} of ${total} done, ${active} under way; ${formatBytes(copied)} of ${formatBytes(bytes)}${rate}${left}`;
 }
@@ -166,9 +172,7 @@ export function askMoves(flags: ClusterOptions, call: MovesCall): Promise<MovesR
 /** Follows the moves until they have come to an end. Rejects with RingkeepError. */
 export async function follow(flags: ClusterOptions, first: MovesReply): Promise<ShownMoves> {
   let shown = showMoves(first);
-  let rate: number | null = null;
-  let last = { at: performance.now(), copied: shown.copied };
-  const hide = showLine(() => progressText(shown, rate));
+  const hide = showLine(() => progressText(shown));
   try {
     let heardAt = performance.now();
     while (shown.state === 'running' || shown.state === 'aborting') {
@@ -176,10 +180,6 @@ export async function follow(flags: ClusterOptions, first: MovesReply): Promise<
       try {
         shown = showMoves(await askMoves(flags, { order: 'MOVES_TELL' }));
         heardAt = performance.now();
-        if (heardAt - last.at >= 5_000) {
-          rate = Math.max(0, shown.copied - last.copied) / ((heardAt - last.at) / 1_000);
-          last = { at: heardAt, copied: shown.copied };
-        }
       } catch (error) {
         if (!(error instanceof RingkeepError) || performance.now() - heardAt > GONE_MS) throw error;
       }
@@ -275,10 +275,14 @@ export function addRebalanceCommand(program: Command, done: (status: number) => 
     .option('--show', 'show how replicas are moved, and how far that is', false)
     .option('--no-wait', 'begin, and do not wait for the end')
     .option('--rate <bytes>', 'what a node sends, and what it takes, per second for moves: 16MiB', bytes)
-    .option('--per-node <n>', 'moves that a node takes part in at a time', count(1, 16))
-    .option('--lost-after <s>', 'replace a node that is away for so long; 0: never', count(0, 30 * 86_400))
+    .option('--per-node <n>', 'moves that a node takes part in at a time', count(1, MOVES_PER_NODE_MAX))
+    .option(
+      '--lost-after <s>',
+      'replace a node that is away for so long; 0: never',
+      count(0, LOST_AFTER_S_MAX),
+    )
     .option('--automatic <on|off>', 'whether moves begin by themselves', onOrOff)
-    .option('--replication-factor <n>', 'voters of each partition', count(1, 9))
+    .option('--replication-factor <n>', 'voters of each partition', count(1, REPLICATION_FACTOR_MAX))
     .addHelpText('after', HELP)
     .action(async (flags: RebalanceFlags) => {
       const modes = [flags.plan, flags.abort, flags.show, isChange(flags)].filter(Boolean).length;

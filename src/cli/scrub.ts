@@ -14,7 +14,8 @@ import { grpcConnector } from '../common/wire/connections.ts';
 import type { ScrubOrder } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import { atCluster, clusterStatus, count, REACH_MS, withJson, withUrl } from './common-options.ts';
-import { EXIT, formatBytes, print, printJson, showError, showLine } from './output.ts';
+import { formatBytes } from '../common/report/format.ts';
+import { EXIT, print, printJson, showError, showLine } from './output.ts';
 
 const POLL_MS = 250;
 /** A router that is away for longer than this ends the command, with what is known by then. */

@@ -13,7 +13,8 @@ import type { RouterFigures } from '../router/index.ts';
 import { type ShownAcks, showAcks } from './ack.ts';
 import { type ClusterOptions, clusterStatus, count, statusAt, withCluster } from './common-options.ts';
 import { askMoves, movesLines, type ShownMoves, showMoves } from './moves.ts';
-import { EXIT, formatBytes, print, printJson } from './output.ts';
+import { formatBytes } from '../common/report/format.ts';
+import { EXIT, print, printJson } from './output.ts';
 
 /** A node is asked for its figures for no longer than this. */
 const NODE_MS = 1_000;

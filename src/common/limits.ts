@@ -67,6 +67,14 @@ export const PARTITIONS_DEFAULT = 12;
 export const PARTITIONS_MAX = 4096;
 export const REPLICATION_FACTOR_DEFAULT = 3;
 export const REPLICATION_FACTOR_MAX = 7;
+/** Bytes per second of moves: a chunk at a time for every move that a node may take part in, so that nobody waits until he gives up. */
+export const MOVE_BYTES_MIN = 1024 * 1024;
+export const MOVE_BYTES_MAX = 16 * 1024 ** 3;
+/** Moves that a node takes part in at a time. */
+export const MOVES_PER_NODE_MAX = 16;
+/** A node counts as lost after so long, s: longer than a restart takes, and within reason. */
+export const LOST_AFTER_S_MIN = 5;
+export const LOST_AFTER_S_MAX = 30 * 86_400;
 
 /** Client ids, exactly; and other ids in a hello, at most. */
 export const CLIENT_ID_BYTES = 16;

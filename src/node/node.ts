@@ -29,7 +29,7 @@ import { ControllerLinks } from './shell/controllers.ts';
 import { Engine } from './shell/engine.ts';
 import { NodeMetrics } from './shell/node-metrics.ts';
 import { PeerLinks } from './shell/peers.ts';
-import { ReplicaSizes } from './shell/replica-sizes.ts';
+import { ReplicaWatch } from './shell/replica-watch.ts';
 import { adminService, Sessions, TopologyWatchers } from './shell/services.ts';
 import { readTopology, TopologyFile } from './shell/topology-file.ts';
 import { type StorageFigures, storageFigures } from './storage-figures.ts';
@@ -50,7 +50,7 @@ export interface RunningNode {
 
 const SPACE_CHECK_MS = 500;
 /** Between two looks at how large replicas are. */
-const SIZES_MS = 5_000;
+const FIGURES_MS = 5_000;
 const DRAIN_POLL_MS = 20;
 /** Longest wait for commits and answers at the end, also when the grace was used up by waiting for a successor. */
 const SETTLE_MS = 500;
@@ -67,7 +67,7 @@ class NodeShell {
   private disk!: NodeDisk;
   private format!: Format;
   private store!: LevelStore;
-  private sizes!: ReplicaSizes;
+  private watch!: ReplicaWatch;
   private opened!: OpenedWal;
   private engine!: Engine;
   private server!: WireServer;
@@ -269,7 +269,7 @@ class NodeShell {
   private connect(): void {
     const topology = this.engine.core.topology();
     if (topology !== null) this.peers.follow(topology.nodes);
-    this.sizes = new ReplicaSizes(this.store, () => this.engine.core.replicas.byPartition.values());
+    this.watch = new ReplicaWatch(this.store, () => this.engine.core.replicas.byPartition.values());
     this.controllers = new ControllerLinks({
       routers: this.options.routers,
       connector: this.connector,
@@ -297,7 +297,7 @@ class NodeShell {
     });
     this.every(limits.TICK_MS, () => this.engine.run((core) => core.tick()));
     this.every(SPACE_CHECK_MS, () => this.checkSpace());
-    this.every(SIZES_MS, () => void this.sizes.look());
+    this.every(FIGURES_MS, () => void this.watch.look());
   }
 
   private every(periodMs: number, run: () => void): void {
@@ -328,7 +328,7 @@ class NodeShell {
   private heartbeat(sequence: number): Heartbeat {
     const { diskBytes, diskFull, draining } = this.status();
     const durableLsn = this.format.toldLogEnd(this.opened.wal.durableLsn());
-    return { sequence, draining, diskBytes, diskFull, durableLsn, sizes: this.sizes.news() };
+    return { sequence, draining, diskBytes, diskFull, durableLsn, figures: this.watch.news() };
   }
 
   private status(): NodeStatus {

@@ -198,7 +198,7 @@ describe('ControllerShell', () => {
     const next = new FakeNode('n1', { boot: 2 }).attach(shell);
     expect(first.failures).toHaveLength(1);
     first.sink.onEnd();
-    const disk = { diskBytes: 77, diskFull: false, durableLsn: 0, sizes: [] };
+    const disk = { diskBytes: 77, diskFull: false, durableLsn: 0, figures: [] };
     next.say({ heartbeat: { sequence: 1, draining: false, ...disk } });
     expect(shell.nodeStatuses()).toEqual([{ id: 'n1', diskBytes: 77, diskFull: false, draining: false }]);
   });

@@ -21,6 +21,7 @@ import type {
 import type { NodeMessage, Prepare, ReplicaReport, Seal } from '../common/wire/messages.ts';
 import type { AddressChecks } from './address-checks.ts';
 import type { Controller } from './controller/controller.ts';
+import type { RebalanceStatus } from './controller/rebalance.ts';
 import type {
   CasEffect,
   CasOutcome,
@@ -155,6 +156,11 @@ export class ControllerShell implements ControlHandler {
   async moves(request: MovesRequest): Promise<MovesReply> {
     if (this.#stopped) throw new RingkeepError('SHUTTING_DOWN', 'the router is stopping');
     return this.#moves.answer(request, performance.now(), () => this.#schedule());
+  }
+
+  /** Returns how the moves stand; null before the cluster is formed. */
+  moveStatus(): RebalanceStatus | null {
+    return this.#controller.formed ? this.#controller.moves.status() : null;
   }
 
   /** Of a replica, as its leader's node has told it. */
@@ -296,7 +302,7 @@ export class ControllerShell implements ControlHandler {
     this.#order(effects);
     const acks = this.#controller.acks;
     if (acks !== null) for (const { resolve } of this.#ackWaiters.splice(0)) resolve(acks);
-    this.#moves.look();
+    this.#moves.look(performance.now());
   }
 
   #broadcast(change: Topology): void {

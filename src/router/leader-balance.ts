@@ -1,5 +1,6 @@
 /**
- * Spreads leaderships: which partitions to hand over so that the numbers of leaders per node differ by at most one.
+ * Spreads leaderships: which partitions to hand over so that the numbers of leaders per node differ by at most one, and, as far as
+ * that leaves a choice, so that the nodes take about as many requests.
  * Pure graph work, used for the first leaders of a cluster and by the controller's balancer; it moves nothing itself.
  * A single hand-over from the fullest to the emptiest node is not always possible (they may share no partition), so
  * moves are found as shortest paths over "leads a partition that the other votes on" (augmenting paths, as in flow).
@@ -10,6 +11,11 @@ export interface Leadership {
   readonly partition: number;
   readonly leader: string;
   readonly candidates: readonly string[];
+}
+
+/** One whose leader takes so many requests per second. */
+export interface LoadedLeadership extends Leadership {
+  readonly load: number;
 }
 
 /** Hand `partition` over from one node to another. */
@@ -94,4 +100,67 @@ function unwind(end: string, arrivedBy: ReadonlyMap<string, LeaderMove | null>):
     move = arrivedBy.get(move.from);
   }
   return path;
+}
+
+/** A node may take so much more than the mean before leaders are handed over for it, and a hand-over has to gain so much of the mean. */
+const EXCESS = 0.2;
+const GAIN = 0.1;
+
+/**
+ * Returns one hand-over, or two that swap leaders between two nodes, that take most of a node that takes more than its share of requests,
+ * without giving any node more than that; empty when none takes too much, or nothing helps (one partition that takes it all).
+ * The numbers of leaders still differ by at most one. `least`: requests per second that a hand-over is worth.
+ */
+export function findLoadMoves(
+  counts: ReadonlyMap<string, number>,
+  leaderships: readonly LoadedLeadership[],
+  least: number,
+): LeaderMove[] {
+  const loads = new Map([...counts.keys()].map((node) => [node, 0]));
+  const led = new Map<string, LoadedLeadership[]>([...counts.keys()].map((node) => [node, []]));
+  for (const leadership of leaderships) {
+    const { leader, load } = leadership;
+    if (!loads.has(leader)) continue;
+    loads.set(leader, loads.get(leader)! + load);
+    led.get(leader)!.push(leadership);
+  }
+  const mean = [...loads.values()].reduce((sum, load) => sum + load, 0) / loads.size;
+  const busiest = [...loads].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
+  for (const [node, load] of busiest) {
+    if (load <= mean * (1 + EXCESS)) break;
+    const moves = bestRelief(node, { counts, loads, led }, Math.max(least, mean * GAIN));
+    if (moves.length > 0) return moves;
+  }
+  return [];
+}
+
+interface LoadView {
+  readonly counts: ReadonlyMap<string, number>;
+  readonly loads: ReadonlyMap<string, number>;
+  readonly led: ReadonlyMap<string, readonly LoadedLeadership[]>;
+}
+
+/** What lowers the larger of two nodes' loads most, one of them `from`, by at least `gain`. */
+function bestRelief(from: string, { counts, loads, led }: LoadView, gain: number): LeaderMove[] {
+  let best: LeaderMove[] = [];
+  let lowest = loads.get(from)! - gain;
+  const consider = (to: string, shift: number, moves: () => LeaderMove[]): void => {
+    const after = Math.max(loads.get(from)! - shift, loads.get(to)! + shift);
+    if (after > lowest || (after === lowest && best.length > 0)) return;
+    lowest = after;
+    best = moves();
+  };
+  for (const given of led.get(from)!) {
+    for (const to of given.candidates) {
+      if (to === from || !counts.has(to)) continue;
+      const give = { partition: given.partition, from, to };
+      if (counts.get(from)! > counts.get(to)!) consider(to, given.load, () => [give]);
+      for (const taken of led.get(to)!) {
+        if (!taken.candidates.includes(from)) continue;
+        const take = { partition: taken.partition, from: to, to: from };
+        consider(to, given.load - taken.load, () => [give, take]);
+      }
+    }
+  }
+  return best;
 }

@@ -13,6 +13,33 @@ export interface CopySizes {
   copiedOf(partition: number, node: string): number;
 }
 
+/** The rate is that of about so long. */
+const METER_MS = 10_000;
+const METER_STEP_MS = 1_000;
+
+/** How fast a number grows, over the last seconds. */
+export class Meter {
+  private samples: { readonly at: number; readonly value: number }[] = [];
+
+  /** Takes a sample, unless the last one is from just now. `read` is called then only. */
+  look(now: number, read: () => number): void {
+    const last = this.samples.at(-1);
+    if (last !== undefined && now - last.at < METER_STEP_MS) return;
+    const value = read();
+    // Another plan has begun.
+    if (last !== undefined && value < last.value) this.samples = [];
+    this.samples.push({ at: now, value });
+    while (now - this.samples[0]!.at > METER_MS) this.samples.shift();
+  }
+
+  /** Per second; 0: it does not grow, or is not known yet. */
+  get rate(): number {
+    const [first, last] = [this.samples[0], this.samples.at(-1)];
+    if (first === undefined || last === undefined || last.at === first.at) return 0;
+    return ((last.value - first.value) * 1_000) / (last.at - first.at);
+  }
+}
+
 /** An order that waits until it is stored. */
 interface Waiter {
   isStored(): boolean;
@@ -25,6 +52,7 @@ export class MoveOrders {
   private readonly controller: Controller;
   private readonly sizes: CopySizes;
   private waiters: Waiter[] = [];
+  private readonly meter = new Meter();
 
   constructor(controller: Controller, sizes: CopySizes) {
     this.controller = controller;
@@ -76,7 +104,8 @@ export class MoveOrders {
   }
 
   /** The controller has gone on. */
-  look(): void {
+  look(now: number): void {
+    if (this.controller.formed) this.meter.look(now, () => this.copied());
     if (this.waiters.length === 0) return;
     const open = this.waiters.filter((waiter) => !waiter.isStored());
     const done = this.waiters.filter((waiter) => !open.includes(waiter));
@@ -96,6 +125,11 @@ export class MoveOrders {
     return this.controller.moves.explain(now, partition);
   }
 
+  private copied(): number {
+    const { moves } = this.controller.moves.status();
+    return moves.reduce((sum, move) => sum + this.shown(move).copied, 0);
+  }
+
   private preview(now: number): MovesReply {
     const plan = this.controller.moves.preview(now);
     if (plan === null) throw new RingkeepError('NOT_READY', 'not all records of partitions are known yet');
@@ -107,7 +141,8 @@ export class MoveOrders {
     const { state, reason, moves, stuck } = this.controller.moves.status();
     const { settings, replicationFactor } = this.controller.moves.configuration;
     const shown = moves.map((move) => this.shown(move));
-    return { state, reason, moves: shown, stuck, settings, replicationFactor, choices: [] };
+    const bytesPerSecond = Math.round(this.meter.rate);
+    return { state, reason, moves: shown, stuck, settings, replicationFactor, choices: [], bytesPerSecond };
   }
 
   private shown({ partition, from, to, state, reason }: MoveStatus): Move {

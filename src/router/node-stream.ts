@@ -9,8 +9,8 @@ import type {
   Heartbeat,
   NodeMessage,
   Prepare,
+  ReplicaFigures,
   ReplicaReport,
-  ReplicaSize,
   Seal,
 } from '../common/wire/messages.ts';
 import type { NodeAttachment } from './controller/types.ts';
@@ -28,7 +28,7 @@ export class NodeStream {
   readonly #opening: Opening;
   readonly #push: ControlPush;
   readonly #reports = new Map<string, ReplicaReport>();
-  #sizes = new Map<number, ReplicaSize>();
+  #figures = new Map<number, ReplicaFigures>();
   /** Has been sent a full topology and every change since. */
   #synced = false;
 
@@ -64,12 +64,12 @@ export class NodeStream {
 
   /** Bytes of its replica of a partition, about; 0: it has none, or has not told yet. */
   size(partition: number): number {
-    return this.#sizes.get(partition)?.bytes ?? 0;
+    return this.#figures.get(partition)?.bytes ?? 0;
   }
 
   /** Bytes that it has copied of a replica that it does not have yet. */
   copied(partition: number): number {
-    return this.#sizes.get(partition)?.copied ?? 0;
+    return this.#figures.get(partition)?.copied ?? 0;
   }
 
   /** Remembers what the node says. */
@@ -78,8 +78,8 @@ export class NodeStream {
     const { heartbeat } = message;
     if (heartbeat !== null) {
       this.heartbeat = heartbeat;
-      if (heartbeat.sizes.length > 0)
-        this.#sizes = new Map(heartbeat.sizes.map((size) => [size.partition, size]));
+      if (heartbeat.figures.length > 0)
+        this.#figures = new Map(heartbeat.figures.map((figures) => [figures.partition, figures]));
     }
     for (const report of message.reports) this.#keep(report);
   }

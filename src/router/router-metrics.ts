@@ -4,6 +4,7 @@
  */
 import { boundedLabel, Counter, createRegistry, Gauge, type Registry } from '../common/metrics.ts';
 import type { ServerStats } from '../common/wire/server.ts';
+import type { RebalanceStatus } from './controller/rebalance.ts';
 import type { ControllerStatus } from './controller/types.ts';
 import type { ControllerCounts } from './controller-shell.ts';
 import type { ProxyStats } from './proxy.ts';
@@ -15,6 +16,7 @@ export interface RouterSources {
   readonly requests: RequestCounters;
   readonly controller: () => ControllerStatus;
   readonly counts: () => ControllerCounts;
+  readonly moves: () => RebalanceStatus | null;
   readonly server: () => ServerStats;
   readonly watchers: () => number;
 }
@@ -22,6 +24,8 @@ export interface RouterSources {
 const PREFIX = 'ringkeep_router_';
 const NODE_LABELS_MAX = 256;
 const EVENT_LABELS_MAX = 64;
+const MOVE_STATES = ['done', 'active', 'waiting'] as const;
+const RUNNING: ReadonlySet<string> = new Set(['running', 'aborting']);
 
 type Row<L extends string> = readonly [labels: Partial<Record<L, string>>, value: number];
 
@@ -103,6 +107,17 @@ function defineController(registry: Registry, sources: RouterSources, node: (id:
   define(registry, Gauge, 'partitions', 'Partitions by what the controller does with them.', ['phase'], () =>
     controller().partitions.map(({ phase }) => [{ phase }, 1]),
   );
+  define(registry, Gauge, 'moves', 'Moves of the last plan by how they stand.', ['state'], () => {
+    const counted = new Map([...MOVE_STATES].map((state) => [state, 0]));
+    for (const { state } of sources.moves()?.moves ?? []) counted.set(state, counted.get(state)! + 1);
+    return [...counted].map(([state, count]) => [{ state }, count]);
+  });
+  define(registry, Gauge, 'moves_running', '1 while a plan of moves is carried out.', [], () => [
+    [{}, RUNNING.has(sources.moves()?.state ?? '') ? 1 : 0],
+  ]);
+  define(registry, Gauge, 'replicas_stuck', 'Replicas that should move and have nowhere to go.', [], () => [
+    [{}, sources.moves()?.stuck.length ?? 0],
+  ]);
   define(registry, Gauge, 'formed', '1 once the cluster exists.', [], () => [
     [{}, controller().mode === 'active' ? 1 : 0],
   ]);

@@ -301,6 +301,7 @@ class RouterShell {
       requests: this.#proxy.counters,
       controller: () => this.#shell.status(),
       counts: () => this.#shell.counts(),
+      moves: () => this.#shell.moveStatus(),
       server: () => server.stats(),
       watchers: () => this.#hub.watchers,
     });

@@ -287,6 +287,8 @@ export class Cluster {
       planBackoffMs: 200,
       planBackoffMsMax: 2_000,
       balanceAfterMs: world.between(300, 3_000),
+      loadSteadyMs: world.between(100, 2_000),
+      loadLeast: 1,
       settleMs: world.between(20, 500),
       planEveryMs: world.between(20, 200),
       storeRetryMs: world.between(50, 500),

@@ -18,6 +18,7 @@ import { type OpenedWal, openWal } from '../../src/node/wal/wal.ts';
 import type { NodeAttachment } from '../../src/router/controller/types.ts';
 import type { ClientChecks } from './client-checks.ts';
 import type { ControlLinks, ToNode } from './control-links.ts';
+import { heartbeatOf } from './heartbeat.ts';
 import { NodeSessions } from './node-sessions.ts';
 import { describeMessage, type PeerLinks } from './peer-links.ts';
 import type { RowChecks } from './row-checks.ts';
@@ -344,7 +345,7 @@ export class SimNode {
       const durableLsn = this.directory.format?.toldLogEnd(walLsn) ?? 0;
       // Before it is admitted, a run tells what it has found, and nothing of what it has added.
       this.told[this.heartbeats] = durableLsn === walLsn ? this.core.durableLsn : 0;
-      const heartbeat = { sequence, draining, diskBytes: 0, diskFull: false, durableLsn, sizes: [] };
+      const heartbeat = heartbeatOf(this.core, { sequence, draining, durableLsn });
       this.around.control.toControllers(this.id, { heartbeat });
     });
   }

@@ -193,7 +193,12 @@ export class ScriptedCluster {
         diskBytes: 0,
         diskFull: node.diskFull,
         durableLsn: 0,
-        sizes: [],
+        figures: [...node.replicas.values()].map(({ partition, ledEpoch }) => ({
+          partition,
+          bytes: 0,
+          copied: 0,
+          load: ledEpoch === 0 ? 0 : node.loadOf(partition),
+        })),
       };
       run.controller.nodeMessage(this.now, node.id, { heartbeat });
     }

@@ -35,9 +35,9 @@ export interface UpReady {
   readonly ephemeral: boolean;
 }
 
-/** A line about a child that ended or runs again. */
+/** A line about a child that ended or runs again, or about a node that `scale` has added or taken away. */
 export interface UpEvent {
-  readonly event: 'ended' | 'restarted';
+  readonly event: 'ended' | 'restarted' | 'joined' | 'left' | 'failed';
   readonly id: string;
   readonly pid: number;
   readonly address?: string;
@@ -91,7 +91,7 @@ export class UpCluster {
   #take(line: UpReady | UpEvent): void {
     this.#lines.push(line);
     if (line.event === 'ready') for (const { pid } of [...line.nodes, ...line.routers]) this.#pids.add(pid);
-    if (line.event === 'restarted') this.#pids.add(line.pid);
+    if (line.event === 'restarted' || line.event === 'joined') this.#pids.add(line.pid);
   }
 
   get pid(): number {

@@ -2,7 +2,8 @@
  * A progress line on stderr, for a terminal only; silent everywhere else, so that logs of scripts stay readable.
  * It shows what is done, not what is open.
  */
-import { formatBytes, showLine } from '../output.ts';
+import { formatBytes } from '../../common/report/format.ts';
+import { showLine } from '../output.ts';
 
 const BAR_CELLS = 24;
 

@@ -112,10 +112,15 @@ export class Cluster {
     this.#nodes = [...this.#nodes.filter((node) => !fewer.includes(node)), ...more];
     for (const node of fewer) node.stop(NODE_GRACE_MS);
     await this.#endWithin(fewer, NODES_STOP_MS);
-    const started = await Promise.allSettled(more.map((node) => node.start()));
-    for (const [at, result] of started.entries())
-      if (result.status === 'rejected')
-        this.#reporter.ended(more[at]!.spec.name, 0, `does not start: ${String(result.reason)}`, 0);
+    for (const { spec } of fewer) this.#reporter.left(spec.name);
+    const add = async (node: Supervised): Promise<void> => {
+      try {
+        this.#reporter.joined(node.spec.name, await node.start());
+      } catch (error) {
+        this.#reporter.failed(node.spec.name, error instanceof Error ? error.message : String(error));
+      }
+    };
+    await Promise.all(more.map(add));
     this.#layout.save(this.#addresses(), true);
   }
 

@@ -1,6 +1,6 @@
 /**
  * The command `up`: a cluster on this machine, until it is told to stop. Says what happens, as text or as JSON lines
- * (`ready` once, then `ended` and `restarted`); the processes are cluster.ts, the directory is layout.ts.
+ * (`ready` once, then `ended` and `restarted`, and of `scale`: `joined`, `left` and `failed`); the processes are cluster.ts, the directory is layout.ts.
  * INVARIANT: it ends within STOP_MS_MAX of the first signal, with status 0 if the cluster ended in order.
  */
 import { relative } from 'node:path';
@@ -56,12 +56,18 @@ function reporter(json: boolean): ProcessReporter {
         void printJson({ event: 'ended', id, pid, reason, restartInMs }),
       restarted: (id, { address, http, pid }, reason) =>
         void printJson({ event: 'restarted', id, address, http, pid, reason }),
+      joined: (id, { address, http, pid }) => void printJson({ event: 'joined', id, address, http, pid }),
+      left: (id) => void printJson({ event: 'left', id }),
+      failed: (id, reason) => void printJson({ event: 'failed', id, reason }),
     };
   }
   return {
     ended: (name, _pid, reason, restartMs) =>
       note(`${name} ${reason}; starting it again in ${restartMs / 1_000} s`),
     restarted: (name, { pid, address }) => note(`${name} runs again (pid ${pid}, ${address})`),
+    joined: (name, { pid, address }) => note(`${name} runs as well (pid ${pid}, ${address})`),
+    left: (name) => note(`${name} has left`),
+    failed: (name, reason) => note(`${name} does not start: ${reason}`),
   };
 }
 

@@ -82,6 +82,17 @@ async function shrink(
   return shown;
 }
 
+/**
+ * Makes the `up` that runs in a directory run so many nodes, and resolves when every replica is where it belongs. Rejects with
+ * RingkeepError NOT_READY when something cannot be, INVALID_ARGUMENT.
+ */
+export async function scaleTo(directory: string, nodes: number): Promise<ShownMoves> {
+  const { nodes: before, router } = readRunning(directory);
+  const options = { url: `ringkeep://${router}`, timeout: REQUEST_MS, json: false };
+  if (nodes === before) return showMoves(await askMoves(options, { order: 'MOVES_TELL' }));
+  return (nodes > before ? grow : shrink)(options, directory, before, nodes);
+}
+
 /** Adds the command `scale`. `done` is told its exit status. */
 export function addScaleCommand(program: Command, done: (status: number) => void): void {
   const command = program.command('scale').description('add nodes to a running `up`, or take some away');
@@ -94,14 +105,10 @@ export function addScaleCommand(program: Command, done: (status: number) => void
     )
     .action(async (flags: ScaleFlags) => {
       const directory = resolve(flags.data);
-      const { nodes: before, router } = readRunning(directory);
-      const options = { url: `ringkeep://${router}`, timeout: REQUEST_MS, json: flags.json };
       const { nodes } = flags;
+      const { nodes: before } = readRunning(directory);
       if (!flags.json && nodes !== before) note(`${before} nodes to ${nodes}`);
-      const shown =
-        nodes === before
-          ? showMoves(await askMoves(options, { order: 'MOVES_TELL' }))
-          : await (nodes > before ? grow : shrink)(options, directory, before, nodes);
+      const shown = await scaleTo(directory, nodes);
       if (flags.json) await printJson({ nodes, moves: shown });
       else await print(`${nodes} nodes run, and every replica is where it belongs.`);
       done(EXIT.OK);

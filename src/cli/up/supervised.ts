@@ -25,6 +25,10 @@ export interface ProcessSpec {
 export interface ProcessReporter {
   ended(name: string, pid: number, reason: string, restartMs: number): void;
   restarted(name: string, ready: ReadyLine, reason: string): void;
+  /** A node was added, taken away, or could not be added, as `scale` had asked for. */
+  joined(name: string, ready: ReadyLine): void;
+  left(name: string): void;
+  failed(name: string, reason: string): void;
 }
 
 /** Any free port of this machine's loopback. */

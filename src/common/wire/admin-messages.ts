@@ -72,6 +72,7 @@ export interface MovesReply {
   settings: MoveSettings | null;
   replicationFactor: number;
   choices: readonly NodeChoice[];
+  bytesPerSecond: number;
 }
 export interface ScrubRequest {
   hello: Hello | null;

@@ -224,12 +224,13 @@ export interface Heartbeat {
   diskBytes: number;
   diskFull: boolean;
   durableLsn: number;
-  sizes: readonly ReplicaSize[];
+  figures: readonly ReplicaFigures[];
 }
-export interface ReplicaSize {
+export interface ReplicaFigures {
   partition: number;
   bytes: number;
   copied: number;
+  load: number;
 }
 export type ReplicaState = 'follower' | 'leader' | 'learner' | 'damaged' | 'removed';
 export interface ReplicaReport {

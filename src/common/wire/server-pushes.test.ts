@@ -233,8 +233,8 @@ describe('Attach', () => {
       ),
     );
     for (let sequence = 1; sequence <= 20; sequence += 1) {
-      const sizes = [{ partition: 3, bytes: 5_000_000_000, copied: 7 }];
-      const heartbeat = { sequence, draining: false, diskBytes: 5, diskFull: false, durableLsn: 10, sizes };
+      const figures = [{ partition: 3, bytes: 5_000_000_000, copied: 7, load: 4_000 }];
+      const heartbeat = { sequence, draining: false, diskBytes: 5, diskFull: false, durableLsn: 10, figures };
       expect(attachment.send({ heartbeat })).toBe(true);
     }
     await until(() => seen.messages.length === 20, 'heartbeats');

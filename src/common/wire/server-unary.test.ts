@@ -235,6 +235,7 @@ describe('administration', () => {
           moves: [{ partition, from: 'n1', to: '', state: 'active', reason: 'why', bytes: 5e12, copied: 1 }],
           stuck: [{ partition, node }],
           choices: [{ node, votes: true, reason: 'first' }],
+          bytesPerSecond: 5e10,
         }),
         scrub: async (_peer, { run, partitions }) => ({
           run: run + 1,
@@ -258,6 +259,7 @@ describe('administration', () => {
       moves: [{ partition: 8, from: 'n1', to: '', state: 'active', reason: 'why', bytes: 5e12, copied: 1 }],
       stuck: [{ partition: 8, node: 'n4' }],
       choices: [{ node: 'n4', votes: true, reason: 'first' }],
+      bytesPerSecond: 5e10,
     });
     const order = { run: 4, partitions: [2] };
     expect(await grpcConnector.scrub(server.address, hello, order, 2000)).toEqual({

@@ -21,7 +21,7 @@ function stopLater(server: WireServer): WireServer {
 
 const NO_MOVES = {
   ...{ state: 'none', reason: '', moves: [], stuck: [] },
-  ...{ settings: null, replicationFactor: 3, choices: [] },
+  ...{ settings: null, replicationFactor: 3, choices: [], bytesPerSecond: 0 },
 };
 
 const EVERYTHING: Services = {

@@ -30,6 +30,9 @@ class Bucket {
 
 /** Budgets of one node. Rates in bytes per second. */
 export class CopyBudget {
+  /** Bytes of rows that were really sent and taken, since the start. */
+  sentBytes = 0;
+  receivedBytes = 0;
   private readonly urgentRate: number;
   private readonly urgent: Bucket;
   private readonly outward: Bucket;

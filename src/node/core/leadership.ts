@@ -49,6 +49,8 @@ export class Leadership {
   private nextExpiryAt = 0;
   private nextReportAt = 0;
   private contact = { countedAt: Number.NEGATIVE_INFINITY, at: Number.NEGATIVE_INFINITY };
+  /** Requests that were handed to it, as a measure of its load. */
+  requests = 0;
   /** An entry of this epoch is committed: reads are served. */
   serving = false;
   /** Replica id to bring level, once a planned change was asked for: no writes are taken any more. */

@@ -358,6 +358,8 @@ export class NodeCore implements NodeCoreEvents, Host {
       diskFull: this.diskFull,
       expiryLatenessMs,
       scrubbedBytes: this.scrubs.bytesRead,
+      sentBytes: this.copies.sentBytes,
+      receivedBytes: this.copies.receivedBytes,
     };
   }
 

@@ -322,6 +322,7 @@ export function execute(
   client: string,
 ): void {
   const { replica, host } = leadership;
+  leadership.requests += 1;
   if (request.operation === 'get') {
     const key = userKey(request.keyspace, request.key);
     return leadership.reads.read(handle, () => answerGet(replica, handle, key));

@@ -24,7 +24,7 @@ import {
 import type { MachineState } from './machine.ts';
 import type { Replica } from './replica.ts';
 import { Sessions } from './sessions.ts';
-import { chunkChecksum } from './snapshot-sender.ts';
+import { chunkChecksum, rowBytes } from './snapshot-sender.ts';
 
 const PULL_RETRY_MS = 1_000;
 const GIVE_UP_MS = 15_000;
@@ -111,7 +111,9 @@ export class SnapshotReceiver {
     }
     this.busy = true;
     this.progressAt = this.host.now;
-    for (const [i, key] of chunk.keys.entries()) this.bytes += key.byteLength + chunk.values[i]!.byteLength;
+    const bytes = rowBytes(chunk.keys, chunk.values);
+    this.bytes += bytes;
+    this.host.copies.receivedBytes += bytes;
     const { partition } = this.replica;
     const batch: StoreWrite[] = chunk.keys.map((key, i) => ({
       key: absoluteKey(partition, this.generation, key),

@@ -25,6 +25,13 @@ const SILENT_MS = 2_000;
 const IDLE_MS = 30_000;
 const EMPTY = new Uint8Array(0);
 
+/** Returns the bytes of a chunk's rows. */
+export function rowBytes(keys: readonly Uint8Array[], values: readonly Uint8Array[]): number {
+  let bytes = 0;
+  for (const [at, key] of keys.entries()) bytes += key.byteLength + values[at]!.byteLength;
+  return bytes;
+}
+
 /** CRC32C over the lengths and bytes of a chunk's rows: guards the way from store to store. */
 export function chunkChecksum(keys: readonly Uint8Array[], values: readonly Uint8Array[]): number {
   let checksum = 0;
@@ -171,6 +178,7 @@ export class SnapshotSender {
       checksum: chunkChecksum(keys, values),
     };
     this.sentAll ||= chunk.done;
+    this.leadership.host.copies.sentBytes += rowBytes(keys, values);
     this.leadership.send(this.to, { body: 'snapshotChunk', snapshotChunk: chunk });
   }
 

@@ -19,6 +19,9 @@ export interface NodeFigures {
   readonly expiryLatenessMs: number;
   /** Bytes of rows that scrubs have read. */
   readonly scrubbedBytes: number;
+  /** Bytes of rows in snapshots. */
+  readonly sentBytes: number;
+  readonly receivedBytes: number;
 }
 
 /** The registry of one node. */
@@ -69,6 +72,18 @@ export class NodeMetrics {
       collect() {
         this.reset();
         this.inc(figures().scrubbedBytes);
+      },
+    });
+    new Counter({
+      name: 'ringkeep_node_copied_bytes_total',
+      help: 'Bytes of rows in snapshots of replicas, sent by and received by this node.',
+      labelNames: ['direction'],
+      registers,
+      collect() {
+        const { sentBytes, receivedBytes } = figures();
+        this.reset();
+        this.inc({ direction: 'sent' }, sentBytes);
+        this.inc({ direction: 'received' }, receivedBytes);
       },
     });
     this.registerFigures(figures);

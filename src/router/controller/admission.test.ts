@@ -40,7 +40,7 @@ describe('a node that attaches', () => {
     }
     // A run that goes on from the one that is named, but whose WAL is shorter than it was.
     attach(incarnation, [run], 9);
-    const disk = { diskBytes: 0, diskFull: false, durableLsn: 20, sizes: [] };
+    const disk = { diskBytes: 0, diskFull: false, durableLsn: 20, figures: [] };
     const heartbeat = { sequence: 1, draining: false, ...disk };
     controller.nodeMessage(cluster.now, 'n2', { heartbeat });
     const regressed = attach(incarnation, [run, 'r2'], 19);

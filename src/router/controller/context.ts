@@ -162,6 +162,8 @@ export interface Context {
   readonly leaderCounts: Map<string, number>;
   /** Since when no failover was needed and no node came or went. */
   quietSince: number;
+  /** When it was last looked at what leaders take. */
+  loadLookedAt: number;
   /** Confirmed since the last push. */
   readonly dirtyRecords: Set<number>;
   readonly dirtyNodes: Set<string>;

@@ -257,6 +257,35 @@ describe('planned changes', () => {
     expect(cluster.named('failover_started')).toEqual([]);
   });
 
+  it('spreads leaders by what they take, without changing how many each node leads', () => {
+    const cluster = settledCluster(12);
+    const hot = new Set(
+      cluster.store
+        .records()
+        .filter(({ leader }) => leader?.node === 'n1')
+        .map(({ partition }) => partition),
+    );
+    expect(hot.size).toBeGreaterThan(1);
+    const loadOf = (partition: number): number => (hot.has(partition) ? 1_000 : 10);
+    for (const node of cluster.nodes.values()) node.loadOf = loadOf;
+    const ofNode = (id: string): number =>
+      cluster.store
+        .records()
+        .filter(({ leader }) => leader?.node === id)
+        .reduce((sum, { partition }) => sum + loadOf(partition), 0);
+    const most = (): number => Math.max(...[...cluster.nodes.keys()].map(ofNode));
+    const before = most();
+    cluster.until('the load is spread', () => cluster.settled() && most() < before, 120_000);
+    cluster.run(60_000);
+    expect(spread(cluster)).toBeLessThanOrEqual(1);
+    const moves = cluster.named('planned_change_started').filter(({ reason }) => reason === 'balance').length;
+    cluster.run(120_000);
+    // It has come to rest.
+    expect(cluster.named('planned_change_started').filter(({ reason }) => reason === 'balance').length).toBe(
+      moves,
+    );
+  });
+
   it('balances leaders again after a node has come back', () => {
     const cluster = settledCluster(12);
     cluster.node('n1').up = false;

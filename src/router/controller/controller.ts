@@ -11,6 +11,7 @@ import type { AckDefaults, NodeRecord, PartitionRecord, Topology } from '../../c
 import type { AckName, Heartbeat, ReplicaReport, SealReply } from '../../common/wire/messages.ts';
 import { acksOf, stepAcks, wishAck } from './acks.ts';
 import { adopt, hearNode, refuseRun, writeNodes } from './adoption.ts';
+import { balance } from './balance.ts';
 import {
   type Context,
   createPartitionState,
@@ -33,7 +34,7 @@ import { compareFound, isContradictedByReplicas } from './found.ts';
 import { Moves } from './moves.ts';
 import { NodeRegistry } from './nodes.ts';
 import { CONTROLLER_DEFAULTS } from './options.ts';
-import { balance, drain, stepPlanned } from './planner.ts';
+import { drain, stepPlanned } from './planner.ts';
 import { adoptPlan, moveSettingsOf, stepConfiguration, stepRebalance } from './rebalance.ts';
 import { stepRebuild } from './rebuild.ts';
 import { statusOf } from './status.ts';
@@ -86,6 +87,7 @@ export class Controller {
       store: new StoreView(),
       partitions: new Map(),
       leaderCounts: new Map(),
+      loadLookedAt: Number.NEGATIVE_INFINITY,
       quietSince: 0,
       dirtyRecords: new Set(),
       dirtyNodes: new Set(),

@@ -31,12 +31,15 @@ export interface NodeState {
   readonly heartbeat: Heartbeat | null;
   /** By partition and replica id. */
   readonly reports: ReadonlyMap<number, ReadonlyMap<string, ReplicaReport>>;
+  /** Requests per second of the partitions that it leads, smoothed. */
+  readonly loads: ReadonlyMap<number, number>;
 }
 
 interface MutableNode extends NodeState {
   attached: boolean;
   heartbeat: Heartbeat | null;
   readonly reports: Map<number, Map<string, ReplicaReport>>;
+  loads: ReadonlyMap<number, number>;
 }
 
 /**
@@ -49,6 +52,11 @@ function setReport(reports: Map<number, Map<string, ReplicaReport>>, report: Rep
   const ofPartition = reports.get(report.partition);
   if (ofPartition === undefined) reports.set(report.partition, new Map([[report.replica, report]]));
   else ofPartition.set(report.replica, report);
+}
+
+/** One look is what it is; each later one counts for half. */
+function smoothed(before: number | undefined, now: number): number {
+  return before === undefined || before === 0 ? now : (before + now) / 2;
 }
 
 /** All nodes, attached or only known from the store. */
@@ -98,6 +106,7 @@ export class NodeRegistry {
       knownTopology: attachment.knownTopology,
       heartbeat: null,
       reports,
+      loads: new Map(),
     });
     if (regressed === '') this.hear(id, durableLsn);
     this.expect(now, id);
@@ -118,6 +127,17 @@ export class NodeRegistry {
     if (node === undefined) return;
     node.heartbeat = heartbeat;
     this.hear(id, heartbeat.durableLsn);
+    const { figures } = heartbeat;
+    if (figures.length === 0) return;
+    const { loads } = node;
+    node.loads = new Map(
+      figures.map(({ partition, load }) => [partition, smoothed(loads.get(partition), load)]),
+    );
+  }
+
+  /** Requests per second that a node takes as leader of a partition, as far as it has told. */
+  loadOf(partition: number, id: string): number {
+    return this.nodes.get(id)?.loads.get(partition) ?? 0;
   }
 
   private hear(id: string, durableLsn: number): void {

@@ -22,6 +22,10 @@ export const CONTROLLER_DEFAULTS: Omit<ControllerOptions, 'bootstrap'> = {
   planBackoffMs: 2_000,
   planBackoffMsMax: 60_000,
   balanceAfterMs: 3_000,
+  // Several looks of the nodes at what they take, every 5 s.
+  loadSteadyMs: 20_000,
+  // A hundred requests cost a node some 10 ms of a second; a hand-over keeps the partition's writers waiting about as long.
+  loadLeast: 100,
   // Several nodes that join together are planned for together.
   settleMs: 3_000,
   planEveryMs: 1_000,

@@ -5,7 +5,6 @@
  * A replacement adds a learner first and reserves only after the leader has called it level.
  */
 import type { PartitionRecord, Replica } from '../../common/topology.ts';
-import { findLeaderMoves } from '../leader-balance.ts';
 import {
   backoff,
   type Context,
@@ -49,7 +48,8 @@ export function stepPlanned(context: Context, state: PartitionState, now: number
   repair(context, state, now);
 }
 
-function startPlan(
+/** Begins a planned change of an established partition that has none. */
+export function startPlan(
   context: Context,
   state: PartitionState,
   now: number,
@@ -153,7 +153,8 @@ export function bestTarget(context: Context, state: PartitionState): Replica | n
   return candidates[0]!;
 }
 
-function canLead(context: Context, state: PartitionState, replica: Replica): boolean {
+/** Whether a voter other than the leader may be handed the leadership. */
+export function canLead(context: Context, state: PartitionState, replica: Replica): boolean {
   return (
     replica.id !== state.record!.leader!.replica &&
     context.nodes.live(replica.node) !== null &&
@@ -258,13 +259,15 @@ function isUrgent(plan: Plan): boolean {
   return plan.reason !== 'drain';
 }
 
-function countPlans(context: Context, counts: (plan: Plan) => boolean): number {
+/** Returns how many planned changes of some kind are under way. */
+export function countPlans(context: Context, counts: (plan: Plan) => boolean): number {
   let active = 0;
   for (const { plan } of context.partitions.values()) if (plan !== null && counts(plan)) active += 1;
   return active;
 }
 
-function isSteady(state: PartitionState, now: number): boolean {
+/** Whether a partition may be handed over. */
+export function isSteady(state: PartitionState, now: number): boolean {
   return state.record?.established === true && state.plan === null && now >= state.planNotBefore;
 }
 
@@ -280,33 +283,4 @@ export function drain(context: Context, now: number): void {
     startPlan(context, state, now, 'drain', target.id, null);
     active += 1;
   }
-}
-
-/** When all has been quiet for a while: hands leaderships over until the nodes' counts differ by at most one. */
-export function balance(context: Context, now: number): void {
-  if (now - context.quietSince < context.options.balanceAfterMs) return;
-  if (countPlans(context, () => true) >= context.options.plannedMax) return;
-  const counts = new Map(context.nodes.leadable().map((node) => [node, 0]));
-  if (counts.size < 2) return;
-  const leaderships: { partition: number; leader: string; candidates: string[] }[] = [];
-  for (const state of context.partitions.values()) {
-    const record = state.record;
-    if (record === null || record.leader === null) return;
-    // A hand-over under way counts where it leads to, and cannot be moved again meanwhile.
-    const heading = record.voters.find((replica) => replica.id === state.plan?.preferred);
-    const leader = heading?.node ?? record.leader.node;
-    if (counts.has(leader)) counts.set(leader, counts.get(leader)! + 1);
-    if (!isSteady(state, now) || context.store.busy(`partition/${state.partition}`)) continue;
-    const candidates = record.voters.filter((replica) => canLead(context, state, replica));
-    leaderships.push({
-      partition: state.partition,
-      leader,
-      candidates: candidates.map((replica) => replica.node),
-    });
-  }
-  const [move] = findLeaderMoves(counts, leaderships);
-  if (move === undefined) return;
-  const state = context.partitions.get(move.partition)!;
-  const target = state.record!.voters.find((replica) => replica.node === move.to)!;
-  startPlan(context, state, now, 'balance', target.id, null);
 }

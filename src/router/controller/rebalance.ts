@@ -7,6 +7,14 @@
  */
 import { RingkeepError } from '../../common/errors.ts';
 import {
+  LOST_AFTER_S_MAX,
+  LOST_AFTER_S_MIN,
+  MOVE_BYTES_MAX,
+  MOVE_BYTES_MIN,
+  MOVES_PER_NODE_MAX,
+  REPLICATION_FACTOR_MAX,
+} from '../../common/limits.ts';
+import {
   type Membership,
   MOVE_SETTINGS,
   type MoveSettings,
@@ -23,14 +31,6 @@ import {
 import { type Context, emit, type PartitionState } from './context.ts';
 import { isMovePossible } from './planner.ts';
 import type { Goal, RebalanceRecord } from './types.ts';
-
-/** A chunk at a time for every move that a node may take part in, and nobody waits for his own so long that he gives up. */
-const BYTES_PER_SECOND_MIN = 1024 * 1024;
-const BYTES_PER_SECOND_MAX = 16 * 1024 ** 3;
-const PER_NODE_MAX = 16;
-const LOST_AFTER_MIN_S = 5;
-const LOST_AFTER_MAX_S = 30 * 86_400;
-const REPLICATION_FACTOR_MAX = 9;
 
 /** What operators change of how replicas are placed and moved. */
 export type MoveConfiguration = Partial<MoveSettings & { readonly replicationFactor: number }>;
@@ -73,10 +73,10 @@ function checkRange(what: string, value: number | undefined, least: number, most
  */
 export function wishConfiguration(context: Context, change: MoveConfiguration): void {
   const { bytesPerSecond, perNode, lostAfterSeconds, replicationFactor } = change;
-  checkRange('bytes per second', bytesPerSecond, BYTES_PER_SECOND_MIN, BYTES_PER_SECOND_MAX);
-  checkRange('moves per node', perNode, 1, PER_NODE_MAX);
+  checkRange('bytes per second', bytesPerSecond, MOVE_BYTES_MIN, MOVE_BYTES_MAX);
+  checkRange('moves per node', perNode, 1, MOVES_PER_NODE_MAX);
   if (lostAfterSeconds !== 0)
-    checkRange('lost after, in seconds,', lostAfterSeconds, LOST_AFTER_MIN_S, LOST_AFTER_MAX_S);
+    checkRange('lost after, in seconds,', lostAfterSeconds, LOST_AFTER_S_MIN, LOST_AFTER_S_MAX);
   checkRange('a replication factor', replicationFactor, 1, REPLICATION_FACTOR_MAX);
   const members = membersOf(context).length;
   if (replicationFactor !== undefined && replicationFactor > members)
@@ -435,7 +435,16 @@ export function explainVoters(context: Context, now: number, partition: number):
   const goal = goalOf(context, now);
   if (records === null || goal.nodes.length === 0) return [];
   const current = records.map(({ voters }) => voters.map(({ node }) => node));
-  return explainPartition(partition, current, { ...goal, partitions: records.length });
+  const choices = explainPartition(partition, current, { ...goal, partitions: records.length });
+  const places = new Set(goal.nodes.map(({ id }) => id));
+  const others = context.store
+    .nodes()
+    .filter(({ id }) => !places.has(id) && !current[partition]!.includes(id));
+  const absent = others.map((node): NodeChoice => {
+    const reason = isMember(node) ? 'lost, and gets no replicas' : 'leaves, and gets no replicas';
+    return { node: node.id, votes: false, reason };
+  });
+  return [...choices, ...absent];
 }
 
 /** Returns how the moves stand. */

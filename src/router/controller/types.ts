@@ -156,6 +156,9 @@ export interface ControllerOptions {
   readonly planBackoffMsMax: number;
   /** The cluster has been quiet for this long before leaders are balanced. */
   readonly balanceAfterMs: number;
+  /** All leaders have led for this long before they are balanced by the requests that they take, and so many per second make it worth while. */
+  readonly loadSteadyMs: number;
+  readonly loadLeast: number;
   /** Nodes have neither come nor gone for this long before moves are planned by themselves. */
   readonly settleMs: number;
   /** Between two looks at whether anything is to be moved, and before a move whose target is away is given up. */
