@@ -7,13 +7,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { RingkeepError } from '../common/errors.ts';
 import { LOST_AFTER_S_MAX, MOVES_PER_NODE_MAX, REPLICATION_FACTOR_MAX } from '../common/limits.ts';
+import { formatBytes } from '../common/report/format.ts';
 import { MOVE_SETTINGS, type MoveSettings } from '../common/topology.ts';
 import type { Move, MovesReply, StuckVoter } from '../common/wire/admin-messages.ts';
 import { grpcConnector } from '../common/wire/connections.ts';
 import type { MovesCall } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import { atCluster, type ClusterOptions, count, withCluster } from './common-options.ts';
-import { formatBytes } from '../common/report/format.ts';
 import { EXIT, print, printJson, showLine } from './output.ts';
 
 const POLL_MS = 500;

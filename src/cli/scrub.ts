@@ -7,6 +7,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { RingkeepError } from '../common/errors.ts';
+import { formatBytes } from '../common/report/format.ts';
 import { badReplicas, withRepair } from '../common/scrub.ts';
 import { quorumSize, type Replica } from '../common/topology.ts';
 import type { PartitionScrub, ScrubReply, ScrubState } from '../common/wire/admin-messages.ts';
@@ -14,7 +15,6 @@ import { grpcConnector } from '../common/wire/connections.ts';
 import type { ScrubOrder } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import { atCluster, clusterStatus, count, REACH_MS, withJson, withUrl } from './common-options.ts';
-import { formatBytes } from '../common/report/format.ts';
 import { EXIT, print, printJson, showError, showLine } from './output.ts';
 
 const POLL_MS = 250;

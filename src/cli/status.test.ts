@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { formatBytes } from '../common/report/format.ts';
 import type { StatusReply } from '../common/wire/admin-messages.ts';
 import type { ReplicaReport } from '../common/wire/messages.ts';
 import { storageFigures } from '../node/storage-figures.ts';
-import { formatBytes } from '../common/report/format.ts';
 import { protocolText, showStatus, storageCells, storageIn } from './status.ts';
 
 function report(partition: number, replica: string, commitIndex: number): ReplicaReport {

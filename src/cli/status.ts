@@ -5,6 +5,7 @@
  */
 import type { Command } from 'commander';
 import { RingkeepError } from '../common/errors.ts';
+import { formatBytes } from '../common/report/format.ts';
 import type { NodeRecord, PartitionRecord, Topology } from '../common/topology.ts';
 import type { StatusReply } from '../common/wire/admin-messages.ts';
 import type { ReplicaReport } from '../common/wire/messages.ts';
@@ -13,7 +14,6 @@ import type { RouterFigures } from '../router/index.ts';
 import { type ShownAcks, showAcks } from './ack.ts';
 import { type ClusterOptions, clusterStatus, count, statusAt, withCluster } from './common-options.ts';
 import { askMoves, movesLines, type ShownMoves, showMoves } from './moves.ts';
-import { formatBytes } from '../common/report/format.ts';
 import { EXIT, print, printJson } from './output.ts';
 
 /** A node is asked for its figures for no longer than this. */
