@@ -6,6 +6,7 @@
 import { BATCH_MUTANTS } from './batches.ts';
 import { CLIENT_MUTANTS } from './clients.ts';
 import { CONTROLLER_MUTANTS } from './controller.ts';
+import { MOVE_MUTANTS } from './moves.ts';
 import type { Mutant } from './mutant.ts';
 import { READ_MUTANTS } from './reads.ts';
 import { REPLICATION_MUTANTS } from './replication.ts';
@@ -21,6 +22,7 @@ export const LISTS = [
   'reads.ts',
   'batches.ts',
   'scrubs.ts',
+  'moves.ts',
 ] as const;
 
 /** Every mutant of this repository. */
@@ -32,4 +34,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...READ_MUTANTS,
   ...BATCH_MUTANTS,
   ...SCRUB_MUTANTS,
+  ...MOVE_MUTANTS,
 ];

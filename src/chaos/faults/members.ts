@@ -1,8 +1,11 @@
 /**
  * Nodes that come and go while everything works: one joins and leaves, one is replaced by another, one is lost for good. The cluster
- * moves the replicas by itself; whatever else is on beside it hits the sources, the targets and the controller of the moves.
+ * moves the replicas by itself. Some kill the source, the target or the controller of moves at each of their steps; whatever else is on
+ * beside them hits these at any time.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { RingkeepError } from '../../common/errors.ts';
+import type { Move } from '../../common/wire/admin-messages.ts';
 import type { ProcessCluster } from '../cluster.ts';
 import { type ActiveFault, ANYWHERE, type FaultDriver, pickNode } from '../fault.ts';
 import { type ClusterProcess, eventually } from '../process.ts';
@@ -12,6 +15,10 @@ const MOVED_MS = 60_000;
 /** A lost node is replaced after that, s; the least that may be set. */
 const LOST_AFTER_S = 5;
 const LOST_AFTER_DEFAULT_S = 300;
+/** A step of a move is waited for so long, looked for so often, and its victim is away for so long, ms. */
+const STEP_WAIT_MS = 10_000;
+const LOOK_MS = 5;
+const DOWN_MS = 300;
 
 async function votesOf(cluster: ProcessCluster, { name }: ClusterProcess): Promise<number> {
   const { records } = await cluster.topology();
@@ -160,5 +167,115 @@ const lose: FaultDriver = {
   },
 };
 
+const drain: FaultDriver = {
+  kind: 'drain',
+  family: 'members',
+  group: 'members',
+  planned: true,
+  text: 'a node joins, and another one gives all of its replicas away; then it is a member again, and the new one leaves',
+  missing: ANYWHERE,
+  inject: async (context) => {
+    const { cluster } = context;
+    const victim = await pickNode(context);
+    const node = await joined(cluster);
+    const lane = (async () => {
+      await membership(cluster, victim, true);
+      await voting(cluster, victim, (votes) => votes === 0);
+      return `${victim.name} has no replicas any more`;
+    })();
+    return active(victim.name, lane, async () => {
+      await membership(cluster, victim, false);
+      await retired(cluster, node);
+    });
+  },
+};
+
+/** How far a move is when somebody who takes part in it is killed. */
+const STEPS = ['its learner is there', 'its voters change', 'it is done'] as const;
+
+/** Finds a move that is at a step now; null: none is. */
+async function moveAt(cluster: ProcessCluster, step: (typeof STEPS)[number]): Promise<Move | null> {
+  const [{ moves }, { records }] = await Promise.all([
+    cluster.moves({ order: 'MOVES_TELL' }),
+    cluster.topology(),
+  ]);
+  const isAt = ({ partition, to, state }: Move): boolean => {
+    if (to === '') return false;
+    const { learners, voters, previousVoters } = records.find((record) => record.partition === partition)!;
+    const has = (replicas: readonly { readonly node: string }[]) => replicas.some(({ node }) => node === to);
+    if (step === 'its learner is there') return has(learners);
+    if (step === 'its voters change') return has(voters) && previousVoters.length > 0;
+    return state === 'done';
+  };
+  return moves.find(isAt) ?? null;
+}
+
+/** Kills somebody at every step of the moves, and starts it again; tells at which steps it was. */
+async function killAtSteps(
+  cluster: ProcessCluster,
+  who: (move: Move) => ClusterProcess | undefined,
+): Promise<string> {
+  const met: string[] = [];
+  for (const step of STEPS) {
+    const until = performance.now() + STEP_WAIT_MS;
+    while (performance.now() < until) {
+      const move = await moveAt(cluster, step).catch(() => null);
+      const victim = move === null ? undefined : who(move);
+      if (victim?.running === true) {
+        await victim.kill('SIGKILL');
+        await delay(DOWN_MS);
+        if (!victim.running) await victim.start();
+        met.push(`${victim.name} when ${step}`);
+        break;
+      }
+      await delay(LOOK_MS);
+    }
+  }
+  if (met.length === 0) throw new RingkeepError('NOT_READY', 'no step of a move was met');
+  return `killed ${met.join(', ')}`;
+}
+
+/** A node joins, and somebody who takes part in its moves is killed at each of their steps. */
+function killWhileMoving(
+  kind: string,
+  whom: string,
+  who: (cluster: ProcessCluster, move: Move) => ClusterProcess | undefined,
+): FaultDriver {
+  return {
+    kind,
+    family: 'members',
+    group: 'members',
+    text: `a node joins, and ${whom} is killed when a learner is made, when voters change, and after it`,
+    missing: ANYWHERE,
+    inject: async ({ cluster }) => {
+      const node = await joined(cluster);
+      const lane = killAtSteps(cluster, (move) => who(cluster, move)).then(async (met) => {
+        await voting(cluster, node, (votes) => votes > 0);
+        return met;
+      });
+      return active(node.name, lane, () => retired(cluster, node));
+    },
+  };
+}
+
+function named(cluster: ProcessCluster, name: string): ClusterProcess | undefined {
+  return cluster.nodes.find((node) => node.name === name);
+}
+
+const killSource = killWhileMoving('kill-source', 'the node that a replica moves from', (cluster, { from }) =>
+  named(cluster, from),
+);
+const killTarget = killWhileMoving('kill-target', 'the node that a replica moves to', (cluster, { to }) =>
+  named(cluster, to),
+);
+const killController = killWhileMoving(
+  'kill-controller',
+  'the router, with the controller and the topology store,',
+  ({ router }) => router,
+);
+
 /** Every fault of nodes that come and go. */
-export const MEMBER_FAULTS: readonly FaultDriver[] = [join, replace, lose];
+export const MEMBER_FAULTS: readonly FaultDriver[] = [
+  ...[join, drain, replace, lose],
+  ...[killSource, killTarget, killController],
+];

@@ -1,0 +1,108 @@
+/** Deliberate bugs in the moves of replicas: what is planned, how plans are carried out, and what they may take of nodes and writers. */
+import type { Mutant } from './mutant.ts';
+
+const PLANS = 'src/router/controller/rebalance.ts';
+const PLANS_TESTS = 'src/router/controller/rebalance.test.ts';
+
+export const MOVE_MUTANTS: readonly Mutant[] = [
+  {
+    name: 'a controller that takes over does not know what is under way',
+    breaks: 'G7',
+    file: PLANS,
+    from: '    if (move !== undefined) state.move = move;\n    else if (state.plan === null) state.move = null;',
+    to: '    if (state.plan === null) state.move = null;',
+    caught: /is gone on with by another controller/,
+    suite: PLANS_TESTS,
+  },
+  {
+    name: 'a plan goes on although its nodes are others',
+    breaks: 'moves',
+    file: PLANS,
+    from: 'if (!sameGoal(goal, last.goal) || isOvertaken(context, last)) {',
+    to: 'if (isOvertaken(context, last)) {',
+    caught:
+      /is made anew when a target goes for good|leaves though it never answers again|is planned for together/,
+    suite: PLANS_TESTS,
+  },
+  {
+    name: 'a plan goes on although the voters are others than it goes by',
+    breaks: 'moves',
+    file: PLANS,
+    from: 'if (!sameGoal(goal, last.goal) || isOvertaken(context, last)) {',
+    to: 'if (!sameGoal(goal, last.goal)) {',
+    caught: /is made anew when voters are others/,
+    suite: PLANS_TESTS,
+  },
+  {
+    name: 'nodes take part in any number of moves',
+    breaks: 'moves',
+    file: PLANS,
+    from: 'const isFree = (id: string): boolean => (busy.get(id) ?? 0) < perNode;',
+    to: 'const isFree = (_id: string): boolean => true;',
+    caught: /moves as much at a time as nodes may take part in/,
+    suite: PLANS_TESTS,
+  },
+  {
+    name: 'what was aborted begins again by itself',
+    breaks: 'moves',
+    file: PLANS,
+    from: "if (last?.state === 'aborted' && sameGoal(last.goal, goal)) return;",
+    to: '',
+    caught: /ends at a safe point when it is aborted/,
+    suite: PLANS_TESTS,
+  },
+  {
+    name: 'a full target is moved to',
+    breaks: 'moves',
+    file: PLANS,
+    from: 'if (target.heartbeat?.diskFull === true) return',
+    to: 'if (false) return',
+    caught: /waits for a target whose disk is full/,
+    suite: PLANS_TESTS,
+  },
+  {
+    name: 'voters share a zone though another has none',
+    breaks: 'moves',
+    file: 'src/router/placement.ts',
+    from: 'if (to === crowded || board.zoneCount([...others, to]) <= zones) return;',
+    to: 'return;',
+    caught: /whatever nodes come and go/,
+    suite: 'src/router/placement.test.ts',
+  },
+  {
+    name: 'nodes are filled above their bound',
+    breaks: 'moves',
+    file: 'src/router/placement.ts',
+    from: 'const isOver = (node: number): boolean => load[node]! > capacity[node]!;',
+    to: 'const isOver = (_node: number): boolean => false;',
+    caught: /./,
+    suite: 'src/router/placement.test.ts',
+  },
+  {
+    name: 'the busiest node is not relieved',
+    breaks: 'moves',
+    file: 'src/router/leader-balance.ts',
+    from: 'if (load <= mean * (1 + EXCESS)) break;',
+    to: 'if (load <= mean * (3 + EXCESS)) break;',
+    caught: /swaps a leader of a busy node|leaves nothing that would help/,
+    suite: 'src/router/leader-balance.test.ts',
+  },
+  {
+    name: 'writers are not slowed down for a learner',
+    breaks: 'moves',
+    file: 'src/node/core/pace.ts',
+    from: 'if (this.tokens < 1) return false;',
+    to: '',
+    caught: /are slowed down when it would never come near/,
+    suite: 'src/node/core/pace.test.ts',
+  },
+  {
+    name: 'moves are as urgent as what was lost',
+    breaks: 'moves',
+    file: 'src/node/core/copy-budget.ts',
+    from: 'return (moves ? this.outward : this.urgent).take(bytes);',
+    to: 'return this.urgent.take(bytes);',
+    caught: /keeps what is urgent and the two directions of moves apart/,
+    suite: 'src/node/core/copy-budget.test.ts',
+  },
+];
