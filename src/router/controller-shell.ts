@@ -160,7 +160,7 @@ export class ControllerShell implements ControlHandler {
 
   /** Returns how the moves stand; null before the cluster is formed. */
   moveStatus(): RebalanceStatus | null {
-    return this.#controller.formed ? this.#controller.moves.status() : null;
+    return this.#controller.formed ? this.#controller.moves.status(performance.now()) : null;
   }
 
   /** Of a replica, as its leader's node has told it. */

@@ -72,7 +72,7 @@ export class MoveOrders {
       case 'MOVES_PREVIEW':
         return this.preview(now);
       case 'MOVES_EXPLAIN':
-        return { ...this.reply(), choices: this.explain(now, request.partition) };
+        return { ...this.reply(now), choices: this.explain(now, request.partition) };
       case 'MOVES_RUN':
         controller.moves.run();
         await this.stored(asked, () => !controller.moves.pending);
@@ -95,7 +95,7 @@ export class MoveOrders {
       default:
         throw new RingkeepError('INVALID_ARGUMENT', 'unknown order');
     }
-    return this.reply();
+    return this.reply(now);
   }
 
   private stored(asked: () => void, isStored: () => boolean): Promise<void> {
@@ -105,7 +105,7 @@ export class MoveOrders {
 
   /** The controller has gone on. */
   look(now: number): void {
-    if (this.controller.formed) this.meter.look(now, () => this.copied());
+    if (this.controller.formed) this.meter.look(now, () => this.copied(now));
     if (this.waiters.length === 0) return;
     const open = this.waiters.filter((waiter) => !waiter.isStored());
     const done = this.waiters.filter((waiter) => !open.includes(waiter));
@@ -125,8 +125,8 @@ export class MoveOrders {
     return this.controller.moves.explain(now, partition);
   }
 
-  private copied(): number {
-    const { moves } = this.controller.moves.status();
+  private copied(now: number): number {
+    const { moves } = this.controller.moves.status(now);
     return moves.reduce((sum, move) => sum + this.shown(move).copied, 0);
   }
 
@@ -134,11 +134,11 @@ export class MoveOrders {
     const plan = this.controller.moves.preview(now);
     if (plan === null) throw new RingkeepError('NOT_READY', 'not all records of partitions are known yet');
     const moves = plan.moves.map((move) => this.shown({ ...move, state: 'waiting', reason: '' }));
-    return { ...this.reply(), state: 'preview', reason: '', moves, stuck: plan.stuck };
+    return { ...this.reply(now), state: 'preview', reason: '', moves, stuck: plan.stuck };
   }
 
-  private reply(): MovesReply {
-    const { state, reason, moves, stuck } = this.controller.moves.status();
+  private reply(now: number): MovesReply {
+    const { state, reason, moves, stuck } = this.controller.moves.status(now);
     const { settings, replicationFactor } = this.controller.moves.configuration;
     const shown = moves.map((move) => this.shown(move));
     const bytesPerSecond = Math.round(this.meter.rate);

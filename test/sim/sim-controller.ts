@@ -84,7 +84,7 @@ export class SimController {
   describe(): string {
     if (this.core === null) return `${this.id}: ${this.running ? 'loading' : 'down'}`;
     const { mode, waitingFor, partitions } = this.core.status();
-    const { state, moves, stuck } = this.core.moves.status();
+    const { state, moves, stuck } = this.core.moves.status(this.around.world.now);
     const open = moves.filter((move) => move.state !== 'done').map((move) => JSON.stringify(move));
     const plan = `moves ${state} ${open.join(' ')} stuck ${JSON.stringify(stuck)}`;
     const parts = partitions.map(
@@ -119,7 +119,7 @@ export class SimController {
 
   /** How the moves stand; null: it cannot say. */
   rebalance(): RebalanceStatus | null {
-    return this.core?.formed === true ? this.core.moves.status() : null;
+    return this.core?.formed === true ? this.core.moves.status(this.around.world.now) : null;
   }
 
   /** Whether it is up and has heard a heartbeat of this run of a directory that told of a record after `lsn`. */

@@ -132,8 +132,9 @@ export interface RebalanceMemory {
   settled: Goal | null;
   /** Grows with every change of a partition's voters. */
   configurations: number;
-  /** Voters that should go and have nowhere to go, as of then. */
+  /** Voters that should go and have nowhere to go, and as of which configurations and nodes. */
   stuck: readonly StuckVoter[];
+  stuckAs: string;
   /** Of moves that do not go on: why. */
   readonly waiting: Map<VoterMove, string>;
 }
@@ -148,6 +149,7 @@ export function createRebalanceMemory(): RebalanceMemory {
     settled: null,
     configurations: 0,
     stuck: [],
+    stuckAs: '',
     waiting: new Map(),
   };
 }

@@ -63,8 +63,9 @@ export class Moves {
     return wishes.plan || wishes.abort || store.busy('rebalance');
   }
 
-  status(): RebalanceStatus {
-    return rebalanceStatus(this.context);
+  /** Returns how the moves stand. */
+  status(now: number): RebalanceStatus {
+    return rebalanceStatus(this.context, now);
   }
 
   /** Returns what would be moved if that began now; null while a partition's record is not known. */

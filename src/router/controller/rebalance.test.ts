@@ -41,7 +41,7 @@ function plans(cluster: ScriptedCluster): number {
 /** Waits for a plan to be made and carried out. */
 function rebalanced({ cluster, controller }: Lab, before = 0): void {
   cluster.until('a plan', () => plans(cluster) > before, LIMIT_MS);
-  cluster.until('the end of the plan', () => controller.moves.status().state === 'done', LIMIT_MS);
+  cluster.until('the end of the plan', () => controller.moves.status(cluster.now).state === 'done', LIMIT_MS);
   cluster.until('quiet', () => cluster.settled() && cluster.isQuiet(), LIMIT_MS);
 }
 
@@ -58,7 +58,7 @@ describe('a node that joins', () => {
     expect(n4).toBeGreaterThanOrEqual(Math.floor(9 / 1.25));
     expect(n4).toBeLessThanOrEqual(9);
     expect(one.cluster.named('learner_added')).toHaveLength(n4!);
-    expect(one.controller.moves.status()).toMatchObject({
+    expect(one.controller.moves.status(one.cluster.now)).toMatchObject({
       state: 'done',
       reason: 'n4 has come',
       stuck: [],
@@ -75,7 +75,7 @@ describe('a node that joins', () => {
     one.cluster.join('n5');
     rebalanced(one);
     expect(plans(one.cluster)).toBe(1);
-    expect(one.controller.moves.status().reason).toBe('n4 has come, n5 has come');
+    expect(one.controller.moves.status(one.cluster.now).reason).toBe('n4 has come, n5 has come');
     for (const load of Object.values(loads(one.cluster))) expect(load).toBeLessThanOrEqual(9);
   });
 
@@ -121,12 +121,12 @@ describe('a node that leaves', () => {
     one.controller.moves.setMembership(one.cluster.now, 'n1', 'NODE_LEAVING');
     one.cluster.run(20_000);
     expect(loads(one.cluster)).toEqual({ n1: 12, n2: 12, n3: 12 });
-    expect(one.controller.moves.status().stuck).toHaveLength(PARTITIONS);
-    expect(one.controller.moves.status().stuck[0]).toEqual({ partition: 0, node: 'n1' });
+    expect(one.controller.moves.status(one.cluster.now).stuck).toHaveLength(PARTITIONS);
+    expect(one.controller.moves.status(one.cluster.now).stuck[0]).toEqual({ partition: 0, node: 'n1' });
     one.cluster.join('n4');
     rebalanced(one);
     expect(loads(one.cluster)).toEqual({ n1: 0, n2: 12, n3: 12, n4: 12 });
-    expect(one.controller.moves.status().stuck).toEqual([]);
+    expect(one.controller.moves.status(one.cluster.now).stuck).toEqual([]);
   });
 
   it('must exist', () => {
@@ -175,7 +175,7 @@ describe('the goal', () => {
     n4.zone = 'b';
     n4.restart();
     rebalanced(one);
-    expect(one.controller.moves.status().reason).toBe('n4 is in zone b now');
+    expect(one.controller.moves.status(one.cluster.now).reason).toBe('n4 is in zone b now');
     expect(one.cluster.store.records().map(zonesOf)).toEqual(new Array(PARTITIONS).fill(3));
   });
 
@@ -215,7 +215,7 @@ describe('a plan', () => {
       one.cluster.stopControllers();
       one.cluster.run(300);
       const { controller } = one.cluster.start({}, 77);
-      one.cluster.until('the end', () => controller.moves.status().state === 'done', LIMIT_MS);
+      one.cluster.until('the end', () => controller.moves.status(one.cluster.now).state === 'done', LIMIT_MS);
       expect(loads(one.cluster).n4).toBeGreaterThanOrEqual(7);
       expect(one.cluster.named('learner_added').length).toBe(loads(one.cluster).n4);
     }
@@ -235,9 +235,13 @@ describe('a plan', () => {
       one.cluster.join('n4');
       one.cluster.until('a plan', () => plans(one.cluster) > 0, LIMIT_MS);
       one.cluster.run(stop);
-      expect(one.controller.moves.status().state).toBe('running');
+      expect(one.controller.moves.status(one.cluster.now).state).toBe('running');
       one.controller.moves.abort();
-      one.cluster.until('aborted', () => one.controller.moves.status().state === 'aborted', LIMIT_MS);
+      one.cluster.until(
+        'aborted',
+        () => one.controller.moves.status(one.cluster.now).state === 'aborted',
+        LIMIT_MS,
+      );
       for (const { learners, established } of one.cluster.store.records())
         expect({ learners, established }).toEqual({ learners: [], established: true });
       const { n4 } = loads(one.cluster);
@@ -271,7 +275,7 @@ describe('a plan', () => {
     one.cluster.until('a plan', () => plans(one.cluster) > 0, LIMIT_MS);
     one.cluster.run(2_000);
     // By hand, a voter gets to where the plan wanted another one.
-    const open = one.controller.moves.status().moves.find(({ state }) => state === 'waiting')!;
+    const open = one.controller.moves.status(one.cluster.now).moves.find(({ state }) => state === 'waiting')!;
     const record = one.cluster.store.records()[open.partition]!;
     const other = record.voters.find(({ node }) => node !== open.from)!;
     one.cluster.node('n5').diskFull = false;
@@ -287,7 +291,7 @@ describe('a plan', () => {
     one.cluster.node('n5').diskFull = true;
     one.cluster.until('a plan', () => plans(one.cluster) > 0, LIMIT_MS);
     one.cluster.run(20_000);
-    const { moves } = one.controller.moves.status();
+    const { moves } = one.controller.moves.status(one.cluster.now);
     for (const { to, state, reason } of moves)
       expect({ to, state, reason }).toEqual(
         to === 'n5'
@@ -297,9 +301,9 @@ describe('a plan', () => {
     one.cluster.node('n5').diskFull = false;
     one.cluster.node('n5').up = false;
     one.cluster.run(5_000);
-    expect(one.controller.moves.status().moves.find(({ to }) => to === 'n5')?.reason).toContain(
-      'n5 does not answer',
-    );
+    expect(
+      one.controller.moves.status(one.cluster.now).moves.find(({ to }) => to === 'n5')?.reason,
+    ).toContain('n5 does not answer');
     one.cluster.node('n5').restart();
     rebalanced(one);
     expect(loads(one.cluster).n5).toBeGreaterThan(0);
@@ -311,7 +315,7 @@ describe('a plan', () => {
     one.cluster.until('stored', () => one.controller.moves.configured);
     one.cluster.join('n4');
     one.cluster.until('a plan', () => plans(one.cluster) > 0, LIMIT_MS);
-    while (one.controller.moves.status().state === 'running') {
+    while (one.controller.moves.status(one.cluster.now).state === 'running') {
       const learning = one.cluster.store.records().filter(({ learners }) => learners.length > 0);
       expect(learning.length).toBeLessThanOrEqual(1);
       one.cluster.run(20);

@@ -259,7 +259,6 @@ function plan(context: Context, now: number, last: RebalanceRecord | null): void
     return;
   }
   wishes.plan = false;
-  memory.stuck = found.stuck;
   if (found.moves.length === 0) {
     memory.settled = goal;
     return;
@@ -277,7 +276,6 @@ function replan(context: Context, now: number, last: RebalanceRecord, goal: Goal
   context.rebalance.lookedAt = now;
   const found = planFor(context, goal, keptOf(context, last, goal));
   if (found === null) return;
-  context.rebalance.stuck = found.stuck;
   const moves = found.moves.slice(0, context.options.planMovesMax);
   const state = moves.length === 0 ? 'done' : 'running';
   writePlan(context, { ...last, state, reason: reasonOf(last.goal, goal), goal, moves });
@@ -447,10 +445,25 @@ export function explainVoters(context: Context, now: number, partition: number):
   return [...choices, ...absent];
 }
 
+/** Voters that have nowhere to go, as of now: also where nothing is planned, since moves wait, or have to be asked for. */
+function stuckNow(context: Context, now: number): PlacementPlan['stuck'] {
+  const { rebalance: memory, store } = context;
+  if (store.cluster() === null) return [];
+  const as = `${memory.configurations} ${JSON.stringify(goalOf(context, now))}`;
+  if (as !== memory.stuckAs) {
+    const found = previewMoves(context, now);
+    if (found === null) return memory.stuck;
+    memory.stuck = found.stuck;
+    memory.stuckAs = as;
+  }
+  return memory.stuck;
+}
+
 /** Returns how the moves stand. */
-export function rebalanceStatus(context: Context): RebalanceStatus {
+export function rebalanceStatus(context: Context, now: number): RebalanceStatus {
   const record = context.store.rebalance();
-  const { stuck, waiting } = context.rebalance;
+  const { waiting } = context.rebalance;
+  const stuck = stuckNow(context, now);
   if (record === null) return { state: 'none', reason: '', moves: [], stuck };
   const moves = record.moves.map((move): MoveStatus => {
     const held = context.partitions.get(move.partition)?.record;
