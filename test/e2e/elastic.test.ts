@@ -9,6 +9,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import type { MovesDocument } from '../../bench/moves/document.ts';
 import type { ShownMoves } from '../../src/cli/moves.ts';
 import type { ShownStatus } from '../../src/cli/status.ts';
+import { connect } from '../../src/client/index.ts';
 import { type CommandResult, runCommand, runProgram } from '../support/command.ts';
 import { eventually, startCluster } from '../support/processes.ts';
 import { cleanUpAfterEach, isRunning, startUp, type UpCluster } from '../support/up-cluster.ts';
@@ -165,7 +166,9 @@ describe('ringkeep rebalance', () => {
     const run = (...args: string[]) => runCommand(args, { env });
     await ok(run('rebalance', '--automatic', 'off', '--rate', '1MiB', '--per-node', '1'));
     const value = 'x'.repeat(100_000);
-    for (let at = 0; at < 120; at += 1) await ok(run('put', `big${at}`, value));
+    const client = connect(cluster.url);
+    for (let at = 0; at < 120; at += 1) await client.put(`big${at}`, value);
+    await client.close();
     await cluster.join();
     const plan = await eventually('a plan', async (missing) => {
       const text = await ok(run('rebalance', '--plan'));
