@@ -2,6 +2,7 @@
  * Nodes that come and go as people let them: `scale` on a running `up`, `drain`, `rebalance`, `status --explain`, `node --join`, and
  * the mistakes one makes with them. What clients see meanwhile is test/crash/elastic.test.ts and `npm run bench:moves`.
  */
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -165,9 +166,10 @@ describe('ringkeep rebalance', () => {
     const env = { ...process.env, RINGKEEP_URL: cluster.url };
     const run = (...args: string[]) => runCommand(args, { env });
     await ok(run('rebalance', '--automatic', 'off', '--rate', '1MiB', '--per-node', '1'));
-    const value = 'x'.repeat(100_000);
+    // So much that the nodes have it in tables, which is what they know the size of.
+    const value = randomBytes(200_000).toString('base64');
     const client = connect(cluster.url);
-    for (let at = 0; at < 120; at += 1) await client.put(`big${at}`, value);
+    for (let at = 0; at < 200; at += 1) await client.put(`big${at}`, value);
     await client.close();
     await cluster.join();
     const plan = await eventually('a plan', async (missing) => {

@@ -10,6 +10,7 @@ import { APPEND_IDLE_MS, APPEND_IN_FLIGHT_BYTES_MAX, QUORUM_LOST_MS } from '../.
 import { type PartitionRecord, quorumSize, type Replica as ReplicaName } from '../../common/topology.ts';
 import type { AppendReply, ConfirmReply, Prepare, SnapshotPull } from '../../common/wire/messages.ts';
 import type { WalEntry } from '../wal/types.ts';
+import { isMove } from './copy-budget.ts';
 import { Expiry } from './expiry.ts';
 import type { Host, PeerBody } from './host.ts';
 import { type Follows, Pace } from './pace.ts';
@@ -200,8 +201,9 @@ export class Leadership {
   /** Learners that take entries: they have a state to put them on, and are heard of. */
   private following(): Follows[] {
     const found: Follows[] = [];
-    for (const { votes, state, match, lastHeardAt, replica } of this.progress.values()) {
-      if (votes || state === 'snapshot' || match === 0) continue;
+    for (const { votes, state, match, copyUntil, lastHeardAt, replica } of this.progress.values()) {
+      // What is copied at the rate of moves is no reason to slow anybody down.
+      if (votes || state === 'snapshot' || match === 0 || match < copyUntil) continue;
       if (this.host.now - lastHeardAt <= LEVEL_HEARD_MS) found.push({ id: replica.id, match });
     }
     return found;
@@ -311,11 +313,25 @@ export class Leadership {
       if (progress.state === 'snapshot' || progress.state === 'reading') return;
       if (progress.state === 'probe' && progress.probeOutstanding) return;
       if (log.epochAt(progress.next - 1) === undefined) return this.startSnapshot(progress);
+      progress.waitsForRoom = !this.mayCopy(progress);
+      if (progress.waitsForRoom) return;
       if (progress.next < log.firstInMemory) return this.readFor(progress);
       const { appendEntriesMax, appendBytesTarget } = this.host.options;
       const countMax = progress.full ? 1 : appendEntriesMax;
       this.sendAppend(progress, log.slice(progress.next, countMax, appendBytesTarget));
     }
+  }
+
+  /**
+   * Whether the next entries may be sent now: those that were there before a learner are as much a copy as a snapshot is. What came
+   * later is not held up, so that the learner gets level.
+   */
+  private mayCopy(progress: Progress): boolean {
+    const { host, replica } = this;
+    if (progress.next > progress.copyUntil) return true;
+    const record = host.recordOf(replica.partition);
+    if (record === undefined || !isMove(record, progress.replica)) return true;
+    return host.copies.send(host.options.snapshotChunkBytes, true);
   }
 
   private sendAppend(progress: Progress, entries: Uint8Array[], prevIndex: number = progress.next - 1): void {
@@ -356,7 +372,7 @@ export class Leadership {
       partition: this.replica.partition,
       from,
       countMax: progress.full ? 1 : appendEntriesMax,
-      bytesMax: appendBytesTarget * 4,
+      bytesMax: from <= progress.copyUntil ? appendBytesTarget : appendBytesTarget * 4,
       done: (error, result) => {
         if (this.replica.leadership !== this || progress.state !== 'reading') return;
         progress.state = before;
@@ -414,6 +430,7 @@ export class Leadership {
         }
       }
       if (now - progress.lastSentAt >= APPEND_IDLE_MS) this.sendIdle(progress);
+      if (progress.waitsForRoom) this.host.touch(this.replica.partition);
     }
     this.pace.look(now, this.replica.log.lastIndex, this.following());
     this.writes.expire();

@@ -33,6 +33,10 @@ export class Progress {
   appliedIndex = 0;
   readonly clock = new FollowerClock();
   snapshot = '';
+  /** The end of the log when it came: what a learner is sent up to here is a copy, and counts as one. */
+  readonly copyUntil: number;
+  /** There is no room for the next part of that copy now. */
+  waitsForRoom = false;
   private inFlight: { index: number; bytes: number }[] = [];
   inFlightBytes = 0;
 
@@ -41,6 +45,7 @@ export class Progress {
     this.votes = votes;
     this.next = next;
     this.resumeAt = next;
+    this.copyUntil = votes ? 0 : next - 1;
     this.lastHeardAt = now;
   }
 
