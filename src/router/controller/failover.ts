@@ -25,6 +25,7 @@ import {
   neverLed,
   reserve,
   sameLeader,
+  sameRecord,
   sameSet,
   sealedReplicas,
   setsFor,
@@ -396,7 +397,10 @@ export function hearPromise(state: PartitionState, epoch: number): void {
 export function contradicts(other: PartitionRecord, record: PartitionRecord): boolean {
   if (other.epoch !== record.epoch) return other.epoch > record.epoch;
   if (other.reservationId !== record.reservationId) return true;
-  return other.leader !== null && !sameLeader(other.leader, record.leader);
+  if (other.leader !== null && !sameLeader(other.leader, record.leader)) return true;
+  // Whoever knows it takes nothing of the same epoch that is not newer: learners that it never hears of would be waited for.
+  if (other.revision !== record.revision) return other.revision > record.revision;
+  return !sameRecord(other, record);
 }
 
 /** Returns whether something heard contradicts the record: our copy is old, or the store has forgotten. */
