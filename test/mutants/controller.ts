@@ -15,7 +15,7 @@ const LEVEL_WITHOUT_ANYTHING = [
   },
   {
     file: 'src/node/core/leadership.ts',
-    from: 'if (progress.match === 0 || this.host.now - progress.lastHeardAt > LEVEL_HEARD_MS) continue;',
+    from: 'if (progress.match < Math.max(1, progress.copyUntil)) continue;',
     to: '',
   },
 ];

@@ -21,6 +21,10 @@ class Bucket {
     this.tokens = Math.min(Math.max(this.rate, this.chunk), this.tokens + (rate * elapsedMs) / 1_000);
   }
 
+  giveBack(bytes: number): void {
+    this.tokens = Math.min(Math.max(this.rate, this.chunk), this.tokens + bytes);
+  }
+
   take(bytes: number): boolean {
     if (this.tokens < bytes) return false;
     this.tokens -= bytes;
@@ -61,6 +65,11 @@ export class CopyBudget {
   /** Takes the room to send so much; false: there is none now. */
   send(bytes: number, moves: boolean): boolean {
     return (moves ? this.outward : this.urgent).take(bytes);
+  }
+
+  /** Gives room for a move back that was taken and not needed. */
+  giveBack(bytes: number): void {
+    this.outward.giveBack(bytes);
   }
 
   /** Takes the room to receive so much of a move; false: there is none now. */

@@ -214,7 +214,9 @@ export class Leadership {
     const result: string[] = [];
     for (const progress of this.progress.values()) {
       if (progress.votes || progress.match + LEVEL_ENTRIES < this.replica.log.commitIndex) continue;
-      if (progress.match === 0 || this.host.now - progress.lastHeardAt > LEVEL_HEARD_MS) continue;
+      // In the middle of a copy by the log nobody is level, however few entries it lacks: they may be long ones.
+      if (progress.match < Math.max(1, progress.copyUntil)) continue;
+      if (this.host.now - progress.lastHeardAt > LEVEL_HEARD_MS) continue;
       result.push(progress.replica.id);
     }
     return result.sort();
@@ -328,10 +330,13 @@ export class Leadership {
    */
   private mayCopy(progress: Progress): boolean {
     const { host, replica } = this;
-    if (progress.next > progress.copyUntil) return true;
+    if (progress.next > progress.copyUntil || progress.replica.id === this.pauseTarget) return true;
     const record = host.recordOf(replica.partition);
     if (record === undefined || !isMove(record, progress.replica)) return true;
-    return host.copies.send(host.options.snapshotChunkBytes, true);
+    const room = host.options.snapshotChunkBytes;
+    if (!host.copies.send(room, true)) return false;
+    progress.roomTaken = room;
+    return true;
   }
 
   private sendAppend(progress: Progress, entries: Uint8Array[], prevIndex: number = progress.next - 1): void {
@@ -360,6 +365,8 @@ export class Leadership {
     if (entries.length === 0) return;
     let bytes = 0;
     for (const entry of entries) bytes += entry.byteLength;
+    this.host.copies.giveBack(Math.max(0, progress.roomTaken - bytes));
+    progress.roomTaken = 0;
     progress.sent(prevIndex + entries.length, bytes);
   }
 

@@ -37,6 +37,8 @@ export class Progress {
   readonly copyUntil: number;
   /** There is no room for the next part of that copy now. */
   waitsForRoom = false;
+  /** Bytes that were taken of the budget for what is sent next. */
+  roomTaken = 0;
   private inFlight: { index: number; bytes: number }[] = [];
   inFlightBytes = 0;
 
