@@ -10,6 +10,7 @@ import { connect, type RingkeepClient } from '../../src/client/index.ts';
 import type { Topology } from '../../src/common/topology.ts';
 import { ComposeCluster, type ComposeContainer } from '../support/compose.ts';
 import { buildImage } from '../support/docker-image.ts';
+import { REPEATS } from '../support/faults.ts';
 import { keysOf, Load } from '../support/load.ts';
 import { freePort, ledBy } from '../support/processes.ts';
 
@@ -120,7 +121,9 @@ describe.skipIf(engine.missing !== '')(title, () => {
       await load.start();
     });
 
-    it('goes on while a node is off the network, which comes back under its name', async () => {
+    it('goes on while a node is off the network, which comes back under its name', {
+      repeats: REPEATS,
+    }, async () => {
       const { victim, led } = foremost(await cluster.whenHealthy());
       await victim.disconnect();
       await writeTo(led, partitions, `${victim.name} off the network`);
@@ -128,7 +131,7 @@ describe.skipIf(engine.missing !== '')(title, () => {
       await cluster.whenHealthy();
     });
 
-    it('goes on while a node is paused', async () => {
+    it('goes on while a node is paused', { repeats: REPEATS }, async () => {
       const { victim, led } = foremost(await cluster.whenHealthy());
       await victim.docker.pause();
       await writeTo(led, partitions, `${victim.name} paused`);
@@ -136,7 +139,7 @@ describe.skipIf(engine.missing !== '')(title, () => {
       await cluster.whenHealthy();
     });
 
-    it('goes on while a node is killed, which recovers from its volume', async () => {
+    it('goes on while a node is killed, which recovers from its volume', { repeats: REPEATS }, async () => {
       const { victim, led } = foremost(await cluster.whenHealthy());
       await victim.docker.kill();
       await writeTo(led, partitions, `${victim.name} killed`);
@@ -145,7 +148,9 @@ describe.skipIf(engine.missing !== '')(title, () => {
       await victim.whenHealthy();
     });
 
-    it('goes on while a node is stopped, which hands over and ends within the grace period', async () => {
+    it('goes on while a node is stopped, which hands over and ends within the grace period', {
+      repeats: REPEATS,
+    }, async () => {
       const { victim, led } = foremost(await cluster.whenHealthy());
       const stopped = victim.stop();
       await writeTo(led, partitions, `${victim.name} stopped`);
@@ -157,8 +162,11 @@ describe.skipIf(engine.missing !== '')(title, () => {
       await cluster.whenHealthy();
     });
 
-    it('goes on after the router was restarted, and after it was killed', async () => {
+    it('goes on after the router was restarted, and after it was killed', { repeats: REPEATS }, async () => {
       const router = cluster.container('router');
+      const ended = async () =>
+        (await router.logged()).filter(({ event }) => event === 'router_stopped').length;
+      const before = await ended();
       const all = Array.from({ length: partitions }, (_, partition) => partition);
       await router.docker.restart();
       await writeTo(all, partitions, 'the router restarted');
@@ -167,7 +175,7 @@ describe.skipIf(engine.missing !== '')(title, () => {
       await writeTo(all, partitions, 'the router killed');
       await cluster.whenHealthy();
       // The restart was an end in order, and the kill was none.
-      expect((await router.logged()).filter(({ event }) => event === 'router_stopped')).toHaveLength(1);
+      expect(await ended()).toBe(before + 1);
     });
 
     it('has lost nothing and shown nothing that is not linearizable', async () => {

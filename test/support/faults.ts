@@ -9,6 +9,9 @@ import type { ActiveFault, FaultDriver } from '../../src/chaos/fault.ts';
 import { createRandom } from '../../src/common/random.ts';
 import { Load, type LoadOptions } from './load.ts';
 
+/** How often a test of faults is made again after the first time. */
+export const REPEATS = Math.max(1, Number(process.env.RINGKEEP_FAULT_TIMES ?? 1)) - 1;
+
 /** `it`, or `it.skip` with the reason in its name, which the report shows. */
 export function itIf(
   missing: string | null,
@@ -16,7 +19,7 @@ export function itIf(
   run: () => Promise<void>,
   timeout = 120_000,
 ): void {
-  if (missing === null) it(name, { timeout }, run);
+  if (missing === null) it(name, { timeout, repeats: REPEATS }, run);
   else it.skip(`${name} (${missing})`, run);
 }
 
