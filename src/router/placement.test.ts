@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { partitionOf } from '../common/hash.ts';
 import { countLeaders } from './leader-balance.ts';
 import {
+  composeMoves,
   explainPartition,
   LOAD_BOUND_DEFAULT,
   type PlacementInput,
@@ -279,6 +280,27 @@ describe('planMoves', () => {
         Math.ceil((Math.abs(count - 100) * 30_000 * LOAD_BOUND_DEFAULT) / count),
       );
     }
+  });
+});
+
+describe('composeMoves', () => {
+  const move = (partition: number, from: string | null, to: string | null): VoterMove => ({
+    partition,
+    from,
+    to,
+  });
+
+  it('goes straight on, and nowhere by a way and its way back (seed 103)', () => {
+    expect(composeMoves([move(0, 'a', 'b'), move(0, 'b', 'c'), move(1, 'b', 'a')])).toEqual([
+      move(0, 'a', 'c'),
+      move(1, 'b', 'a'),
+    ]);
+    expect(composeMoves([move(0, 'a', 'b'), move(0, 'b', 'a')])).toEqual([]);
+    expect(composeMoves([move(0, null, 'b'), move(0, 'b', null)])).toEqual([]);
+    expect(composeMoves([move(0, null, 'b'), move(0, 'b', 'c'), move(0, 'c', 'd')])).toEqual([
+      move(0, null, 'd'),
+    ]);
+    expect(composeMoves([move(0, 'a', 'b'), move(0, 'b', null)])).toEqual([move(0, 'a', null)]);
   });
 });
 

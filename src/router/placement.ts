@@ -324,7 +324,29 @@ class Planner {
 export function planMoves(current: readonly (readonly string[])[], input: PlacementInput): PlacementPlan {
   assert(current.length === input.partitions, 'one entry per partition');
   const { moves, stuck } = new Planner(current, input);
-  return { moves, stuck };
+  return { moves: composeMoves(moves), stuck };
+}
+
+/**
+ * Makes one move of those that follow each other: what goes to a node and on from there goes straight on, and what comes back to where it was
+ * does not move at all. Carried out one by one, a way and its way back would take turns for ever.
+ */
+export function composeMoves(moves: readonly VoterMove[]): VoterMove[] {
+  const composed: VoterMove[] = [];
+  const ends = new Map<string, number>();
+  for (const move of moves) {
+    const { partition, from, to } = move;
+    const at = from === null ? undefined : ends.get(`${partition} ${from}`);
+    if (at === undefined) {
+      if (to !== null) ends.set(`${partition} ${to}`, composed.length);
+      composed.push(move);
+      continue;
+    }
+    ends.delete(`${partition} ${from}`);
+    composed[at] = { partition, from: composed[at]!.from, to };
+    if (to !== null) ends.set(`${partition} ${to}`, at);
+  }
+  return composed.filter(({ from, to }) => from !== to);
 }
 
 /**

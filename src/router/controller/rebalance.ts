@@ -22,6 +22,7 @@ import {
   type PartitionRecord,
 } from '../../common/topology.ts';
 import {
+  composeMoves,
   explainPartition,
   type NodeChoice,
   type PlacementPlan,
@@ -187,7 +188,7 @@ export function planFor(context: Context, goal: Goal, kept: readonly VoterMove[]
     if (to !== null) voters.push(to);
   }
   const { moves, stuck } = planMoves(current, { ...goal, partitions: records.length });
-  return { moves: [...kept, ...moves], stuck };
+  return { moves: composeMoves([...kept, ...moves]), stuck };
 }
 
 /** Of a move that has been begun there is a learner, or a change of voters is on its way. */
