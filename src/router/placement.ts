@@ -285,13 +285,13 @@ class Planner {
   /** Voters whose nodes are gone, too few voters, too many. */
   private suit(partition: number, gone: readonly string[], wanted: number): void {
     const { board } = this;
-    const open = [...gone];
-    for (const node of fillUp(board, partition, this.count))
-      this.move(partition, open.shift() ?? null, this.ids[node]!);
-    // Those that are left over are given up where there are others enough, and else stay: nobody is there to take over.
-    const spare = board.voters[partition]!.length + open.length - wanted;
-    for (const node of open.slice(0, Math.max(0, spare))) this.move(partition, node, null);
-    for (const node of open.slice(Math.max(0, spare))) this.stuck.push({ partition, node });
+    const added = fillUp(board, partition, this.count);
+    // Of those that should go, as many as can be spared; where there are too few nodes, the others stay: nobody is there to take over.
+    const spared = Math.max(0, board.voters[partition]!.length + gone.length - wanted);
+    const open = gone.slice(0, spared);
+    for (const node of added) this.move(partition, open.shift() ?? null, this.ids[node]!);
+    for (const node of open) this.move(partition, node, null);
+    for (const node of gone.slice(spared)) this.stuck.push({ partition, node });
     while (board.voters[partition]!.length > wanted) {
       const node = board.leastNeeded(partition);
       board.remove(partition, node);

@@ -135,6 +135,8 @@ export interface RebalanceMemory {
   /** Voters that should go and have nowhere to go, and as of which configurations and nodes. */
   stuck: readonly StuckVoter[];
   stuckAs: string;
+  /** Nodes whose disk got full while something was copied to them: until when nothing is, and how often it has happened. */
+  readonly full: Map<string, { readonly until: number; readonly times: number }>;
   /** Of moves that do not go on: why. */
   readonly waiting: Map<VoterMove, string>;
 }
@@ -150,6 +152,7 @@ export function createRebalanceMemory(): RebalanceMemory {
     configurations: 0,
     stuck: [],
     stuckAs: '',
+    full: new Map(),
     waiting: new Map(),
   };
 }

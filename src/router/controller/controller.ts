@@ -12,6 +12,7 @@ import type { AckName, Heartbeat, ReplicaReport, SealReply } from '../../common/
 import { acksOf, stepAcks, wishAck } from './acks.ts';
 import { adopt, hearNode, refuseRun, writeNodes } from './adoption.ts';
 import { balance } from './balance.ts';
+import { moveSettingsOf, stepConfiguration } from './cluster-settings.ts';
 import {
   type Context,
   createPartitionState,
@@ -35,7 +36,7 @@ import { Moves } from './moves.ts';
 import { NodeRegistry } from './nodes.ts';
 import { CONTROLLER_DEFAULTS } from './options.ts';
 import { drain, stepPlanned } from './planner.ts';
-import { adoptPlan, moveSettingsOf, stepConfiguration, stepRebalance } from './rebalance.ts';
+import { adoptPlan, stepRebalance } from './rebalance.ts';
 import { stepRebuild } from './rebuild.ts';
 import { statusOf } from './status.ts';
 import { type Settled, StoreView } from './store-view.ts';

@@ -2,19 +2,16 @@
 import type { Membership, MoveSettings } from '../../common/topology.ts';
 import type { NodeChoice, PlacementPlan } from '../placement.ts';
 import { writeNodes } from './adoption.ts';
-import type { Context } from './context.ts';
 import {
-  explainVoters,
   isConfigured,
   type MoveConfiguration,
   moveSettingsOf,
-  previewMoves,
-  type RebalanceStatus,
-  rebalanceStatus,
   stepConfiguration,
   wishConfiguration,
   wishMembership,
-} from './rebalance.ts';
+} from './cluster-settings.ts';
+import type { Context } from './context.ts';
+import { explainVoters, previewMoves, type RebalanceStatus, rebalanceStatus } from './rebalance.ts';
 
 /** Part of one controller run. Only once the cluster is formed. */
 export class Moves {
@@ -68,12 +65,12 @@ export class Moves {
     return rebalanceStatus(this.context, now);
   }
 
-  /** Returns what would be moved if that began now; null while a partition's record is not known. */
-  preview(now: number): PlacementPlan | null {
+  /** Returns what would be moved if that began now. */
+  preview(now: number): PlacementPlan {
     return previewMoves(this.context, now);
   }
 
-  /** Returns why the voters of a partition are where they are; empty while a partition's record is not known. */
+  /** Returns why the voters of a partition are where they are, as far as records are known. */
   explain(now: number, partition: number): NodeChoice[] {
     return explainVoters(this.context, now, partition);
   }

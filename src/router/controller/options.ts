@@ -21,6 +21,8 @@ export const CONTROLLER_DEFAULTS: Omit<ControllerOptions, 'bootstrap'> = {
   resumeMs: 1_500,
   planBackoffMs: 2_000,
   planBackoffMsMax: 60_000,
+  // Somebody has to make room.
+  fullBackoffMsMax: 600_000,
   balanceAfterMs: 3_000,
   // Several looks of the nodes at what they take, every 5 s.
   loadSteadyMs: 20_000,

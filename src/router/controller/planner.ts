@@ -174,11 +174,9 @@ interface Wanted {
 /** A voter that was lost comes back on its own node first: nothing else may take a quorum's place before. */
 function wantedChange(context: Context, state: PartitionState, now: number): Wanted | null {
   const record = state.record!;
-  const lost = record.voters.find(
-    (replica) => replica.node !== state.move?.from && isLostVoter(context, state, replica, now),
-  );
-  if (lost !== undefined) return { out: lost, node: lost.node, reason: 'repair' };
-  const move = state.move;
+  const { move } = state;
+  const lost = lostVoter(context, state, move, now);
+  if (lost !== null) return { out: lost, node: lost.node, reason: 'repair' };
   if (move === null) return null;
   if (!isMovePossible(record, move)) {
     state.move = null;
@@ -193,6 +191,25 @@ export function isMovePossible({ voters }: PartitionRecord, { from, to }: Replic
   if (from !== null && !voters.some(({ node }) => node === from)) return false;
   if (to !== null) return !voters.some(({ node }) => node === to);
   return voters.length > 1;
+}
+
+/** Returns a voter that is lost, other than the one that a move takes away; null: there is none. */
+export function lostVoter(
+  context: Context,
+  state: PartitionState,
+  move: ReplicaMove | null,
+  now: number,
+): Replica | null {
+  const isLost = (replica: Replica): boolean =>
+    replica.node !== move?.from && isLostVoter(context, state, replica, now);
+  return state.record!.voters.find(isLost) ?? null;
+}
+
+/** Returns a voter that is not well, other than the one that is given up: with one voter less, each of the others counts more. */
+export function illVoter({ nodes }: Context, state: PartitionState, out: string | null): Replica | null {
+  const isIll = (replica: Replica): boolean =>
+    nodes.live(replica.node) === null || nodes.health(state.partition, replica) !== 'healthy';
+  return state.record!.voters.find((replica) => replica.node !== out && isIll(replica)) ?? null;
 }
 
 /** A node creates a voter only before the first leader: one that is still missing later was not created in time. */
@@ -241,7 +258,7 @@ function repair(context: Context, state: PartitionState, now: number): void {
     out === null
       ? [...record.voters, learner]
       : record.voters.map((replica) => (replica.id === out.id ? learner : replica));
-  if (!mayReconfigure(record, voters) || countPlans(context, isUrgent) >= context.options.plannedMax) return;
+  if (!mayReconfigure(record, voters) || isBusy(context, now)) return;
   startPlan(context, state, now, wanted.reason, learner.id, voters);
 }
 
@@ -249,14 +266,20 @@ function repair(context: Context, state: PartitionState, now: number): void {
 function giveUp(context: Context, state: PartitionState, now: number, out: Replica): void {
   const record = state.record!;
   const voters = record.voters.filter((replica) => replica.id !== out.id);
-  if (!mayReconfigure(record, voters) || countPlans(context, isUrgent) >= context.options.plannedMax) return;
+  // Chosen a while ago, maybe.
+  if (illVoter(context, state, out.node) !== null) return;
+  if (!mayReconfigure(record, voters) || isBusy(context, now)) return;
   const stays = hasReplica(voters, record.leader!.replica);
   const target = stays ? record.leader!.replica : bestTarget(context, state)?.id;
   if (target !== undefined) startPlan(context, state, now, 'move', target, voters);
 }
 
-function isUrgent(plan: Plan): boolean {
-  return plan.reason !== 'drain';
+/** Whether enough partitions are being changed. One that has lost its quorum amid its change may stay so: it keeps nobody waiting. */
+function isBusy(context: Context, now: number): boolean {
+  const { plannedMax, reconfigureMs } = context.options;
+  const counts = ({ reason, startedAt }: Plan): boolean =>
+    reason !== 'drain' && now - startedAt < reconfigureMs;
+  return countPlans(context, counts) >= plannedMax;
 }
 
 /** Returns how many planned changes of some kind are under way. */

@@ -154,6 +154,8 @@ export interface ControllerOptions {
   /** First and longest pause after a failed planned change of a partition. */
   readonly planBackoffMs: number;
   readonly planBackoffMsMax: number;
+  /** Longest pause before something is copied to a node again whose disk got full. */
+  readonly fullBackoffMsMax: number;
   /** The cluster has been quiet for this long before leaders are balanced. */
   readonly balanceAfterMs: number;
   /** All leaders have led for this long before they are balanced by the requests that they take, and so many per second make it worth while. */
