@@ -1,53 +1,15 @@
 import { describe, expect, it } from 'vitest';
-import { ScriptedCluster } from '../../../test/support/scripted-cluster.ts';
+import {
+  LIMIT_MS,
+  lab,
+  loads,
+  PARTITIONS,
+  plans,
+  rebalanced,
+  THREE,
+  votersOn,
+} from '../../../test/support/moves-lab.ts';
 import type { PartitionRecord } from '../../common/topology.ts';
-import type { Controller } from './controller.ts';
-import type { ControllerOptions } from './types.ts';
-
-const THREE = ['n1', 'n2', 'n3'];
-const PARTITIONS = 12;
-/** Of a plan to be made, and to be carried out. */
-const LIMIT_MS = 60_000;
-
-interface Lab {
-  readonly cluster: ScriptedCluster;
-  readonly controller: Controller;
-}
-
-/** A formed, settled cluster with something in every log. */
-function lab(
-  nodes: readonly string[] = THREE,
-  options: Partial<ControllerOptions> = {},
-  zones?: readonly string[],
-): Lab {
-  const cluster = new ScriptedCluster(nodes, PARTITIONS, zones);
-  const { controller } = cluster.start(options);
-  cluster.until('first leaders', () => cluster.settled());
-  for (let partition = 0; partition < PARTITIONS; partition += 1) cluster.write(partition, 3);
-  cluster.run(200);
-  return { cluster, controller };
-}
-
-function loads(cluster: ScriptedCluster): Record<string, number> {
-  const counts = Object.fromEntries([...cluster.nodes.keys()].map((id) => [id, 0]));
-  for (const { voters } of cluster.store.records()) for (const { node } of voters) counts[node]! += 1;
-  return counts;
-}
-
-function plans(cluster: ScriptedCluster): number {
-  return cluster.named('rebalance').filter(({ state }) => state === 'running').length;
-}
-
-/** Waits for a plan to be made and carried out. */
-function rebalanced({ cluster, controller }: Lab, before = 0): void {
-  cluster.until('a plan', () => plans(cluster) > before, LIMIT_MS);
-  cluster.until('the end of the plan', () => controller.moves.status(cluster.now).state === 'done', LIMIT_MS);
-  cluster.until('quiet', () => cluster.settled() && cluster.isQuiet(), LIMIT_MS);
-}
-
-function votersOn(records: readonly PartitionRecord[], node: string): number {
-  return records.filter(({ voters }) => voters.some((voter) => voter.node === node)).length;
-}
 
 describe('a node that joins', () => {
   it('gets its fair share and no more, by itself, and nothing is lost', () => {
