@@ -277,7 +277,9 @@ export async function prepareProcesses(shape: ClusterShape = {}): Promise<Proces
     ...['--replication-factor', `${replicationFactor}`, ...peers(ROUTER), ...(shape.routerFlags ?? [])],
   ]);
   const members = names.slice(1).map((name, at) => {
-    const flags = ['node', ...common, '--id', name, '--router', dialled(name, ROUTER), ...peers(name)];
+    const router = dialled(name, ROUTER);
+    const way = at < nodes ? ['--router', router] : ['--join', `ringkeep://${router}`];
+    const flags = ['node', ...common, '--id', name, ...way, ...peers(name)];
     return new ClusterProcess(name, endpoints[at + 1]!.address, directory, [
       ...flags,
       ...(shape.nodeFlags ?? []),

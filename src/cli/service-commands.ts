@@ -117,7 +117,7 @@ export function addNodeCommand(program: Command, done: (status: number) => void)
     .requiredOption('--id <id>', 'name of the node, unique in its cluster for ever', parseNodeId)
     .option('--advertise <host:port>', 'address that nodes and routers are told')
     .option('--router <host:port>', 'a router to attach to; repeatable', collect, [])
-    .option('--join <url>', 'the same by the cluster’s URL: ringkeep://HOST:PORT[,HOST:PORT]', routersAt)
+    .option('--join <url>', 'a cluster that exists, by its URL: ringkeep://HOST:PORT[,HOST:PORT]', routersAt)
     .option('--zone <zone>', 'failure zone; voters are spread over zones')
     .option('--value-bytes-max <n>', 'longest value in bytes', count(1, VALUE_BYTES_CEILING))
     .option('--checkpoint-bytes <n>', 'log growth between two checkpoints', bytes)
@@ -150,6 +150,7 @@ export function addNodeCommand(program: Command, done: (status: number) => void)
           ...given({
             advertise: flags.advertise,
             advertiseClient: flags.advertiseClient,
+            joins: flags.join === undefined ? undefined : true,
             zone: flags.zone,
             httpListen: flags.httpListen,
             protocolMax: flags.protocolMax,

@@ -285,6 +285,7 @@ class NodeShell {
             admittedBoot: this.format.admittedBoot,
             runs: this.format.runs,
             durableLsn: this.format.toldLogEnd(this.opened.wal.durableLsn()),
+            joins: this.options.joins ?? false,
           },
           reports: this.engine.core.openingReports(),
           topology: this.engine.core.topology(),

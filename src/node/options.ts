@@ -19,6 +19,8 @@ export interface NodeOptions {
   /** Address under which this process reaches a node, by node id. */
   readonly peers?: ReadonlyMap<string, string>;
   readonly zone?: string;
+  /** It joins a cluster that exists: no new one is formed of it. */
+  readonly joins?: boolean;
   readonly insecure?: boolean;
   /** Where metrics and health are served; absent: nowhere. */
   readonly httpListen?: string;

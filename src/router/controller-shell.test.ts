@@ -74,6 +74,7 @@ class FakeNode implements ControlPush {
       admittedBoot: 0,
       runs,
       durableLsn: 0,
+      joins: false,
     };
     const peer = { hello: this.hello, protocol: 1, remote: '' };
     this.sink = shell.onAttach(peer, { register, reports: [], topology }, this);

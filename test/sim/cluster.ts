@@ -29,6 +29,8 @@ export interface ClusterShape {
   readonly nodes: number;
   /** Nodes that are not there at the beginning, and may join. */
   readonly spares: number;
+  /** Zones that the nodes are spread over, one after the other. */
+  readonly zones: number;
   readonly partitions: number;
   readonly replicationFactor: number;
   readonly controllers: number;
@@ -66,6 +68,7 @@ export function drawShape(world: World, fixed: Partial<ClusterShape>): ClusterSh
   return {
     ...drawCopies(world, fixed),
     spares: world.pick([0, 1, 1, 2]),
+    zones: world.pick([1, 1, 2, 3]),
     partitions: world.pick([1, 2, 3]),
     controllers: world.pick([1, 2]),
     clients: world.pick([2, 3]),
@@ -235,7 +238,8 @@ export class Cluster {
       storeReadMs: world.pick([0.2, 0.2, 0.2, 0.2, 4, 30]),
     };
     const count = shape.nodes + shape.spares;
-    return Array.from({ length: count }, (_, at) => new SimNode(`n${at + 1}`, around));
+    const placeOf = (at: number) => ({ zone: `z${at % shape.zones}`, joins: at >= shape.nodes });
+    return Array.from({ length: count }, (_, at) => new SimNode(`n${at + 1}`, placeOf(at), around));
   }
 
   private makeRouters(): SimRouter[] {

@@ -198,8 +198,9 @@ function isLevel(cluster: Cluster): boolean {
 }
 
 /**
- * Whether the moves have come to an end: nothing is under way, no node that leaves has a replica, and every partition has the
- * voters that are wanted, unless somebody has aborted the plan, or nobody has asked for one.
+ * Whether the moves have come to an end: nothing is under way, and, unless somebody has aborted the plan, or nobody has asked for one,
+ * nothing would be planned anew, every partition has the voters that are wanted, and none is on a node that leaves without being told
+ * to be stuck.
  */
 function isBalanced(cluster: Cluster): boolean {
   const { controllers, ghosts, invariants, nodeRecords } = cluster;
@@ -210,12 +211,16 @@ function isBalanced(cluster: Cluster): boolean {
   const records = ghosts.map(({ partition }) => invariants.record(partition));
   if (records.some((record) => record === null || !record.established || record.learners.length > 0))
     return false;
-  if (status.state === 'aborted' || topology.moves?.automatic === false || status.stuck.length > 0)
-    return true;
+  if (status.state === 'aborted' || topology.moves?.automatic === false) return true;
+  if (running!.preview() > 0) return false;
+  const stuck = new Set(status.stuck.map(({ partition, node }) => `${partition} ${node}`));
   return records.every(
     (record) =>
       record!.voters.length === topology.replicationFactor &&
-      record!.voters.every(({ node }) => nodeRecords.get(node)?.membership !== 'NODE_LEAVING'),
+      record!.voters.every(
+        ({ node }) =>
+          nodeRecords.get(node)?.membership !== 'NODE_LEAVING' || stuck.has(`${record!.partition} ${node}`),
+      ),
   );
 }
 

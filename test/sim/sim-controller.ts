@@ -122,6 +122,11 @@ export class SimController {
     return this.core?.formed === true ? this.core.moves.status(this.around.world.now) : null;
   }
 
+  /** How many moves it would plan now. */
+  preview(): number {
+    return this.core?.formed === true ? this.core.moves.preview(this.around.world.now).moves.length : 0;
+  }
+
   /** Whether it is up and has heard a heartbeat of this run of a directory that told of a record after `lsn`. */
   hasHeard(node: SimNode, lsn: number): boolean {
     const heard = this.core === null ? undefined : this.heard.get(node.id);

@@ -21,6 +21,7 @@ import type { ControlLinks, ToNode } from './control-links.ts';
 import { heartbeatOf } from './heartbeat.ts';
 import { NodeSessions } from './node-sessions.ts';
 import { describeMessage, type PeerLinks } from './peer-links.ts';
+import { type NodePlace, registerOf } from './register.ts';
 import type { RowChecks } from './row-checks.ts';
 import { type DirectorySurroundings, SimDirectory, WAL_DIRECTORY } from './sim-directory.ts';
 import { SimulationFailure, type World } from './world.ts';
@@ -42,6 +43,7 @@ export interface NodeSurroundings extends DirectorySurroundings {
 
 export class SimNode {
   readonly id: string;
+  readonly place: NodePlace;
   running = false;
   paused = false;
   draining = false;
@@ -67,9 +69,10 @@ export class SimNode {
   private readonly wallOffsetMs: number;
   private readonly tickMs: number;
 
-  constructor(id: string, around: NodeSurroundings) {
+  constructor(id: string, place: NodePlace, around: NodeSurroundings) {
     const { world } = around;
     this.id = id;
+    this.place = place;
     this.around = around;
     this.clockRate = world.between(0.95, 1.05);
     this.wallOffsetMs = Math.floor(world.between(-2_000, 2_000));
@@ -235,23 +238,11 @@ export class SimNode {
   attachment(): NodeAttachment | null {
     const { format, topology } = this.directory;
     if (this.core === null || format === null || this.paused) return null;
-    const { admittedBoot, runs } = format;
-    return {
-      incarnation: this.incarnation,
-      boot: this.boot,
-      register: {
-        address: `${this.id}:1`,
-        clientAddress: `${this.id}:2`,
-        zone: '',
-        pid: this.boot,
-        admittedBoot,
-        runs,
-        durableLsn: format.toldLogEnd(this.wal?.durableLsn() ?? 0),
-      },
-      clusterId: topology?.clusterId ?? '',
-      reports: this.core.openingReports(),
-      knownTopology: topology,
-    };
+    const register = registerOf(this, format, this.wal?.durableLsn() ?? 0);
+    const { incarnation, boot } = this;
+    const reports = this.core.openingReports();
+    const clusterId = topology?.clusterId ?? '';
+    return { incarnation, boot, register, clusterId, reports, knownTopology: topology };
   }
 
   /** The topology that a client would be pushed, or null. */

@@ -173,6 +173,7 @@ export class ScriptedCluster {
         admittedBoot: 0,
         runs: Array.from({ length: boot }, (_, at) => `${node.id}/${incarnation}/${at + 1}`),
         durableLsn: 0,
+        joins: node.joins,
       };
       const reports = node.reports();
       run.controller.nodeAttached(this.now, node.id, {

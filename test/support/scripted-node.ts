@@ -47,6 +47,8 @@ export class ScriptedNode {
   up = true;
   draining = false;
   diskFull = false;
+  /** Started to join a cluster that exists. */
+  joins = false;
   /** Requests per second of the partitions that it leads. */
   loadOf: (partition: number) => number = () => 0;
   clusterId = '';

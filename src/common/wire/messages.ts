@@ -217,6 +217,8 @@ export interface Register {
   admittedBoot: number;
   runs: readonly string[];
   durableLsn: number;
+  /** It was started to join a cluster that exists: no new one is formed of it. */
+  joins: boolean;
 }
 export interface Heartbeat {
   sequence: number;

@@ -219,6 +219,7 @@ describe('Attach', () => {
       admittedBoot: 2,
       runs: ['r1', 'r2'],
       durableLsn: 9,
+      joins: true,
     };
     const attachment = later(
       grpcConnector.attachController(
@@ -266,6 +267,7 @@ describe('Attach', () => {
       admittedBoot: 2,
       runs: [],
       durableLsn: 0,
+      joins: false,
     };
     grpcConnector.attachController(
       server.address,

@@ -12,7 +12,7 @@ function begin() {
   cluster.until('first leaders', () => cluster.settled());
   const attach = (incarnation: string, runs: readonly string[], durableLsn = 0): Effects => {
     const place = { address: 'n2:1', clientAddress: 'n2:2', zone: 'n2', pid: 1 };
-    const register = { ...place, admittedBoot: 0, runs, durableLsn };
+    const register = { ...place, admittedBoot: 0, runs, durableLsn, joins: false };
     const rest = { clusterId: '', reports: [], knownTopology: null };
     controller.nodeAttached(cluster.now, 'n2', { incarnation, boot: 1, register, ...rest });
     return controller.take();

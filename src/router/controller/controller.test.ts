@@ -85,6 +85,7 @@ describe('a new cluster', () => {
         admittedBoot: 0,
         runs: ['r'],
         durableLsn: 0,
+        joins: false,
       },
       clusterId: 'other',
       reports: [],

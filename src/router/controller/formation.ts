@@ -1,7 +1,8 @@
 /**
  * The cluster as a whole: forms a new one from fresh nodes, or, when the store is empty but the nodes are not, brings the
  * old one back. Partitions are then rebuilt one by one (`rebuild.ts`) or led for the first time (`failover.ts`).
- * INVARIANT: a new cluster is formed only from nodes that carry no cluster's data; the cluster record is written last,
+ * INVARIANT: a new cluster is formed only from nodes that carry no cluster's data, and were not started to join one: where the store was
+ * lost and all others are cut off, such a node must not make them forgotten; the cluster record is written last,
  * after every partition's, so a partition record that is missing beside it was lost, not forgotten.
  * INVARIANT: an old cluster is brought back into an empty store only, never beside the records of a begun new one.
  */
@@ -32,10 +33,14 @@ export function stepFormation(context: Context, newClusterId: string): Formation
   const withData = attached.filter(carriesData);
   if (withData.length > 0) return bringBack(context, withData);
   const { initialNodes } = context.options.bootstrap;
-  if (attached.length < initialNodes) {
-    return { mode: 'waiting', waitingFor: `${initialNodes - attached.length} more of ${initialNodes} nodes` };
+  const founders = attached.filter(({ register }) => !register.joins);
+  if (founders.length < initialNodes) {
+    const joining = attached.filter(({ register }) => register.joins).map(({ id }) => id);
+    const others = joining.length === 0 ? '' : `; ${joining.join(', ')} only join a cluster that exists`;
+    const missing = `${initialNodes - founders.length} more of ${initialNodes} nodes`;
+    return { mode: 'waiting', waitingFor: missing + others };
   }
-  return form(context, attached, newClusterId);
+  return form(context, founders, newClusterId);
 }
 
 /** Restores the cluster record from what the nodes were last pushed. */

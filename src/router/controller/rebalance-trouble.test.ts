@@ -23,7 +23,7 @@ function takeOver({ cluster }: Lab, seed: number): Controller {
 
 describe('a lost node', () => {
   it('stays lost for the next controller, wherever the last one stops: nothing is put on it, or copied twice', () => {
-    for (let stop = 0; stop < 3_000; stop += 250) {
+    for (let stop = 0; stop < 3_000; stop += 500) {
       const one = lab(FIVE);
       configure(one, { lostAfterSeconds: 5, perNode: 1 });
       const { n5 } = loads(one.cluster);

@@ -16,6 +16,7 @@ function attached(incarnation: string, runs: readonly string[], admittedBoot = 8
     admittedBoot,
     runs,
     durableLsn: 0,
+    joins: false,
   };
   return { incarnation, run: runs.at(-1) ?? '', register };
 }
