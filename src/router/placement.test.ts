@@ -201,6 +201,9 @@ describe('planMoves', () => {
           expect(listed.length).toBe(Math.min(after, now.length));
           expect(new Set(set).size).toBe(set.length);
           expect(set.length).toBeLessThanOrEqual(Math.max(after, listed.length));
+          // Where nodes are too few, those that should go stay: the factor is kept as far as it can be.
+          const able = new Set([...from.voters[partition]!, ...next.nodes.map(({ id }) => id)]);
+          expect(set.length).toBeGreaterThanOrEqual(Math.min(after, able.size));
           expect(new Set(listed.map((node) => zoneOf.get(node))).size).toBe(Math.min(listed.length, here));
           const away = set.filter((node) => !zoneOf.has(node));
           expect(stuck.filter((one) => one.partition === partition).map(({ node }) => node)).toEqual(away);

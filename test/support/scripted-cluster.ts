@@ -36,10 +36,12 @@ export class ScriptedCluster {
   ack: AckLevel = 'ACK_QUORUM';
   private readonly committed = new Map<number, Entry[]>();
   private readonly partitions: number;
+  private readonly initialNodes: number;
   private steps = 0;
 
   constructor(nodeIds: readonly string[], partitions: number, zones?: readonly string[]) {
     this.partitions = partitions;
+    this.initialNodes = nodeIds.length;
     for (const [index, id] of nodeIds.entries()) {
       this.nodes.set(id, new ScriptedNode(id, zones?.[index] ?? id));
     }
@@ -57,7 +59,7 @@ export class ScriptedCluster {
     const controller = new Controller({
       random: createRandom(seed),
       bootstrap: {
-        initialNodes: this.nodes.size,
+        initialNodes: this.initialNodes,
         partitions: this.partitions,
         replicationFactor: this.replicationFactor,
         ack: this.ack,

@@ -205,7 +205,7 @@ async function moveAt(cluster: ProcessCluster, step: (typeof STEPS)[number]): Pr
     const has = (replicas: readonly { readonly node: string }[]) => replicas.some(({ node }) => node === to);
     if (step === 'its learner is there') return has(learners);
     if (step === 'its voters change') return has(voters) && previousVoters.length > 0;
-    return state === 'done';
+    return state === 'done' && has(voters);
   };
   return moves.find(isAt) ?? null;
 }
@@ -231,7 +231,11 @@ async function killAtSteps(
       await delay(LOOK_MS);
     }
   }
-  if (met.length === 0) throw new RingkeepError('NOT_READY', 'no step of a move was met');
+  if (met.length < STEPS.length)
+    throw new RingkeepError(
+      'NOT_READY',
+      `not every step of a move was met: killed ${met.join(', ') || 'nobody'}`,
+    );
   return `killed ${met.join(', ')}`;
 }
 

@@ -41,6 +41,24 @@ describe('a new cluster', () => {
     expect(controller.status().partitions.every(({ unavailable }) => unavailable === '')).toBe(true);
   });
 
+  it('is not formed of nodes that were started to join one: where the store is lost, the others may be cut off', () => {
+    const cluster = new ScriptedCluster(['n1'], 2);
+    cluster.start();
+    cluster.until('first leaders', () => cluster.settled());
+    cluster.stopControllers();
+    cluster.store.restore([]);
+    cluster.node('n1').up = false;
+    const { controller } = cluster.start();
+    cluster.join('n2').joins = true;
+    cluster.run(5_000);
+    const waitingFor = '1 more of 1 nodes; n2 may only join a cluster that exists';
+    expect(controller.status()).toMatchObject({ mode: 'waiting', waitingFor });
+    expect(cluster.store.all()).toEqual([]);
+    cluster.node('n1').restart();
+    cluster.until('the old cluster', () => cluster.settled());
+    expect(cluster.store.records().map(({ leader }) => leader?.node)).toEqual(['n1', 'n1']);
+  });
+
   it('waits for ever rather than mixing the nodes of two clusters', () => {
     const cluster = new ScriptedCluster(THREE, 6);
     cluster.node('n1').clusterId = 'one';

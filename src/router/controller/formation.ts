@@ -36,7 +36,7 @@ export function stepFormation(context: Context, newClusterId: string): Formation
   const founders = attached.filter(({ register }) => !register.joins);
   if (founders.length < initialNodes) {
     const joining = attached.filter(({ register }) => register.joins).map(({ id }) => id);
-    const others = joining.length === 0 ? '' : `; ${joining.join(', ')} only join a cluster that exists`;
+    const others = joining.length === 0 ? '' : `; ${joining.join(', ')} may only join a cluster that exists`;
     const missing = `${initialNodes - founders.length} more of ${initialNodes} nodes`;
     return { mode: 'waiting', waitingFor: missing + others };
   }
