@@ -5,6 +5,7 @@
  * A failure is thrown as a `SimulationFailure` that names the seed and the command that repeats it.
  */
 import { partitionOf } from '../../src/common/hash.ts';
+import { MOVE_BYTES_MIN } from '../../src/common/limits.ts';
 import { Cluster, type ClusterShape, drawShape } from './cluster.ts';
 import { describeKey, judge } from './history.ts';
 import { FAULT_WEIGHTS, type FaultWeights, Nemesis, type PlannedFault, planFaults } from './nemesis.ts';
@@ -139,6 +140,9 @@ function settle(cluster: Cluster): void {
   // Each request got its one last reply, and none is counted any more.
   reach(cluster, ROUTERS_MS, 'no router holds anything', () => cluster.routers.every(({ idle }) => idle));
   reach(cluster, SETTLE_MS, 'what is due has ended', () => !isLate(cluster));
+  // At the rate that some clusters copy with, a long log would take minutes. An operator may change it amid a copy.
+  for (const each of cluster.controllers)
+    each.order((core) => core.moves.configure({ bytesPerSecond: MOVE_BYTES_MIN }));
   reach(cluster, SETTLE_MS, 'every move has ended', () => isBalanced(cluster));
   reach(cluster, SETTLE_MS, 'every voter applies everything', () => isLevel(cluster));
   const copies = cluster.nodes.filter(({ directory }) => directory.isOldCopy).map(({ id }) => id);
