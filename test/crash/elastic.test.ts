@@ -37,6 +37,13 @@ it('3 nodes become 5 and 3 again under load, and nobody notices', { timeout: 400
   for (const count of Object.values(five)) expect(count).toBeLessThanOrEqual(9);
   for (const name of ['n4', 'n5']) expect(five[name]).toBeGreaterThanOrEqual(5);
 
+  for (const replicationFactor of [5, 3]) {
+    await cluster.moves({ order: 'MOVES_CONFIGURE', settings: grown.settings!, replicationFactor });
+    await cluster.whenMoved(MOVES_MS);
+    const { records } = await cluster.topology();
+    for (const { voters } of records) expect(voters).toHaveLength(replicationFactor);
+  }
+
   await drain(cluster, 'n1');
   await drain(cluster, 'n2');
   await cluster.whenMoved(MOVES_MS);
