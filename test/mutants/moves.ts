@@ -2,6 +2,8 @@
 import type { Mutant } from './mutant.ts';
 
 const PLANS = 'src/router/controller/rebalance.ts';
+const CARRIED = 'src/router/controller/carry-out.ts';
+const TROUBLE_TESTS = 'src/router/controller/rebalance-trouble.test.ts';
 const PLANS_TESTS = 'src/router/controller/rebalance.test.ts';
 
 export const MOVE_MUTANTS: readonly Mutant[] = [
@@ -11,8 +13,8 @@ export const MOVE_MUTANTS: readonly Mutant[] = [
     file: PLANS,
     from: '    if (move !== undefined) state.move = move;\n    else if (state.plan === null) state.move = null;',
     to: '    if (state.plan === null) state.move = null;',
-    caught: /is gone on with by another controller/,
-    suite: PLANS_TESTS,
+    caught: /is gone on with though the nodes are others/,
+    suite: TROUBLE_TESTS,
   },
   {
     name: 'a plan goes on although its nodes are others',
@@ -36,7 +38,7 @@ export const MOVE_MUTANTS: readonly Mutant[] = [
   {
     name: 'nodes take part in any number of moves',
     breaks: 'moves',
-    file: PLANS,
+    file: CARRIED,
     from: 'const isFree = (id: string): boolean => (busy.get(id) ?? 0) < perNode;',
     to: 'const isFree = (_id: string): boolean => true;',
     caught: /moves as much at a time as nodes may take part in/,
@@ -54,11 +56,72 @@ export const MOVE_MUTANTS: readonly Mutant[] = [
   {
     name: 'a full target is moved to',
     breaks: 'moves',
-    file: PLANS,
-    from: 'if (target.heartbeat?.diskFull === true) return',
+    file: CARRIED,
+    from: 'if (isFull(context, move.to)) return',
     to: 'if (false) return',
     caught: /waits for a target whose disk is full/,
     suite: PLANS_TESTS,
+  },
+  {
+    name: 'a node that was lost is not lost for the next controller',
+    breaks: 'moves',
+    file: PLANS,
+    from: 'context.nodes.live(id) !== null || (before.has(id) && !isLost(context, now, id));',
+    to: '(before.has(id) || true) && !isLost(context, now, id);',
+    caught: /stays lost for the next controller/,
+    suite: TROUBLE_TESTS,
+  },
+  {
+    name: 'a voter is given up though another one has died since it was chosen',
+    breaks: 'moves',
+    file: 'src/router/controller/planner.ts',
+    from: 'if (illVoter(context, state, out.node) !== null) return;',
+    to: '',
+    also: [
+      {
+        file: CARRIED,
+        from: 'if (state.plan === null && isOurs) state.move = isKept ? begun : null;',
+        to: '',
+      },
+    ],
+    caught: /not while another one is dead/,
+    suite: TROUBLE_TESTS,
+  },
+  {
+    name: 'an abort waits for partitions that have no quorum',
+    breaks: 'moves',
+    file: CARRIED,
+    from: 'if (record?.established !== true || state.rebuilding) continue;',
+    to: 'if (record?.established !== true || state.rebuilding) { left = true; continue; }',
+    caught: /does not keep an abort from its end/,
+    suite: TROUBLE_TESTS,
+  },
+  {
+    name: 'a target whose disk is full keeps what was copied to it',
+    breaks: 'moves',
+    file: CARRIED,
+    from: 'const isKept = begun !== undefined && (state.plan !== null || !isRoomWanted(context, begun));',
+    to: 'const isKept = begun !== undefined;',
+    caught: /is given its room back/,
+    suite: TROUBLE_TESTS,
+  },
+  {
+    name: 'a new cluster is formed of nodes that were started to join one',
+    breaks: 'G1',
+    file: 'src/router/controller/formation.ts',
+    from: 'const founders = attached.filter(({ register }) => !register.joins);',
+    to: 'const founders = attached;',
+    caught: /is not formed of nodes that were started to join one/,
+    suite: 'src/router/controller/controller.test.ts',
+  },
+  {
+    name: 'a voter that should go is given up though there are too few nodes',
+    breaks: 'moves',
+    file: 'src/router/placement.ts',
+    from: 'const spared = Math.max(0, board.voters[partition]!.length + gone.length - wanted);',
+    to: 'const spared = gone.length;',
+    caught: /whatever nodes come and go/,
+    suite: 'src/router/placement.test.ts',
   },
   {
     name: 'voters share a zone though another has none',

@@ -121,8 +121,10 @@ function lookAt(
     if (move !== next) waiting.set(move, obstacles.get(move) || 'another move of its partition comes first');
   const isKept = begun !== undefined && (state.plan !== null || !isRoomWanted(context, begun));
   if (begun !== undefined && !isKept) giveRoomBack(context, state, begun, now);
-  // Chosen before there was an obstacle, or not ours to choose any more.
-  if (state.plan === null) state.move = isKept ? begun : null;
+  // Chosen before there was an obstacle, maybe. One that is not the plan's was asked for by hand.
+  const { move: chosen } = state;
+  const isOurs = chosen === null || moves.some(({ from, to }) => from === chosen.from && to === chosen.to);
+  if (state.plan === null && isOurs) state.move = isKept ? begun : null;
   if (next === undefined) return null;
   const obstacle = obstacles.get(next)!;
   if (obstacle === '') return { move: next, begun: begun !== undefined };

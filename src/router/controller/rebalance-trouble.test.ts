@@ -51,6 +51,41 @@ describe('a lost node', () => {
   });
 });
 
+describe('a plan', () => {
+  it.each([true, false])(
+    'is gone on with though the nodes are others meanwhile; its target is not heard of yet: %s',
+    (stalled) => {
+      const one = lab();
+      // Copies to n4 do not come to their end before the controller does.
+      one.cluster.linked = (_from, to) => to !== 'n4';
+      const n4 = one.cluster.join('n4');
+      const learning = (): number[] =>
+        one.cluster.store
+          .records()
+          .filter(({ learners }) => learners.some(({ node }) => node === 'n4'))
+          .map(({ partition }) => partition);
+      one.cluster.until('copies', () => learning().length === 2, LIMIT_MS);
+      const begun = learning();
+      n4.stalled = stalled;
+      one.cluster.stopControllers();
+      one.cluster.run(300);
+      one.cluster.join('n5');
+      const { controller } = one.cluster.start({}, 5);
+      one.cluster.run(100);
+      n4.stalled = false;
+      one.cluster.run(2_000);
+      expect(plans(one.cluster)).toBe(2);
+      expect(learning()).toEqual(begun);
+      one.cluster.linked = () => true;
+      rebalanced({ ...one, controller }, 1);
+      const copies = one.cluster
+        .named('learner_added')
+        .map(({ partition, instead }) => `${partition} ${instead}`);
+      expect(new Set(copies).size).toBe(copies.length);
+    },
+  );
+});
+
 describe('a voter is given up', () => {
   it('not while another one is dead, though it was chosen when all were well', () => {
     const one = lab(THREE, { plannedMax: 1 });
