@@ -46,7 +46,7 @@ describe('nodes that come and go', () => {
 
   it('beside other faults', { timeout: TIMEOUT_MS }, async () => {
     const faults = ['--faults', 'join,drain,kill,kill-router,pause,split-one', '--mixed', '100'];
-    const { verdict, faults: met } = await chaos(...faults, '--rounds', '4', '--seconds', '300');
+    const { verdict, faults: met } = await chaos(...faults, '--rounds', '2', '--seconds', '300');
     expect(verdict).toBe('held');
     const rounds = new Map<number, Set<string>>();
     for (const { round, kind } of met) rounds.set(round, (rounds.get(round) ?? new Set()).add(kind));

@@ -8,15 +8,6 @@ const PLANS_TESTS = 'src/router/controller/rebalance.test.ts';
 
 export const MOVE_MUTANTS: readonly Mutant[] = [
   {
-    name: 'a controller that takes over does not know what is under way',
-    breaks: 'G7',
-    file: PLANS,
-    from: '    if (move !== undefined) state.move = move;\n    else if (state.plan === null) state.move = null;',
-    to: '    if (state.plan === null) state.move = null;',
-    caught: /is gone on with though the nodes are others/,
-    suite: TROUBLE_TESTS,
-  },
-  {
     name: 'a plan goes on although its nodes are others',
     breaks: 'moves',
     file: PLANS,
@@ -80,7 +71,7 @@ export const MOVE_MUTANTS: readonly Mutant[] = [
     also: [
       {
         file: CARRIED,
-        from: 'if (state.plan === null && isOurs) state.move = isKept ? begun : null;',
+        from: 'if (state.plan === null) state.move = isKept ? begun : null;',
         to: '',
       },
     ],

@@ -113,6 +113,11 @@ function lookAt(
   now: number,
 ): { readonly move: VoterMove; readonly begun: boolean } | null {
   const { waiting } = context.rebalance;
+  const { move: chosen } = state;
+  if (chosen !== null && !moves.some(({ from, to }) => from === chosen.from && to === chosen.to)) {
+    for (const move of moves) waiting.set(move, 'a voter of its partition is moved by hand');
+    return null;
+  }
   const obstacles = new Map(moves.map((move) => [move, obstacleOf(context, state, move, now)]));
   // What has been copied so far is not given up for another move: a target that is away comes back.
   const begun = moves.find((move) => isUnderWay(state, move));
@@ -121,10 +126,8 @@ function lookAt(
     if (move !== next) waiting.set(move, obstacles.get(move) || 'another move of its partition comes first');
   const isKept = begun !== undefined && (state.plan !== null || !isRoomWanted(context, begun));
   if (begun !== undefined && !isKept) giveRoomBack(context, state, begun, now);
-  // Chosen before there was an obstacle, maybe. One that is not the plan's was asked for by hand.
-  const { move: chosen } = state;
-  const isOurs = chosen === null || moves.some(({ from, to }) => from === chosen.from && to === chosen.to);
-  if (state.plan === null && isOurs) state.move = isKept ? begun : null;
+  // Chosen before there was an obstacle, maybe.
+  if (state.plan === null) state.move = isKept ? begun : null;
   if (next === undefined) return null;
   const obstacle = obstacles.get(next)!;
   if (obstacle === '') return { move: next, begun: begun !== undefined };

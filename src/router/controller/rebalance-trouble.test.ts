@@ -91,6 +91,8 @@ describe('a voter is given up', () => {
     const one = lab(THREE, { plannedMax: 1 });
     configure(one, { replicationFactor: 2, lostAfterSeconds: 0 });
     one.cluster.until('a plan', () => plans(one.cluster) > 0, LIMIT_MS);
+    // All are chosen, one is begun.
+    one.cluster.run(40);
     one.cluster.node('n2').up = false;
     one.cluster.run(15_000);
     const started = (): number =>
