@@ -140,6 +140,12 @@ export const APPEND_IN_FLIGHT_BYTES_MAX = 2 * 1024 * 1024;
 export const LOG_CACHE_BYTES = 32 * 1024 * 1024;
 /** WAL bytes per partition kept for followers that come back, else they get a snapshot. */
 export const WAL_RETENTION_BYTES = 256 * 1024 * 1024;
+/**
+ * WAL bytes kept besides, per node, from the moment on at which a snapshot of a replica is opened until who is sent it follows: at 16 MiB/s
+ * of copies and of writes, enough for replicas of 4 GiB. From half of it on, writes to the partition are slowed down; beyond it, the
+ * replica needs another snapshot.
+ */
+export const WAL_HELD_BYTES = 4 * 1024 ** 3;
 export const WAL_SEGMENT_BYTES = 32 * 1024 * 1024;
 /**
  * Entries that hold the WAL's head back and are copied to its end, per checkpoint: an eighth of the growth
@@ -216,5 +222,10 @@ export const ROUTER_REPLY_FACTOR = 3;
 export const MESSAGE_ITEMS_TARGET = 2_048;
 export const MESSAGE_ITEMS_MAX = 16_384;
 
+/**
+ * Copies of replicas are taken only while the disk has so many times DISK_RESERVE_BYTES left: a copy that does not fit then ends before
+ * the node refuses its clients.
+ */
+export const COPY_RESERVES = 2;
 /** Free disk space below which a node refuses writes, so that neither WAL nor store meets a full disk unprepared. */
 export const DISK_RESERVE_BYTES = 192 * 1024 * 1024;

@@ -414,9 +414,14 @@ class NodeShell {
 
   private checkSpace(): void {
     const reserve = this.options.diskReserveBytes ?? limits.DISK_RESERVE_BYTES;
-    this.spaceLow = this.disk.freeBytesSync() < reserve;
+    const free = this.disk.freeBytesSync();
+    this.spaceLow = free < reserve;
     this.tellDiskFull();
-    this.engine.run((core) => core.walSize(this.opened.wal.bytes()));
+    const { wal } = this.opened;
+    this.engine.run((core) => {
+      core.diskSpace(free);
+      core.walSize(wal.bytes(), wal.writtenBytes());
+    });
   }
 
   private tellDiskFull(): void {

@@ -9,19 +9,19 @@ import { assert } from '../../common/errors.ts';
 import { QUORUM_LOST_MS } from '../../common/limits.ts';
 import { type PartitionRecord, quorumSize, type Replica as ReplicaName } from '../../common/topology.ts';
 import type { AppendReply, ConfirmReply, Prepare, SnapshotPull } from '../../common/wire/messages.ts';
+import { CopyCare } from './copy-care.ts';
 import { Expiry } from './expiry.ts';
 import type { Host, PeerBody } from './host.ts';
-import { type Follows, Pace } from './pace.ts';
-import { Progress } from './progress.ts';
+import { Pace } from './pace.ts';
+import { LEVEL_HEARD_MS, Progress } from './progress.ts';
 import { ReadPath } from './read-path.ts';
 import type { Replica } from './replica.ts';
 import { Replication } from './replication.ts';
 import { ScrubRound } from './scrub-round.ts';
 import { WritePath } from './write-path.ts';
 
-/** A learner this close to the commit index, and heard of lately, is level. */
+/** A learner this close to the commit index, and heard of within LEVEL_HEARD_MS, is level. */
 const LEVEL_ENTRIES = 512;
-const LEVEL_HEARD_MS = 2_000;
 /** The controller is told the indexes this often when nothing else happens. */
 const REPORT_MS = 1_000;
 
@@ -40,6 +40,7 @@ export class Leadership {
   readonly scrubs: ScrubRound;
   readonly expiry: Expiry;
   readonly pace = new Pace();
+  private readonly care: CopyCare;
   /** Index of the first entry of this epoch. */
   readonly establishIndex: number;
   private readonly startedAt: number;
@@ -62,6 +63,7 @@ export class Leadership {
     this.selfVotes = record.voters.some((voter) => voter.id === replica.meta.replica);
     this.startedAt = host.now;
     this.replication = new Replication(this);
+    this.care = new CopyCare(this);
     this.updateMembers(record);
     this.writes = new WritePath(this);
     this.reads = new ReadPath(this);
@@ -86,6 +88,7 @@ export class Leadership {
       if (names.has(id)) continue;
       this.progress.delete(id);
       this.replication.closeSender(progress);
+      this.host.endHold(id);
     }
   }
 
@@ -195,17 +198,6 @@ export class Leadership {
     return progress !== undefined && progress.match === log.lastIndex ? this.pauseTarget : '';
   }
 
-  /** Learners that take entries: they have a state to put them on, and are heard of. */
-  private following(): Follows[] {
-    const found: Follows[] = [];
-    for (const { votes, state, match, copyUntil, lastHeardAt, replica } of this.progress.values()) {
-      // What is copied at the rate of moves is no reason to slow anybody down.
-      if (votes || state === 'snapshot' || match === 0 || match < copyUntil) continue;
-      if (this.host.now - lastHeardAt <= LEVEL_HEARD_MS) found.push({ id: replica.id, match });
-    }
-    return found;
-  }
-
   /** Learners that could become voters now. */
   levelLearners(): string[] {
     const result: string[] = [];
@@ -243,6 +235,7 @@ export class Leadership {
     }
     this.writes.durable();
     if (news) {
+      progress.lastNewsAt = this.host.now;
       this.advanceCommit();
       this.writes.matched();
     }
@@ -269,6 +262,7 @@ export class Leadership {
     const progress = this.progress.get(from);
     if (progress === undefined) return;
     progress.lastHeardAt = this.host.now;
+    progress.lastNewsAt = this.host.now;
     this.replication.pulled(progress, pull);
   }
 
@@ -289,7 +283,7 @@ export class Leadership {
   tick(): void {
     const { now } = this.host;
     for (const progress of this.progress.values()) this.replication.tick(progress);
-    this.pace.look(now, this.replica.log.lastIndex, this.following());
+    this.care.tick();
     this.writes.expire();
     this.reads.tick();
     this.expireSessions();
@@ -319,5 +313,6 @@ export class Leadership {
     this.expiry.end();
     this.scrubs.end();
     for (const progress of this.progress.values()) this.replication.closeSender(progress);
+    this.care.end();
   }
 }

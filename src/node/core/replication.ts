@@ -168,6 +168,8 @@ export class Replication {
     const sender = new SnapshotSender(this.leadership, progress.replica);
     progress.snapshot = sender.id;
     this.senders.set(sender.id, sender);
+    progress.lastNewsAt = this.host.now;
+    this.host.holds.begin(progress.replica.id);
     sender.start();
   }
 

@@ -1,0 +1,114 @@
+/** What a leader does for those who are being filled from it, and what it does not do. */
+import { describe, expect, it } from 'vitest';
+import { CoreBench } from '../../../test/support/core-bench.ts';
+import { CopyRoom } from './copy-room.ts';
+import { WalHolds } from './wal-holds.ts';
+
+const KIB = 1024;
+
+/** Three voters and a learner on `d`, which is level. */
+function withLearner(): CoreBench {
+  const bench = new CoreBench(['a', 'b', 'c', 'd']);
+  bench.learning.add('d');
+  bench.lead('a', 1, bench.trio);
+  bench.advance(500);
+  expect(bench.node('a').replica.leadership!.levelLearners()).toEqual([bench.node('d').replicaName.id]);
+  return bench;
+}
+
+/** Puts `count` values, 50 of them between two ticks. */
+function write(bench: CoreBench, from: number, count: number, bytes = 10): void {
+  for (let sequence = from; sequence < from + count; sequence++) {
+    bench.put('a', { sequence, lowWater: sequence }, Buffer.alloc(bytes));
+    if (sequence % 50 === 0) bench.advance(20);
+  }
+}
+
+describe('writers', () => {
+  it('are slowed down for a learner that is slower, and it is told when that begins and ends', () => {
+    const bench = withLearner();
+    const a = bench.node('a');
+    bench.node('d').disk = false;
+    write(bench, 1, 3_000);
+    bench.advance(600);
+    expect(a.core.figures().slowedPartitions).toBe(1);
+    expect(a.eventNames.filter((name) => name.startsWith('writers_'))).toEqual(['writers_slowed']);
+    bench.node('d').disk = true;
+    bench.advance(2_000);
+    expect(a.core.figures().slowedPartitions).toBe(0);
+    expect(a.eventNames.filter((name) => name.startsWith('writers_'))).toEqual([
+      'writers_slowed',
+      'writers_not_slowed',
+    ]);
+  });
+
+  it('are not slowed down for a learner whose disk is full', () => {
+    const bench = withLearner();
+    const a = bench.node('a');
+    bench.node('d').core.diskFullChanged(true);
+    write(bench, 1, 3_000);
+    bench.advance(1_000);
+    expect(a.eventNames).not.toContain('writers_slowed');
+  });
+});
+
+describe('the WAL', () => {
+  it('is kept from the opening of a snapshot until its receiver follows', () => {
+    const bench = withLearner();
+    const [a, , c] = bench.trio;
+    a.core.walSize(0, 1_000);
+    bench.cut.add('c');
+    write(bench, 1, 600, 8 * KIB);
+    bench.advance(200);
+    a.wal.length = 0;
+    c.disk = false;
+    bench.cut.delete('c');
+    bench.advance(1_000);
+    expect(c.eventNames).toContain('snapshot_started');
+    a.core.walSize(0, 5_000);
+    expect(a.core.holds.bytes).toBe(4_000);
+    c.disk = true;
+    bench.advance(2_000);
+    expect(c.eventNames).toContain('snapshot_installed');
+    expect(a.core.holds.bytes).toBe(0);
+  });
+
+  it('is kept up to the bound, and no further', () => {
+    const holds = new WalHolds(1_000);
+    holds.wrote(500);
+    holds.begin('r');
+    holds.wrote(1_500);
+    expect([holds.bytes, holds.of('r')]).toEqual([1_000, { grown: 1_000, most: 1_000 }]);
+    holds.wrote(1_501);
+    expect([holds.bytes, holds.of('r')]).toEqual([0, null]);
+    // Another snapshot begins anew.
+    holds.begin('r');
+    holds.wrote(1_600);
+    expect(holds.bytes).toBe(99);
+    holds.end('r');
+    expect(holds.bytes).toBe(0);
+  });
+});
+
+describe('room for copies', () => {
+  it('is there above the reserve', () => {
+    const room = new CopyRoom(100);
+    expect(room.full).toBe(false);
+    room.look(99);
+    expect(room.full).toBe(true);
+    room.look(100);
+    expect(room.full).toBe(false);
+  });
+
+  it('is not there for a copy that was given up, before there is more than it had', () => {
+    const room = new CopyRoom(100);
+    room.look(90);
+    room.gaveUp(5_000);
+    room.look(5_090);
+    expect([room.full, room.tight]).toEqual([true, false]);
+    room.look(5_190);
+    expect(room.full).toBe(false);
+    room.look(150);
+    expect(room.full).toBe(false);
+  });
+});
