@@ -67,7 +67,10 @@ export const PARTITIONS_DEFAULT = 12;
 export const PARTITIONS_MAX = 4096;
 export const REPLICATION_FACTOR_DEFAULT = 3;
 export const REPLICATION_FACTOR_MAX = 7;
-/** Bytes per second of moves: a chunk at a time for every move that a node may take part in, so that nobody waits until he gives up. */
+/**
+ * Bytes per second of moves, in each direction of a node. With the least, the last of as many moves as a node may take part in waits four
+ * seconds for a chunk (SNAPSHOT_CHUNK_BYTES); the most is beyond every disk and network: no bound.
+ */
 export const MOVE_BYTES_MIN = 1024 * 1024;
 export const MOVE_BYTES_MAX = 16 * 1024 ** 3;
 /** Moves that a node takes part in at a time. */
@@ -172,7 +175,7 @@ export const SCRUB_NEWS_MS = 2_000;
 export const SCRUB_SILENT_MS = 10_000;
 /** Scrubs on demand of which a process can still tell how they stand; of further ones the oldest is forgotten. */
 export const SCRUB_RUNS_MAX = 64;
-/** Snapshot chunk, and bytes/s per node sent to receivers. */
+/** Snapshot chunk, and bytes/s that a node sends to replace what was lost, at least: as many as moves may, where these are more. */
 export const SNAPSHOT_CHUNK_BYTES = 256 * 1024;
 export const SNAPSHOT_BYTES_PER_SECOND = 64 * 1024 * 1024;
 

@@ -277,7 +277,7 @@ export class Cluster {
     const ack = ACKS[this.workload.defaultAck];
     const moves = {
       ...MOVE_SETTINGS,
-      bytesPerSecond: world.pick([1_000_000, 1_000_000, 5_000]),
+      bytesPerSecond: world.pick([1_000_000, 100_000, 5_000]),
       perNode: world.pick([1, 2]),
       // Sometimes so soon that nodes are replaced that only restart.
       lostAfterSeconds: world.pick([0, 0.5, 5]),

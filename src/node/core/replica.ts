@@ -298,7 +298,7 @@ export class Replica {
   private onOffer(leader: { id: string; node: string }, epoch: number, message: PeerMessage): void {
     const offer = message.snapshotOffer!;
     if (epoch !== this.meta.promiseEpoch || this.leadership !== null) return;
-    if (this.receiver?.offer.snapshot === offer.snapshot) return;
+    if (this.receiver?.offer.snapshot === offer.snapshot) return this.receiver.offeredAgain();
     this.endInstall('a newer snapshot is offered');
     if (offer.index <= this.log.commitIndex) return this.follower.offerRefused(leader);
     // The store must never meet a full disk; the offer is repeated.

@@ -85,8 +85,10 @@ export class Replication {
       return true;
     const record = host.recordOf(replica.partition);
     if (record === undefined || !isMove(record, progress.replica)) return true;
+    // What was taken for entries that then did not have to be sent.
+    if (progress.roomTaken > 0) return true;
     const room = host.options.snapshotChunkBytes;
-    if (!host.copies.send(room, true)) return false;
+    if (!host.copies.send(room, true, progress)) return false;
     progress.roomTaken = room;
     return true;
   }
@@ -120,7 +122,7 @@ export class Replication {
     if (entries.length === 0) return;
     let bytes = 0;
     for (const entry of entries) bytes += entry.byteLength;
-    this.host.copies.giveBack(Math.max(0, progress.roomTaken - bytes));
+    if (progress.roomTaken > 0) this.host.copies.sentLess(progress.roomTaken - bytes, true);
     progress.roomTaken = 0;
     progress.sent(prevIndex + entries.length, bytes);
   }

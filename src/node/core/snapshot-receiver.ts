@@ -46,6 +46,8 @@ export class SnapshotReceiver {
   private cursor: Uint8Array = NO_BYTES;
   /** The node takes no more of moves for now. */
   private waits = false;
+  /** What was taken of the node's budget for the chunk that is asked for; also when it is asked for again. */
+  private roomTaken = 0;
   /** Keys and values that have come so far. */
   bytes = 0;
   private busy = false;
@@ -93,8 +95,22 @@ export class SnapshotReceiver {
     const { host, replica } = this;
     const record = host.recordOf(replica.partition);
     const own = { id: replica.meta.replica, node: host.options.nodeId };
-    if (record === undefined || !isMove(record, own)) return true;
-    return host.copies.receive(host.options.snapshotChunkBytes);
+    if (this.roomTaken > 0 || record === undefined || !isMove(record, own)) return true;
+    const room = host.options.snapshotChunkBytes;
+    if (!host.copies.receive(room, this)) return false;
+    this.roomTaken = room;
+    return true;
+  }
+
+  /** The chunk has come, with so many bytes. */
+  private settle(bytes: number): void {
+    if (this.roomTaken > 0) this.host.copies.receivedLess(this.roomTaken - bytes);
+    this.roomTaken = 0;
+  }
+
+  /** The sender is there, and says so while it has to wait with the next chunk. */
+  offeredAgain(): void {
+    this.progressAt = this.host.now;
   }
 
   /** Takes a chunk; anything that is not the one asked for is ignored. */
@@ -114,6 +130,7 @@ export class SnapshotReceiver {
     const bytes = rowBytes(chunk.keys, chunk.values);
     this.bytes += bytes;
     this.host.copies.receivedBytes += bytes;
+    this.settle(bytes);
     const { partition } = this.replica;
     const batch: StoreWrite[] = chunk.keys.map((key, i) => ({
       key: absoluteKey(partition, this.generation, key),
@@ -180,6 +197,7 @@ export class SnapshotReceiver {
   /** Gives up and removes what was written. */
   close(): void {
     this.closed = true;
+    this.settle(0);
     this.host.store({ kind: 'clear', ...storeRange(this.replica.partition, this.generation) });
   }
 }
