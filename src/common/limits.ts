@@ -143,6 +143,8 @@ export const APPEND_IN_FLIGHT_BYTES_MAX = 2 * 1024 * 1024;
 export const LOG_CACHE_BYTES = 32 * 1024 * 1024;
 /** WAL bytes per partition kept for followers that come back, else they get a snapshot. */
 export const WAL_RETENTION_BYTES = 256 * 1024 * 1024;
+/** A learner that lacks less than this of the log is sent the log, however few rows it amounts to. */
+export const LOG_COPY_BYTES_MIN = 4 * 1024 * 1024;
 /**
  * WAL bytes kept besides, per node, from the moment on at which a snapshot of a replica is opened until who is sent it follows: at 16 MiB/s
  * of copies and of writes, enough for replicas of 4 GiB. From half of it on, writes to the partition are slowed down; beyond it, the

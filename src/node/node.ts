@@ -269,7 +269,13 @@ class NodeShell {
   private connect(): void {
     const topology = this.engine.core.topology();
     if (topology !== null) this.peers.follow(topology.nodes);
-    this.watch = new ReplicaWatch(this.store, () => this.engine.core.replicas.byPartition.values());
+    this.watch = new ReplicaWatch(
+      this.store,
+      () => this.engine.core.replicas.byPartition.values(),
+      (replica, bytes) => {
+        replica.rowsBytes = bytes;
+      },
+    );
     this.controllers = new ControllerLinks({
       routers: this.options.routers,
       connector: this.connector,

@@ -90,6 +90,47 @@ describe('the WAL', () => {
   });
 });
 
+describe('a new learner', () => {
+  /** A learner on `d` of a partition with one value that was written `count` times; `rowsBytes`: as large as its rows are said to be. */
+  function filled(count: number, rowsBytes: number): CoreBench {
+    const bench = new CoreBench(['a', 'b', 'c', 'd']);
+    bench.learning.add('d');
+    bench.cut.add('d');
+    bench.lead('a', 1, bench.trio);
+    for (let sequence = 1; sequence <= count; sequence++) {
+      bench.put('a', { sequence, lowWater: sequence, key: Buffer.from('k') }, Buffer.alloc(64 * KIB));
+      if (sequence % 10 === 0) bench.advance(20);
+    }
+    bench.node('a').replica.rowsBytes = rowsBytes;
+    bench.cut.delete('d');
+    bench.advance(3_000);
+    expect(bench.node('d').replica.machine.appliedIndex).toBe(count + 1);
+    return bench;
+  }
+
+  it('is sent a snapshot where the log would be longer than the rows', () => {
+    const bench = filled(160, 64 * KIB);
+    const { receivedBytes, receivedLogBytes } = bench.node('d').core.figures();
+    expect(bench.node('d').eventNames).toContain('snapshot_installed');
+    expect(receivedBytes).toBeGreaterThan(64 * KIB);
+    expect(receivedBytes + receivedLogBytes).toBeLessThan(200 * KIB);
+  });
+
+  it('is sent the log where that is short, or the rows are as many; and that is counted', () => {
+    for (const [count, rowsBytes] of [
+      [30, 0],
+      [160, 20 * 1024 * KIB],
+    ] as const) {
+      const bench = filled(count, rowsBytes);
+      const learner = bench.node('d');
+      expect(learner.eventNames).not.toContain('snapshot_installed');
+      expect(learner.core.figures().receivedLogBytes).toBeGreaterThan(count * 64 * KIB);
+      expect(learner.replica.copiedBytes).toBeGreaterThan(count * 64 * KIB);
+      expect(bench.node('a').core.figures().sentLogBytes).toBeGreaterThan(count * 64 * KIB);
+    }
+  });
+});
+
 describe('room for copies', () => {
   it('is there above the reserve', () => {
     const room = new CopyRoom(100);

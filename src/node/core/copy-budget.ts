@@ -65,6 +65,9 @@ export class CopyBudget {
   /** Bytes of rows in snapshots that were really sent and taken, since the start. */
   sentBytes = 0;
   receivedBytes = 0;
+  /** Bytes of entries that were sent to learners, and that learners here have taken. */
+  sentLogBytes = 0;
+  receivedLogBytes = 0;
   private readonly urgentRate: number;
   private readonly urgent: Bucket;
   private readonly outward: Bucket;

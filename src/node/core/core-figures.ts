@@ -19,6 +19,9 @@ export interface CoreFigures {
   /** Bytes of rows in snapshots. */
   readonly sentBytes: number;
   readonly receivedBytes: number;
+  /** Bytes of log entries to and of learners. */
+  readonly sentLogBytes: number;
+  readonly receivedLogBytes: number;
 }
 
 /** Returns the figures of a core that has so many requests open. */
@@ -42,5 +45,7 @@ export function figuresOf(core: NodeCore, openRequests: number): CoreFigures {
     scrubbedBytes: core.scrubs.bytesRead,
     sentBytes: core.copies.sentBytes,
     receivedBytes: core.copies.receivedBytes,
+    sentLogBytes: core.copies.sentLogBytes,
+    receivedLogBytes: core.copies.receivedLogBytes,
   };
 }

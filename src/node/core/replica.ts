@@ -48,9 +48,26 @@ export class Replica {
   private pendingSeal: Seal | null = null;
   private receiver: SnapshotReceiver | null = null;
 
-  /** Bytes of a snapshot that is being installed, so far; 0: none is. */
+  /** What the store's tables hold of its rows, about, as the node was last told. */
+  rowsBytes = 0;
+  /** Bytes of entries that it was filled with by the log. */
+  private logBytes = 0;
+
+  /** Bytes that have come of what it is being filled with: of a snapshot, or of the log where no snapshot was needed; 0: it is not. */
   get copiedBytes(): number {
-    return this.receiver?.bytes ?? 0;
+    if (this.receiver !== null) return this.receiver.bytes;
+    return this.isLearner && this.meta.baseIndex === 0 ? this.logBytes : 0;
+  }
+
+  get isLearner(): boolean {
+    return this.record?.learners.some(({ id }) => id === this.meta.replica) === true;
+  }
+
+  /** Counts what has come by the log, if it is being filled. */
+  took(bytes: number): void {
+    if (bytes === 0 || !this.isLearner) return;
+    this.logBytes += bytes;
+    this.host.copies.receivedLogBytes += bytes;
   }
 
   readonly scrubs: ReplicaScrubs;

@@ -4,7 +4,7 @@
  * INVARIANT: entries that were there before a learner came are sent at the rate of moves; what came later is never held up by it.
  */
 import { assert } from '../../common/errors.ts';
-import { APPEND_IDLE_MS, APPEND_IN_FLIGHT_BYTES_MAX } from '../../common/limits.ts';
+import { APPEND_IDLE_MS, APPEND_IN_FLIGHT_BYTES_MAX, LOG_COPY_BYTES_MIN } from '../../common/limits.ts';
 import type { AppendReply, SnapshotPull } from '../../common/wire/messages.ts';
 import type { WalEntry } from '../wal/types.ts';
 import { isMove } from './copy-budget.ts';
@@ -65,7 +65,8 @@ export class Replication {
     while (progress.next <= log.lastIndex && progress.inFlightBytes < APPEND_IN_FLIGHT_BYTES_MAX) {
       if (progress.state === 'snapshot' || progress.state === 'reading') return;
       if (progress.state === 'probe' && progress.probeOutstanding) return;
-      if (log.epochAt(progress.next - 1) === undefined) return this.startSnapshot(progress);
+      if (log.epochAt(progress.next - 1) === undefined || this.isLogLonger(progress))
+        return this.startSnapshot(progress);
       progress.waitsForRoom = !this.mayCopy(progress);
       if (progress.waitsForRoom) return;
       if (progress.next < log.firstInMemory) return this.readFor(progress);
@@ -73,6 +74,16 @@ export class Replication {
       const countMax = progress.full ? 1 : appendEntriesMax;
       this.sendAppend(progress, log.slice(progress.next, countMax, appendBytesTarget));
     }
+  }
+
+  /**
+   * Whether the log that a new learner lacks is longer than the rows that it amounts to: values that were overwritten. The size of
+   * the rows leaves out what is not in tables yet, so it is not asked about short logs.
+   */
+  private isLogLonger({ votes, match, next }: Progress): boolean {
+    if (votes || match > 0) return false;
+    const { log, rowsBytes } = this.replica;
+    return (log.lastIndex - next + 1) * log.meanBytes > Math.max(LOG_COPY_BYTES_MIN, rowsBytes);
   }
 
   /**
@@ -124,6 +135,7 @@ export class Replication {
     for (const entry of entries) bytes += entry.byteLength;
     if (progress.roomTaken > 0) this.host.copies.sentLess(progress.roomTaken - bytes, true);
     progress.roomTaken = 0;
+    if (!progress.votes) this.host.copies.sentLogBytes += bytes;
     progress.sent(prevIndex + entries.length, bytes);
   }
 

@@ -65,14 +65,16 @@ export class NodeMetrics {
     });
     new Counter({
       name: 'ringkeep_node_copied_bytes_total',
-      help: 'Bytes of rows in snapshots of replicas, sent by and received by this node.',
-      labelNames: ['direction'],
+      help: 'Bytes that replicas were filled with, by this node and on it: rows of snapshots, entries of the log.',
+      labelNames: ['direction', 'by'],
       registers,
       collect() {
-        const { sentBytes, receivedBytes } = figures();
+        const { sentBytes, receivedBytes, sentLogBytes, receivedLogBytes } = figures();
         this.reset();
-        this.inc({ direction: 'sent' }, sentBytes);
-        this.inc({ direction: 'received' }, receivedBytes);
+        this.inc({ direction: 'sent', by: 'snapshot' }, sentBytes);
+        this.inc({ direction: 'received', by: 'snapshot' }, receivedBytes);
+        this.inc({ direction: 'sent', by: 'log' }, sentLogBytes);
+        this.inc({ direction: 'received', by: 'log' }, receivedLogBytes);
       },
     });
     this.registerFigures(figures);
