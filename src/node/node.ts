@@ -334,7 +334,9 @@ class NodeShell {
   private heartbeat(sequence: number): Heartbeat {
     const { diskBytes, diskFull, draining } = this.status();
     const durableLsn = this.format.toldLogEnd(this.opened.wal.durableLsn());
-    return { sequence, draining, diskBytes, diskFull, durableLsn, figures: this.watch.news() };
+    const { full } = this.engine.core.room;
+    const figures = this.watch.news();
+    return { sequence, draining, diskBytes, diskFull: diskFull || full, durableLsn, figures };
   }
 
   private status(): NodeStatus {

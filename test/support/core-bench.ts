@@ -84,7 +84,7 @@ export class BenchNode {
       checkpointBytes: 1024 * MIB,
       walRetentionBytes: MIB,
       walHeldBytes: 64 * MIB,
-      copyReserveBytes: 0,
+      copyReserveBytes: MIB,
       sessionWindowMs: 600_000,
       idempotencyMs: 86_400_000,
       logCacheBytes: MIB,

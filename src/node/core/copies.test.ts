@@ -5,6 +5,9 @@ import { CopyRoom } from './copy-room.ts';
 import { WalHolds } from './wal-holds.ts';
 
 const KIB = 1024;
+const MIB = 1024 * KIB;
+/** As in the bench. */
+const RESERVE = MIB;
 
 /** Three voters and a learner on `d`, which is level. */
 function withLearner(): CoreBench {
@@ -119,7 +122,7 @@ describe('a new learner', () => {
   it('is sent the log where that is short, or the rows are as many; and that is counted', () => {
     for (const [count, rowsBytes] of [
       [30, 0],
-      [160, 20 * 1024 * KIB],
+      [160, 20 * MIB],
     ] as const) {
       const bench = filled(count, rowsBytes);
       const learner = bench.node('d');
@@ -151,5 +154,48 @@ describe('room for copies', () => {
     expect(room.full).toBe(false);
     room.look(150);
     expect(room.full).toBe(false);
+  });
+
+  it('is not there on a node that still takes writes: what has come is removed, and nothing more is taken', () => {
+    const bench = new CoreBench(['a', 'b', 'c', 'd']);
+    bench.learning.add('d');
+    bench.cut.add('d');
+    bench.lead('a', 1, bench.trio);
+    write(bench, 1, 64, 64 * KIB);
+    bench.advance(200);
+    bench.node('a').wal.length = 0;
+    bench.node('a').replica.log.evict(65, 0);
+    const d = bench.node('d');
+    // So that it comes chunk by chunk.
+    d.core.copies.receivedLess(-100 * MIB);
+    bench.cut.delete('d');
+    for (let tick = 0; tick < 500 && d.core.copies.receivedBytes === 0; tick++) bench.advance(20);
+    expect(d.replica.copiedBytes).toBeGreaterThan(0);
+    d.core.diskSpace(RESERVE - 1);
+    bench.advance(5_000);
+    expect(d.eventNames).toContain('snapshot_given_up');
+    expect(d.eventNames.filter((name) => name === 'snapshot_started')).toHaveLength(1);
+    expect(d.rows.size).toBe(0);
+    expect([d.core.room.full, d.core.diskFull]).toEqual([true, false]);
+    expect(d.eventNames).toContain('no_room_for_copies');
+    // The space of what was removed is not enough.
+    d.core.diskSpace(RESERVE + MIB / 2);
+    bench.advance(5_000);
+    expect(d.replica.machine.appliedIndex).toBe(0);
+    d.core.diskSpace(100 * MIB);
+    bench.advance(5_000);
+    expect(d.replica.machine.appliedIndex).toBe(65);
+  });
+
+  it('is not needed by a voter, which takes what it lacks as long as it takes writes', () => {
+    const bench = new CoreBench(['a', 'b', 'c']);
+    bench.cut.add('c');
+    bench.lead('a', 1, bench.nodes.slice(0, 2));
+    write(bench, 1, 50);
+    const [, , c] = bench.trio;
+    c.core.diskSpace(0);
+    bench.cut.delete('c');
+    bench.advance(1_000);
+    expect(c.replica.machine.appliedIndex).toBe(51);
   });
 });

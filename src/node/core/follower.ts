@@ -126,8 +126,8 @@ export class Follower {
   }
 
   private get takesNoWrites(): boolean {
-    const { host } = this.replica;
-    return host.diskFull || host.applyBehind;
+    const { host, hasRoomForCopy } = this.replica;
+    return host.diskFull || host.applyBehind || !hasRoomForCopy;
   }
 
   /**

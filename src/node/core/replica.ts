@@ -63,6 +63,11 @@ export class Replica {
     return this.record?.learners.some(({ id }) => id === this.meta.replica) === true;
   }
 
+  /** Whether what it is filled with may come now: to a voter in any case, as long as the disk takes anything. */
+  get hasRoomForCopy(): boolean {
+    return !this.isLearner || !this.host.room.full;
+  }
+
   /** Counts what has come by the log, if it is being filled. */
   took(bytes: number): void {
     if (bytes === 0 || !this.isLearner) return;
@@ -319,7 +324,7 @@ export class Replica {
     this.endInstall('a newer snapshot is offered');
     if (offer.index <= this.log.commitIndex) return this.follower.offerRefused(leader);
     // The store must never meet a full disk; the offer is repeated.
-    if (this.host.diskFull) return;
+    if (this.host.diskFull || !this.hasRoomForCopy) return;
     this.receiver = new SnapshotReceiver(this, this.host, leader, epoch, offer);
     const { index } = offer;
     this.host.event({ level: 'info', event: 'snapshot_started', partition: this.partition, index });

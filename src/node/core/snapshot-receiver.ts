@@ -108,6 +108,12 @@ export class SnapshotReceiver {
     this.roomTaken = 0;
   }
 
+  /** What has come so far is removed, before the node has to refuse its clients. */
+  private noRoom(): void {
+    this.host.room.gaveUp(this.bytes);
+    this.replica.endInstall('the disk has no room for copies');
+  }
+
   /** The sender is there, and says so while it has to wait with the next chunk. */
   offeredAgain(): void {
     this.progressAt = this.host.now;
@@ -118,6 +124,7 @@ export class SnapshotReceiver {
     if (this.closed || this.busy || chunk.snapshot !== this.offer.snapshot) return;
     // Pulled again later, or given up: the store must never meet a full disk.
     if (this.host.diskFull && !chunk.gone) return;
+    if (!chunk.gone && !this.replica.hasRoomForCopy) return this.noRoom();
     if (chunk.gone) return this.replica.endInstall('the sender has dropped the snapshot');
     if (!bytesEqual(chunk.cursor, this.cursor)) return;
     if (chunk.keys.length !== chunk.values.length) return;
@@ -190,6 +197,7 @@ export class SnapshotReceiver {
   /** Repeats a lost pull; gives up when nothing has come for long. */
   tick(): void {
     if (this.closed || this.busy) return;
+    if (!this.replica.hasRoomForCopy) return this.noRoom();
     if (this.host.now - this.progressAt > GIVE_UP_MS) return this.replica.endInstall('the sender is silent');
     if (this.waits || this.host.now - this.pulledAt > PULL_RETRY_MS) this.pull();
   }
