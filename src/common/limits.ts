@@ -67,7 +67,10 @@ export const PARTITIONS_DEFAULT = 12;
 export const PARTITIONS_MAX = 4096;
 export const REPLICATION_FACTOR_DEFAULT = 3;
 export const REPLICATION_FACTOR_MAX = 7;
-/** Bytes per second of moves: a chunk at a time for every move that a node may take part in, so that nobody waits until he gives up. */
+/**
+ * Bytes per second of moves, in each direction of a node. With the least, the last of as many moves as a node may take part in waits four
+ * seconds for a chunk (SNAPSHOT_CHUNK_BYTES); the most is beyond every disk and network: no bound.
+ */
 export const MOVE_BYTES_MIN = 1024 * 1024;
 export const MOVE_BYTES_MAX = 16 * 1024 ** 3;
 /** Moves that a node takes part in at a time. */
@@ -140,6 +143,14 @@ export const APPEND_IN_FLIGHT_BYTES_MAX = 2 * 1024 * 1024;
 export const LOG_CACHE_BYTES = 32 * 1024 * 1024;
 /** WAL bytes per partition kept for followers that come back, else they get a snapshot. */
 export const WAL_RETENTION_BYTES = 256 * 1024 * 1024;
+/** A learner that lacks less than this of the log is sent the log, however few rows it amounts to. */
+export const LOG_COPY_BYTES_MIN = 4 * 1024 * 1024;
+/**
+ * WAL bytes kept besides, per node, from the moment on at which a snapshot of a replica is opened until who is sent it follows: at 16 MiB/s
+ * of copies and of writes, enough for replicas of 4 GiB. From half of it on, writes to the partition are slowed down; beyond it, the
+ * replica needs another snapshot.
+ */
+export const WAL_HELD_BYTES = 4 * 1024 ** 3;
 export const WAL_SEGMENT_BYTES = 32 * 1024 * 1024;
 /**
  * Entries that hold the WAL's head back and are copied to its end, per checkpoint: an eighth of the growth
@@ -166,7 +177,7 @@ export const SCRUB_NEWS_MS = 2_000;
 export const SCRUB_SILENT_MS = 10_000;
 /** Scrubs on demand of which a process can still tell how they stand; of further ones the oldest is forgotten. */
 export const SCRUB_RUNS_MAX = 64;
-/** Snapshot chunk, and bytes/s per node sent to receivers. */
+/** Snapshot chunk, and bytes/s that a node sends to replace what was lost, at least: as many as moves may, where these are more. */
 export const SNAPSHOT_CHUNK_BYTES = 256 * 1024;
 export const SNAPSHOT_BYTES_PER_SECOND = 64 * 1024 * 1024;
 
@@ -216,5 +227,10 @@ export const ROUTER_REPLY_FACTOR = 3;
 export const MESSAGE_ITEMS_TARGET = 2_048;
 export const MESSAGE_ITEMS_MAX = 16_384;
 
+/**
+ * Copies of replicas are taken only while the disk has so many times DISK_RESERVE_BYTES left: a copy that does not fit then ends before
+ * the node refuses its clients.
+ */
+export const COPY_RESERVES = 2;
 /** Free disk space below which a node refuses writes, so that neither WAL nor store meets a full disk unprepared. */
 export const DISK_RESERVE_BYTES = 192 * 1024 * 1024;

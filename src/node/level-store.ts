@@ -40,8 +40,11 @@ export const LEVEL_STORE_DEFAULTS = {
   /** Rows that one slice of `clear` deletes, and the pause after it: at most 100,000 rows a second. */
   clearRowsMax: 500,
   clearPauseMs: 5,
-  /** Rows whose space is given back at a time: at 300 bytes a row about the size of a table. */
-  reclaimRows: 10_000,
+  /** Bytes of tables that are removed per second, at most. */
+  clearBytesPerSecond: 64 * 1024 * 1024,
+  /** Bytes of tables whose space is given back at a time, and the least that is worth it. */
+  reclaimBytes: 8 * 1024 * 1024,
+  reclaimBytesMin: 1024 * 1024,
   /** `clear` waits while level 0 holds this many files; LevelDB slows all writes at 8. */
   clearLevel0FilesMax: 6,
 } as const;
@@ -151,6 +154,8 @@ export class LevelStore implements Store {
   #flushing = false;
   #flushWaiting: Callback[] = [];
   readonly #clearing = new Set<Clearing>();
+  /** Ends with the removals so far: one at a time, so that the bounds of one are those of all. */
+  #removals: Promise<void> = Promise.resolve();
   /** Asked for in this event. */
   #reads: Read[] = [];
 
@@ -218,7 +223,9 @@ export class LevelStore implements Store {
     const range = { from, to };
     this.#clearing.add(range);
     this.#enqueue(() => {
-      settle(this.#clear(range), 'clear', (error) => {
+      const removal = this.#removals.then(() => this.#clear(range));
+      this.#removals = removal.catch(() => undefined);
+      settle(removal, 'clear', (error) => {
         this.#clearing.delete(range);
         done(error);
       });

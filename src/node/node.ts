@@ -269,7 +269,13 @@ class NodeShell {
   private connect(): void {
     const topology = this.engine.core.topology();
     if (topology !== null) this.peers.follow(topology.nodes);
-    this.watch = new ReplicaWatch(this.store, () => this.engine.core.replicas.byPartition.values());
+    this.watch = new ReplicaWatch(
+      this.store,
+      () => this.engine.core.replicas.byPartition.values(),
+      (replica, bytes) => {
+        replica.rowsBytes = bytes;
+      },
+    );
     this.controllers = new ControllerLinks({
       routers: this.options.routers,
       connector: this.connector,
@@ -329,7 +335,9 @@ class NodeShell {
   private heartbeat(sequence: number): Heartbeat {
     const { diskBytes, diskFull, draining } = this.status();
     const durableLsn = this.format.toldLogEnd(this.opened.wal.durableLsn());
-    return { sequence, draining, diskBytes, diskFull, durableLsn, figures: this.watch.news() };
+    const { full } = this.engine.core.room;
+    const figures = this.watch.news();
+    return { sequence, draining, diskBytes, diskFull: diskFull || full, durableLsn, figures };
   }
 
   private status(): NodeStatus {
@@ -415,9 +423,14 @@ class NodeShell {
 
   private checkSpace(): void {
     const reserve = this.options.diskReserveBytes ?? limits.DISK_RESERVE_BYTES;
-    this.spaceLow = this.disk.freeBytesSync() < reserve;
+    const free = this.disk.freeBytesSync();
+    this.spaceLow = free < reserve;
     this.tellDiskFull();
-    this.engine.run((core) => core.walSize(this.opened.wal.bytes()));
+    const { wal } = this.opened;
+    this.engine.run((core) => {
+      core.diskSpace(free);
+      core.walSize(wal.bytes(), wal.writtenBytes());
+    });
   }
 
   private tellDiskFull(): void {

@@ -52,6 +52,8 @@ export function coreOptions(options: NodeOptions, format: Format): NodeCoreOptio
     random: createRandom(randomBytes(6).readUIntBE(0, 6)).next,
     checkpointBytes: options.checkpointBytes ?? limits.CHECKPOINT_BYTES,
     walRetentionBytes: options.walRetentionBytes ?? limits.WAL_RETENTION_BYTES,
+    walHeldBytes: limits.WAL_HELD_BYTES,
+    copyReserveBytes: (options.diskReserveBytes ?? limits.DISK_RESERVE_BYTES) * limits.COPY_RESERVES,
     sessionWindowMs: options.sessionWindowMs ?? limits.SESSION_WINDOW_MS,
     idempotencyMs: options.idempotencyMs ?? limits.IDEMPOTENCY_MS,
     logCacheBytes: limits.LOG_CACHE_BYTES,

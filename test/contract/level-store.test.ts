@@ -81,6 +81,50 @@ describe('LevelStore on disk', () => {
     await close(store);
   });
 
+  it('gives the space of few long rows back, and of rows that an earlier process had removed', {
+    timeout: 60_000,
+  }, async () => {
+    let store = await open(directory.path);
+    for (const prefix of ['a', 'b', 'c'])
+      for (let at = 0; at < 100; at += 1)
+        await write(store, put(`${prefix}${at}`, randomBytes(100_000).toString('latin1')));
+    await sync(store);
+    const size = (prefix: string) => store.sizeOf(bytes(prefix), bytes(`${prefix}z`));
+    for (const prefix of ['a', 'b', 'c']) expect(await size(prefix)).toBeGreaterThan(9_000_000);
+    await call<void>((done) => store.clear(bytes('a'), bytes('b'), done));
+    expect(await size('a')).toBeLessThan(1_000_000);
+    // As after a process that has ended when the rows were gone, and their space was not free yet.
+    const keys = Array.from({ length: 100 }, (_, at) => ({ key: bytes(`b${at}`), value: null }));
+    await call<void>((done) => store.write(keys, done));
+    await close(store);
+    store = await open(directory.path);
+    expect(await size('b')).toBeGreaterThan(5_000_000);
+    await call<void>((done) => store.clear(bytes('b'), bytes('c'), done));
+    expect(await size('b')).toBeLessThan(1_000_000);
+    expect(await size('c')).toBeGreaterThan(9_000_000);
+    expect(text(store.getSync(bytes('c7')))).toHaveLength(100_000);
+    await close(store);
+  });
+
+  it('removes one range at a time', async () => {
+    const store = await open(directory.path);
+    for (const prefix of ['a', 'b'])
+      await write(store, ...Array.from({ length: 3_000 }, (_, at) => put(`${prefix}${at}`, 'v')));
+    let left = 0;
+    const first = call<void>((done) =>
+      store.clear(bytes('a'), bytes('b'), (error) => {
+        for (let at = 0; at < 3_000; at += 1) if (store.getSync(bytes(`b${at}`)) !== undefined) left += 1;
+        done(error);
+      }),
+    );
+    const second = call<void>((done) => store.clear(bytes('b'), bytes('c'), done));
+    await first;
+    expect([left, store.clearing]).toEqual([3_000, 1]);
+    await second;
+    expect([text(store.getSync(bytes('b7'))), store.clearing]).toEqual([undefined, 0]);
+    await close(store);
+  });
+
   it.each([3, 6, 9])(
     'keeps everything synced and only a prefix when the process is killed after %i syncs',
     async (syncs) => {

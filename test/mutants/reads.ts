@@ -144,9 +144,9 @@ export const READ_MUTANTS: readonly Mutant[] = [
     name: 'a leader tells followers how fresh they are before it is established',
     seed: 191,
     breaks: '12',
-    file: 'src/node/core/leadership.ts',
-    from: '= this.serving ? progress',
-    to: '= this.epoch > 0 ? progress',
+    file: 'src/node/core/replication.ts',
+    from: '= leadership.serving\n',
+    to: '= leadership.epoch > 0\n',
     caught: /invariant 10/,
     options: {
       ...SPLITS,

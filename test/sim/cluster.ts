@@ -4,7 +4,13 @@
  */
 import { partitionOf } from '../../src/common/hash.ts';
 import { MESSAGE_BYTES_TARGET, SESSION_SEQUENCES_MAX, SESSIONS_MAX } from '../../src/common/limits.ts';
-import { MOVE_SETTINGS, type NodeRecord, type PartitionRecord } from '../../src/common/topology.ts';
+import {
+  MOVE_SETTINGS,
+  type MoveSettings,
+  type NodeRecord,
+  type PartitionRecord,
+} from '../../src/common/topology.ts';
+import type { NodeCoreOptions } from '../../src/node/core/api.ts';
 import { Sessions } from '../../src/node/core/sessions.ts';
 import type { StoreState } from '../../src/router/topology-store.ts';
 import { ClientChecks } from './client-checks.ts';
@@ -41,6 +47,12 @@ export interface ClusterShape {
   /** Deduplication window, ms of log time. */
   readonly sessionWindowMs: number;
   readonly idempotencyMs: number;
+}
+
+/** Numbers that a test sets; the others are drawn from the seed. */
+export interface ClusterNumbers {
+  readonly core?: Partial<NodeCoreOptions>;
+  readonly moves?: Partial<MoveSettings>;
 }
 
 /** Default acknowledgements of clusters: of a third of the seeds each. */
@@ -105,8 +117,10 @@ export class Cluster {
   readonly backups: StoreState[] = [];
   /** While true, the topology store leaves the outcome of many writes unknown. */
   storeUnsure = false;
+  private readonly numbers: ClusterNumbers;
 
-  constructor(world: World, shape: ClusterShape) {
+  constructor(world: World, shape: ClusterShape, numbers: ClusterNumbers = {}) {
+    this.numbers = numbers;
     this.world = world;
     this.shape = shape;
     this.calm = {
@@ -209,6 +223,9 @@ export class Cluster {
       valueBytesMax: 1_000_000,
       checkpointBytes: world.pick([2_000, 6_000, 1_000_000]),
       walRetentionBytes: world.pick([1_000, 20_000]),
+      walHeldBytes: 100_000,
+      // As much as a full disk has left at most.
+      copyReserveBytes: 4_000,
       sessionWindowMs: shape.sessionWindowMs,
       idempotencyMs: shape.idempotencyMs,
       logCacheBytes: world.pick([200, 2_000, 100_000]),
@@ -223,6 +240,7 @@ export class Cluster {
       scrubBytesPerSecond: 100_000_000,
       requestsMax: 10_000,
       requestBytesMax: 10_000_000,
+      ...this.numbers.core,
     };
     const around = {
       world,
@@ -263,11 +281,12 @@ export class Cluster {
     const ack = ACKS[this.workload.defaultAck];
     const moves = {
       ...MOVE_SETTINGS,
-      bytesPerSecond: world.pick([1_000_000, 1_000_000, 5_000]),
+      bytesPerSecond: world.pick([1_000_000, 100_000, 5_000]),
       perNode: world.pick([1, 2]),
       // Sometimes so soon that nodes are replaced that only restart.
       lostAfterSeconds: world.pick([0, 0.5, 5]),
       automatic: world.chance(0.8),
+      ...this.numbers.moves,
     };
     const bootstrap = { initialNodes, partitions, replicationFactor, ack, moves };
     // Mostly quicker than in production, so that a run sees many failovers; sometimes hasty, so that they are needless.

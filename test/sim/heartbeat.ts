@@ -14,5 +14,5 @@ export function heartbeatOf(
     // In all, not per second: at these speeds it makes leaders move now and then.
     load: replica.leadership?.requests ?? 0,
   }));
-  return { ...told, diskBytes: 0, diskFull: false, figures };
+  return { ...told, diskBytes: 0, diskFull: core.diskFull || core.room.full, figures };
 }

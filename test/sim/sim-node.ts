@@ -4,7 +4,6 @@
  * Owns the faults of one node: crash, restart, pause, wipe, flipped bits.
  * INVARIANT: the core is entered by one event at a time; a paused or crashed node runs nothing.
  */
-
 import { DiskError } from '../../src/common/disk.ts';
 import { RingkeepError } from '../../src/common/errors.ts';
 import { HEARTBEAT_MS, TICK_MS } from '../../src/common/limits.ts';
@@ -115,7 +114,8 @@ export class SimNode {
     const life = this.life;
     this.every(this.tickMs, life, () => {
       this.event((core) => {
-        core.walSize(this.wal?.bytes() ?? 0);
+        core.walSize(this.wal?.bytes() ?? 0, this.wal?.writtenBytes() ?? 0);
+        core.diskSpace(this.disk.freeBytesSync());
         core.tick();
       });
     });

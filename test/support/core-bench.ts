@@ -83,6 +83,8 @@ export class BenchNode {
       random: () => 0.5,
       checkpointBytes: 1024 * MIB,
       walRetentionBytes: MIB,
+      walHeldBytes: 64 * MIB,
+      copyReserveBytes: MIB,
       sessionWindowMs: 600_000,
       idempotencyMs: 86_400_000,
       logCacheBytes: MIB,
@@ -217,6 +219,8 @@ export class CoreBench {
   /** Messages delivered so far, by body. */
   readonly delivered = new Map<string, number>();
   now = 0;
+  /** Nodes that are to have a replica without a vote. */
+  readonly learning = new Set<string>();
   private revision = 0;
   private requestId = 0;
 
@@ -292,7 +296,7 @@ export class CoreBench {
 
   /** Pushes a record of partition 0 to nodes. */
   push(fields: Partial<PartitionRecord>, to: readonly BenchNode[] = this.nodes): void {
-    const voters = this.nodes.map((node) => node.replicaName);
+    const { voters, learners } = this.sets();
     this.revision++;
     const record: PartitionRecord = {
       partition: 0,
@@ -303,13 +307,19 @@ export class CoreBench {
       voters,
       previousVoters: [],
       led: false,
-      learners: [],
+      learners,
       leader: null,
       established: false,
       ...fields,
     };
     this.tell([record], to);
     this.pump();
+  }
+
+  private sets(): { voters: ReplicaName[]; learners: ReplicaName[] } {
+    const names = this.nodes.map((node) => node.replicaName);
+    const learns = ({ node }: ReplicaName): boolean => this.learning.has(node);
+    return { voters: names.filter((name) => !learns(name)), learners: names.filter(learns) };
   }
 
   private tell(records: readonly PartitionRecord[], to: readonly BenchNode[]): void {
@@ -324,7 +334,7 @@ export class CoreBench {
     if (epoch === 1) this.push({});
     // Those that have restarted are admitted first.
     this.tell([], sealed);
-    const voters = this.nodes.map((node) => node.replicaName);
+    const { voters } = this.sets();
     const reservationId = `e${epoch}`;
     const sets = { configuration: 1, voters, previousVoters: [] };
     for (const node of sealed) {

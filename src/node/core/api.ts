@@ -20,6 +20,10 @@ export interface NodeCoreOptions {
   readonly random: () => number;
   readonly checkpointBytes: number;
   readonly walRetentionBytes: number;
+  /** WAL bytes kept besides for replicas that are sent a snapshot (wal-holds.ts). */
+  readonly walHeldBytes: number;
+  /** Free disk space below which no copies of replicas are taken (copy-room.ts). */
+  readonly copyReserveBytes: number;
   readonly sessionWindowMs: number;
   /** How long idempotency keys are kept. */
   readonly idempotencyMs: number;
@@ -74,8 +78,10 @@ export interface NodeCoreEvents {
   /** The WAL has fsynced everything up to `lsn`. */
   durable(lsn: number): void;
   diskFullChanged(full: boolean): void;
-  /** The WAL's size, told now and then: drives checkpoints. */
-  walSize(bytes: number): void;
+  /** The WAL's size, and the bytes that were written to it since the start, told now and then: drives checkpoints. */
+  walSize(bytes: number, written: number): void;
+  /** Free bytes of the disk, told now and then: whether copies of replicas are taken. */
+  diskSpace(freeBytes: number): void;
   /** Whether a topology names this very run of the node. */
   isAdmittedBy(topology: Topology): boolean;
   /** Graceful stop: refusals say so; what is led here is served until the controller has handed it over. */

@@ -44,6 +44,11 @@ export class Checkpoints {
     this.bytesAtLast = Math.min(this.bytesAtLast ?? 0, bytes);
   }
 
+  /** There is more to drop than the last checkpoint has left. */
+  hasten(): void {
+    if (this.bytesAtLast !== null) this.bytesAtLast = 0;
+  }
+
   tick(): void {
     if (this.running || this.bytesAtLast === null) return;
     const { replicas, options } = this.host;

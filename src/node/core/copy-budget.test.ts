@@ -1,13 +1,15 @@
 import { expect, it } from 'vitest';
 import { CopyBudget, isMove } from './copy-budget.ts';
 
+const [X, Y, Z] = [{}, {}, {}];
+
 it('lets a second’s worth through, and then as much as time brings', () => {
   const budget = new CopyBudget(1_000_000, 100);
   budget.refill(1_000, 1_000);
   let sent = 0;
   for (let now = 1_000; now <= 11_000; now += 10) {
     budget.refill(now, 1_000);
-    while (budget.send(100, true)) sent += 100;
+    while (budget.send(100, true, X)) sent += 100;
   }
   // What the bucket held at first is a chunk less than two seconds' worth at most.
   expect(sent).toBeGreaterThanOrEqual(10_000);
@@ -17,23 +19,70 @@ it('lets a second’s worth through, and then as much as time brings', () => {
 it('keeps what is urgent and the two directions of moves apart', () => {
   const budget = new CopyBudget(1_000, 500);
   budget.refill(0, 500);
-  expect([budget.send(500, true), budget.send(500, true)]).toEqual([true, false]);
-  expect([budget.receive(500), budget.receive(500)]).toEqual([true, false]);
-  expect([budget.send(500, false), budget.send(500, false), budget.send(500, false)]).toEqual([
-    true,
-    true,
-    false,
-  ]);
+  expect([budget.send(500, true, X), budget.send(500, true, X)]).toEqual([true, false]);
+  expect([budget.receive(500, X), budget.receive(500, X)]).toEqual([true, false]);
+  expect([1, 2, 3].map(() => budget.send(500, false, X))).toEqual([true, true, false]);
+});
+
+it('holds to a rate of moves above its own, for what is urgent as well', () => {
+  const budget = new CopyBudget(1_000, 100);
+  budget.refill(0, 5_000);
+  budget.refill(10_000, 5_000);
+  for (const moves of [true, false]) {
+    let sent = 0;
+    while (budget.send(100, moves, X)) sent += 100;
+    expect(sent).toBe(5_000);
+  }
 });
 
 it('lets a chunk through that is more than a second’s worth, in its time', () => {
   const budget = new CopyBudget(1_000_000, 1_000);
   budget.refill(0, 100);
-  expect(budget.receive(1_000)).toBe(true);
+  expect(budget.receive(1_000, X)).toBe(true);
   budget.refill(9_900, 100);
-  expect(budget.receive(1_000)).toBe(false);
+  expect(budget.receive(1_000, X)).toBe(false);
   budget.refill(10_000, 100);
-  expect(budget.receive(1_000)).toBe(true);
+  expect(budget.receive(1_000, X)).toBe(true);
+});
+
+it('serves those who wait in turns, whoever asks first', () => {
+  const budget = new CopyBudget(1_000_000, 1_000);
+  const served = new Map([X, Y, Z].map((who) => [who, 0]));
+  for (let now = 20; now <= 60_000; now += 20) {
+    budget.refill(now, 1_000);
+    for (const who of served.keys()) if (budget.send(1_000, true, who)) served.set(who, served.get(who)! + 1);
+  }
+  const counts = [...served.values()];
+  expect(Math.min(...counts)).toBeGreaterThanOrEqual(19);
+  expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
+});
+
+it('lets nobody wait behind one who has gone, nor where there is enough for all', () => {
+  const budget = new CopyBudget(1_000_000, 1_000);
+  budget.refill(0, 1_000);
+  expect([budget.receive(1_000, X), budget.receive(1_000, Y)]).toEqual([true, false]);
+  budget.refill(1_000, 1_000);
+  // It is the turn of Y, which asks no more.
+  expect(budget.receive(1_000, X)).toBe(false);
+  budget.refill(2_001, 1_000);
+  expect(budget.receive(1_000, X)).toBe(true);
+  budget.refill(3_001, 3_000);
+  expect(budget.receive(2_000, Y)).toBe(true);
+  expect(budget.receive(1_000, X)).toBe(true);
+});
+
+it('counts what was really sent and received', () => {
+  const budget = new CopyBudget(1_000_000, 1_000);
+  budget.refill(0, 1_000);
+  expect(budget.send(1_000, true, X)).toBe(true);
+  budget.sentLess(900, true);
+  expect([budget.send(900, true, X), budget.send(1, true, X)]).toEqual([true, false]);
+  expect(budget.receive(1_000, X)).toBe(true);
+  budget.receivedLess(-1_000);
+  budget.refill(1_500, 1_000);
+  expect(budget.receive(1_000, X)).toBe(false);
+  budget.refill(2_000, 1_000);
+  expect(budget.receive(1_000, X)).toBe(true);
 });
 
 it('takes a copy on the node of a voter for a replacement', () => {

@@ -1,14 +1,28 @@
 /**
- * How many bytes of copies of replicas a node sends and takes: buckets that fill with time. A copy that makes up for a replica that was lost
- * is urgent, and has the node's own rate; one that only moves a replica has the cluster's, in each direction.
+ * How many bytes of copies of replicas a node sends and takes: buckets that fill with time, and a queue before each. A copy that makes up for
+ * a replica that was lost is urgent, and has the node's own rate, or that of moves where this is larger; one that only moves a replica has the
+ * cluster's, in each direction.
  * INVARIANT: a bucket never holds more than a second's worth, or one chunk where that is more.
+ * INVARIANT: copies that wait are served in the order in which they began to: each gets its chunk before any gets its next one.
  */
 import { MOVE_SETTINGS, type PartitionRecord, type Replica } from '../../common/topology.ts';
+
+/** Who has not asked again for so long, ms, does not wait any more; everybody asks at every tick. */
+const GONE_MS = 1_000;
+
+/** What more was needed than was taken is waited for, but for no longer than that, s: nobody is given up for it. */
+const DEBT_S = 5;
+
+/** Whoever takes part in a copy: the identity of its object is its place in the queue. */
+type Claimant = object;
 
 class Bucket {
   private tokens: number;
   private rate: number;
   private readonly chunk: number;
+  /** What is wanted by those who wait, the first one first, and when they last asked. */
+  private readonly waiting = new Map<Claimant, { readonly bytes: number; readonly at: number }>();
+  private now = 0;
 
   constructor(rate: number, chunk: number) {
     this.rate = rate;
@@ -16,17 +30,31 @@ class Bucket {
     this.tokens = Math.max(rate, chunk);
   }
 
-  refill(elapsedMs: number, rate: number): void {
+  refill(now: number, rate: number): void {
+    const elapsed = now - this.now;
+    this.now = now;
     this.rate = rate;
-    this.tokens = Math.min(Math.max(this.rate, this.chunk), this.tokens + (rate * elapsedMs) / 1_000);
+    this.add((rate * elapsed) / 1_000);
+    for (const [who, { at }] of this.waiting) if (now - at > GONE_MS) this.waiting.delete(who);
   }
 
-  giveBack(bytes: number): void {
-    this.tokens = Math.min(Math.max(this.rate, this.chunk), this.tokens + bytes);
+  /** Gives back what was taken and not needed; negative: so much more was needed, which the next ones wait for. */
+  add(bytes: number): void {
+    const tokens = Math.min(Math.max(this.rate, this.chunk), this.tokens + bytes);
+    this.tokens = Math.max(tokens, -this.rate * DEBT_S);
   }
 
-  take(bytes: number): boolean {
-    if (this.tokens < bytes) return false;
+  take(bytes: number, who: Claimant): boolean {
+    let ahead = 0;
+    for (const [other, wanted] of this.waiting) {
+      if (other === who) break;
+      ahead += wanted.bytes;
+    }
+    if (this.tokens < ahead + bytes) {
+      this.waiting.set(who, { bytes, at: this.now });
+      return false;
+    }
+    this.waiting.delete(who);
     this.tokens -= bytes;
     return true;
   }
@@ -34,47 +62,51 @@ class Bucket {
 
 /** Budgets of one node. Rates in bytes per second. */
 export class CopyBudget {
-  /** Bytes of rows that were really sent and taken, since the start. */
+  /** Bytes of rows in snapshots that were really sent and taken, since the start. */
   sentBytes = 0;
   receivedBytes = 0;
+  /** Bytes of entries that were sent to learners, and that learners here have taken. */
+  sentLogBytes = 0;
+  receivedLogBytes = 0;
   private readonly urgentRate: number;
   private readonly urgent: Bucket;
   private readonly outward: Bucket;
   private readonly inward: Bucket;
-  private refilledAt = 0;
 
   /** `chunk`: what is taken at a time, at most. */
   constructor(urgentRate: number, chunk: number) {
     this.urgentRate = urgentRate;
-    const rate = Math.min(urgentRate, MOVE_SETTINGS.bytesPerSecond);
-    this.urgent = new Bucket(urgentRate, chunk);
+    const rate = MOVE_SETTINGS.bytesPerSecond;
+    this.urgent = new Bucket(Math.max(urgentRate, rate), chunk);
     this.outward = new Bucket(rate, chunk);
     this.inward = new Bucket(rate, chunk);
   }
 
   /** Time has passed; `moveRate` is that of the cluster for moves. */
   refill(now: number, moveRate: number): void {
-    const elapsed = now - this.refilledAt;
-    this.refilledAt = now;
-    this.urgent.refill(elapsed, this.urgentRate);
-    const rate = Math.min(this.urgentRate, moveRate);
-    this.outward.refill(elapsed, rate);
-    this.inward.refill(elapsed, rate);
+    this.urgent.refill(now, Math.max(this.urgentRate, moveRate));
+    this.outward.refill(now, moveRate);
+    this.inward.refill(now, moveRate);
   }
 
-  /** Takes the room to send so much; false: there is none now. */
-  send(bytes: number, moves: boolean): boolean {
-    return (moves ? this.outward : this.urgent).take(bytes);
+  /** Takes the room to send so much; false: it is not `who`'s turn yet, and it has to ask again at the next tick. */
+  send(bytes: number, moves: boolean, who: Claimant): boolean {
+    return (moves ? this.outward : this.urgent).take(bytes, who);
   }
 
-  /** Gives room for a move back that was taken and not needed. */
-  giveBack(bytes: number): void {
-    this.outward.giveBack(bytes);
+  /** Gives room back that was taken to send and not needed, or owes what more was sent (negative). */
+  sentLess(bytes: number, moves: boolean): void {
+    (moves ? this.outward : this.urgent).add(bytes);
   }
 
-  /** Takes the room to receive so much of a move; false: there is none now. */
-  receive(bytes: number): boolean {
-    return this.inward.take(bytes);
+  /** Takes the room to receive so much of a move; false: it is not `who`'s turn yet, and it has to ask again at the next tick. */
+  receive(bytes: number, who: Claimant): boolean {
+    return this.inward.take(bytes, who);
+  }
+
+  /** The same as `sentLess`, of what was received. */
+  receivedLess(bytes: number): void {
+    this.inward.add(bytes);
   }
 }
 

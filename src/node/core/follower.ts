@@ -96,6 +96,7 @@ export class Follower {
   private takeEntries(append: Append): number {
     const { log, machine } = this.replica;
     let index = append.prevIndex;
+    let taken = 0;
     for (const bytes of append.entries) {
       index++;
       const head = peekEntry(bytes);
@@ -110,18 +111,23 @@ export class Follower {
         machine.forgetFetched();
       }
       // A leader's own entries are few and small, and without the first of them no failover ends.
-      if (this.takesNoWrites && canWait(bytes)) return index - 1 - append.prevIndex;
+      if (this.takesNoWrites && canWait(bytes)) {
+        this.replica.took(taken);
+        return index - 1 - append.prevIndex;
+      }
       // Decoded before it is in the log: what is not understood must not get there.
       const entry = decodeEntry(bytes);
       log.append(head.epoch, bytes, entry);
       machine.prefetch(entry.command);
+      taken += bytes.byteLength;
     }
+    this.replica.took(taken);
     return append.entries.length;
   }
 
   private get takesNoWrites(): boolean {
-    const { host } = this.replica;
-    return host.diskFull || host.applyBehind;
+    const { host, hasRoomForCopy } = this.replica;
+    return host.diskFull || host.applyBehind || !hasRoomForCopy;
   }
 
   /**

@@ -8,9 +8,11 @@ import type { PeerMessage, Receipt, Reply, SealReply } from '../../common/wire/m
 import type { WalAppend } from '../wal/types.ts';
 import type { NodeCoreOptions } from './api.ts';
 import type { CopyBudget } from './copy-budget.ts';
+import type { CopyRoom } from './copy-room.ts';
 import type { CoreEvent, StoreEffect, WalReadEffect } from './effects.ts';
 import type { ScrubBook } from './scrub-book.ts';
 import type { StoreRead } from './store-reads.ts';
+import type { WalHolds } from './wal-holds.ts';
 
 /** An open client request on this node; its identity is that of the object. */
 export interface RequestHandle {
@@ -64,6 +66,12 @@ export interface Host {
   uniqueId(): string;
   /** What may be sent and taken of copies of replicas. */
   readonly copies: CopyBudget;
+  /** Whether there is room for them. */
+  readonly room: CopyRoom;
+  /** What of the WAL is kept for those who are sent a snapshot from here. */
+  readonly holds: WalHolds;
+  /** A replica does not need what was held for it any more. */
+  endHold(replica: string): void;
   /** A partition's record as this node has heard it; undefined: it has not. */
   recordOf(partition: number): PartitionRecord | undefined;
 

@@ -1,33 +1,29 @@
 /**
- * One replica's time as leader of one epoch: what the others hold, the commit rule, the pause before a planned change,
- * snapshots for those whose log is too far back. Writes and reads of clients are in write-path.ts and read-path.ts.
+ * One replica's time as leader of one epoch: what the others hold, the commit rule, the pause before a planned change.
+ * What they are sent is in replication.ts, writes and reads of clients in write-path.ts and read-path.ts.
  * The log protocol is that of Raft figure 2; the configuration comes with the record that named this leader.
  * INVARIANT: an index is committed once a quorum of `voters` has it durable and its entry is of this epoch; earlier
  * entries commit with it. A learner, a previous voter and a leader outside `voters` never count.
  */
 import { assert } from '../../common/errors.ts';
-import { APPEND_IDLE_MS, APPEND_IN_FLIGHT_BYTES_MAX, QUORUM_LOST_MS } from '../../common/limits.ts';
+import { QUORUM_LOST_MS } from '../../common/limits.ts';
 import { type PartitionRecord, quorumSize, type Replica as ReplicaName } from '../../common/topology.ts';
 import type { AppendReply, ConfirmReply, Prepare, SnapshotPull } from '../../common/wire/messages.ts';
-import type { WalEntry } from '../wal/types.ts';
-import { isMove } from './copy-budget.ts';
+import { CopyCare } from './copy-care.ts';
 import { Expiry } from './expiry.ts';
 import type { Host, PeerBody } from './host.ts';
-import { type Follows, Pace } from './pace.ts';
-import { Progress } from './progress.ts';
+import { Pace } from './pace.ts';
+import { LEVEL_HEARD_MS, Progress } from './progress.ts';
 import { ReadPath } from './read-path.ts';
 import type { Replica } from './replica.ts';
+import { Replication } from './replication.ts';
 import { ScrubRound } from './scrub-round.ts';
-import { SnapshotSender } from './snapshot-sender.ts';
 import { WritePath } from './write-path.ts';
 
-/** A learner this close to the commit index, and heard of lately, is level. */
+/** A learner this close to the commit index, and heard of within LEVEL_HEARD_MS, is level. */
 const LEVEL_ENTRIES = 512;
-const LEVEL_HEARD_MS = 2_000;
 /** The controller is told the indexes this often when nothing else happens. */
 const REPORT_MS = 1_000;
-
-const NO_ECHO = { echo: 0, echoBoot: 0 };
 
 /** Leads one partition in one epoch; ends with `end`. */
 export class Leadership {
@@ -38,14 +34,15 @@ export class Leadership {
   readonly quorum: number;
   readonly selfVotes: boolean;
   readonly progress = new Map<string, Progress>();
+  readonly replication: Replication;
   readonly writes: WritePath;
   readonly reads: ReadPath;
   readonly scrubs: ScrubRound;
   readonly expiry: Expiry;
   readonly pace = new Pace();
+  private readonly care: CopyCare;
   /** Index of the first entry of this epoch. */
   readonly establishIndex: number;
-  private readonly senders = new Map<string, SnapshotSender>();
   private readonly startedAt: number;
   private nextExpiryAt = 0;
   private nextReportAt = 0;
@@ -65,6 +62,8 @@ export class Leadership {
     this.quorum = quorumSize(record.voters.length);
     this.selfVotes = record.voters.some((voter) => voter.id === replica.meta.replica);
     this.startedAt = host.now;
+    this.replication = new Replication(this);
+    this.care = new CopyCare(this);
     this.updateMembers(record);
     this.writes = new WritePath(this);
     this.reads = new ReadPath(this);
@@ -88,7 +87,8 @@ export class Leadership {
     for (const [id, progress] of this.progress) {
       if (names.has(id)) continue;
       this.progress.delete(id);
-      this.closeSender(progress);
+      this.replication.closeSender(progress);
+      this.host.endHold(id);
     }
   }
 
@@ -105,7 +105,7 @@ export class Leadership {
   }
 
   /** The same, counted once per event: what has come since makes it newer only. */
-  private contactOfNow(): number {
+  contactOfNow(): number {
     if (this.contact.countedAt !== this.host.now)
       this.contact = { countedAt: this.host.now, at: this.quorumContactAt() };
     return this.contact.at;
@@ -198,17 +198,6 @@ export class Leadership {
     return progress !== undefined && progress.match === log.lastIndex ? this.pauseTarget : '';
   }
 
-  /** Learners that take entries: they have a state to put them on, and are heard of. */
-  private following(): Follows[] {
-    const found: Follows[] = [];
-    for (const { votes, state, match, copyUntil, lastHeardAt, replica } of this.progress.values()) {
-      // What is copied at the rate of moves is no reason to slow anybody down.
-      if (votes || state === 'snapshot' || match === 0 || match < copyUntil) continue;
-      if (this.host.now - lastHeardAt <= LEVEL_HEARD_MS) found.push({ id: replica.id, match });
-    }
-    return found;
-  }
-
   /** Learners that could become voters now. */
   levelLearners(): string[] {
     const result: string[] = [];
@@ -232,7 +221,7 @@ export class Leadership {
     progress.appliedIndex = reply.appliedIndex;
     progress.clock.answered(this.host.now, reply.clock, reply.boot);
     progress.full = reply.diskFull;
-    if (!reply.success) return this.mismatched(progress, reply);
+    if (!reply.success) return this.replication.mismatched(progress, reply);
     const news = progress.acknowledge(reply.matchIndex);
     assert(progress.match <= this.replica.log.lastIndex, 'nobody holds more than its leader');
     // What is not taken is offered again with the next heartbeat: at once, the two would spin while there is no room.
@@ -240,22 +229,17 @@ export class Leadership {
     else if (progress.state === 'probe' && (news || reply.matchIndex + 1 >= progress.next))
       progress.replicate();
     // A snapshot may turn out to be no news: an answer to an earlier append was overtaken by one to a later probe.
-    if (progress.state === 'snapshot' && (news || this.hasSnapshot(progress))) {
-      this.closeSender(progress);
+    if (progress.state === 'snapshot' && (news || this.replication.hasSnapshot(progress))) {
+      this.replication.closeSender(progress);
       progress.replicate();
     }
     this.writes.durable();
     if (news) {
+      progress.lastNewsAt = this.host.now;
       this.advanceCommit();
       this.writes.matched();
     }
     this.host.touch(this.replica.partition);
-  }
-
-  /** The receiver holds all of the snapshot that it is sent. */
-  private hasSnapshot(progress: Progress): boolean {
-    const index = this.senders.get(progress.snapshot)?.index;
-    return index !== undefined && progress.match >= index;
   }
 
   private refused(progress: Progress, promise: number): void {
@@ -263,15 +247,6 @@ export class Leadership {
     let possible = this.selfVotes ? 1 : 0;
     for (const other of this.progress.values()) if (other.votes && !other.refused) possible++;
     if (possible < this.quorum) this.replica.stepDown(`a quorum has promised an epoch such as ${promise}`);
-  }
-
-  private mismatched(progress: Progress, reply: AppendReply): void {
-    if (progress.state === 'snapshot') return this.senders.get(progress.snapshot)?.notHeld();
-    if (progress.state === 'reading') return;
-    // A real mismatch hints below what was asked; anything else answers an append from before the last correction.
-    if (progress.state === 'probe' && reply.hintIndex + 1 >= progress.next) return;
-    progress.probe(reply.hintIndex + 1);
-    this.host.touch(this.replica.partition);
   }
 
   onConfirmReply(from: string, reply: ConfirmReply): void {
@@ -287,159 +262,28 @@ export class Leadership {
     const progress = this.progress.get(from);
     if (progress === undefined) return;
     progress.lastHeardAt = this.host.now;
-    const sender = this.senders.get(pull.snapshot);
-    if (sender === undefined) SnapshotSender.refuse(this, progress.replica, pull);
-    else sender.pull(pull);
+    progress.lastNewsAt = this.host.now;
+    this.replication.pulled(progress, pull);
   }
 
   /** The link to a node came up anew: what was sent may be lost. */
   reconnected(node: string): void {
-    for (const progress of this.progress.values()) {
-      if (progress.replica.node !== node) continue;
-      if (progress.state === 'replicate' || progress.state === 'probe') progress.probe();
-      else this.senders.get(progress.snapshot)?.offerAgain();
-      progress.lastSentAt = Number.NEGATIVE_INFINITY;
-    }
+    for (const progress of this.progress.values())
+      if (progress.replica.node === node) this.replication.reconnected(progress);
     this.host.touch(this.replica.partition);
   }
 
   /** Sends what is new. */
   flush(): void {
-    for (const progress of this.progress.values()) this.replicate(progress);
+    for (const progress of this.progress.values()) this.replication.replicate(progress);
     this.reads.flush();
   }
 
-  private replicate(progress: Progress): void {
-    const { log } = this.replica;
-    while (progress.next <= log.lastIndex && progress.inFlightBytes < APPEND_IN_FLIGHT_BYTES_MAX) {
-      if (progress.state === 'snapshot' || progress.state === 'reading') return;
-      if (progress.state === 'probe' && progress.probeOutstanding) return;
-      if (log.epochAt(progress.next - 1) === undefined) return this.startSnapshot(progress);
-      progress.waitsForRoom = !this.mayCopy(progress);
-      if (progress.waitsForRoom) return;
-      if (progress.next < log.firstInMemory) return this.readFor(progress);
-      const { appendEntriesMax, appendBytesTarget } = this.host.options;
-      const countMax = progress.full ? 1 : appendEntriesMax;
-      this.sendAppend(progress, log.slice(progress.next, countMax, appendBytesTarget));
-    }
-  }
-
-  /**
-   * Whether the next entries may be sent now: those that were there before a learner are as much a copy as a snapshot is. What came
-   * later is not held up, so that the learner gets level.
-   */
-  private mayCopy(progress: Progress): boolean {
-    const { host, replica } = this;
-    if (progress.next > progress.copyUntil || progress.replica.id === this.pauseTarget) return true;
-    const record = host.recordOf(replica.partition);
-    if (record === undefined || !isMove(record, progress.replica)) return true;
-    const room = host.options.snapshotChunkBytes;
-    if (!host.copies.send(room, true)) return false;
-    progress.roomTaken = room;
-    return true;
-  }
-
-  private sendAppend(progress: Progress, entries: Uint8Array[], prevIndex: number = progress.next - 1): void {
-    const { log, meta } = this.replica;
-    const prevEpoch = log.epochAt(prevIndex);
-    assert(prevEpoch !== undefined, 'the epoch of the previous entry is known');
-    const sentAt = Math.floor(this.host.now * 1_000);
-    const { echo, echoBoot } = this.serving ? progress.clock.echoFor(this.contactOfNow()) : NO_ECHO;
-    this.send(progress.replica, {
-      body: 'append',
-      append: {
-        configuration: meta.configuration,
-        prevIndex,
-        prevEpoch,
-        entries,
-        commitIndex: log.commitIndex,
-        voters: progress.confirmed ? [] : meta.voters,
-        previousVoters: progress.confirmed ? [] : meta.previousVoters,
-        sentAt,
-        echo,
-        echoBoot,
-      },
-    });
-    progress.lastSentAt = this.host.now;
-    if (progress.state === 'probe') progress.probeOutstanding = true;
-    if (entries.length === 0) return;
-    let bytes = 0;
-    for (const entry of entries) bytes += entry.byteLength;
-    this.host.copies.giveBack(Math.max(0, progress.roomTaken - bytes));
-    progress.roomTaken = 0;
-    progress.sent(prevIndex + entries.length, bytes);
-  }
-
-  private readFor(progress: Progress): void {
-    const from = progress.next;
-    const before = progress.state;
-    progress.state = 'reading';
-    const { appendEntriesMax, appendBytesTarget } = this.host.options;
-    this.host.readWal({
-      partition: this.replica.partition,
-      from,
-      countMax: progress.full ? 1 : appendEntriesMax,
-      bytesMax: from <= progress.copyUntil ? appendBytesTarget : appendBytesTarget * 4,
-      done: (error, result) => {
-        if (this.replica.leadership !== this || progress.state !== 'reading') return;
-        progress.state = before;
-        if (error !== null) return this.replica.readFailed('the WAL', error);
-        assert(result !== undefined, 'a read gives a result or an error');
-        // An answer that came meanwhile may have moved the place to go on from: then nothing is known of it.
-        if (progress.next !== from) progress.probeOutstanding = false;
-        else if (result.gone) this.startSnapshot(progress);
-        else this.sendRead(progress, result.entries);
-        this.host.touch(this.replica.partition);
-      },
-    });
-  }
-
-  private sendRead(progress: Progress, entries: WalEntry[]): void {
-    const { log } = this.replica;
-    const known = entries.filter((entry) => entry.index <= log.lastIndex);
-    for (const entry of known) {
-      assert(log.epochAt(entry.index) === entry.epoch, 'the WAL holds the entries of this log');
-    }
-    this.sendAppend(
-      progress,
-      known.map((entry) => entry.payload),
-    );
-  }
-
-  private startSnapshot(progress: Progress): void {
-    progress.probe();
-    progress.state = 'snapshot';
-    this.closeSender(progress);
-    const sender = new SnapshotSender(this, progress.replica);
-    progress.snapshot = sender.id;
-    this.senders.set(sender.id, sender);
-    sender.start();
-  }
-
-  private closeSender(progress: Progress): void {
-    const sender = this.senders.get(progress.snapshot);
-    if (sender === undefined) return;
-    this.senders.delete(progress.snapshot);
-    progress.snapshot = '';
-    sender.close();
-  }
-
-  /** Heartbeats and deadlines. A heartbeat asks about the newest entry sent, so it also finds what was lost. */
+  /** Heartbeats and deadlines. */
   tick(): void {
     const { now } = this.host;
-    for (const progress of this.progress.values()) {
-      if (progress.state === 'snapshot') {
-        const sender = this.senders.get(progress.snapshot);
-        if (sender === undefined || sender.tick()) {
-          this.closeSender(progress);
-          progress.probe();
-          this.host.touch(this.replica.partition);
-        }
-      }
-      if (now - progress.lastSentAt >= APPEND_IDLE_MS) this.sendIdle(progress);
-      if (progress.waitsForRoom) this.host.touch(this.replica.partition);
-    }
-    this.pace.look(now, this.replica.log.lastIndex, this.following());
+    for (const progress of this.progress.values()) this.replication.tick(progress);
+    this.care.tick();
     this.writes.expire();
     this.reads.tick();
     this.expireSessions();
@@ -448,30 +292,6 @@ export class Leadership {
     if (now < this.nextReportAt) return;
     this.nextReportAt = now + REPORT_MS;
     this.host.touch(this.replica.partition);
-  }
-
-  private sendIdle(progress: Progress): void {
-    const next = progress.next;
-    // All of it was sent, so the receiver may hold it, and the answer that said so be lost.
-    const held = progress.state === 'snapshot' ? this.senders.get(progress.snapshot)?.sentIndex : undefined;
-    if (held !== undefined) return this.sendAppend(progress, [], held);
-    const known = this.replica.log.epochAt(next - 1) !== undefined;
-    // While a snapshot or a WAL read is under way, the heartbeat must not ask about entries the receiver lacks.
-    if (!known || progress.state === 'snapshot' || progress.state === 'reading') {
-      // Except of one that has not answered in this epoch: only an append brings it the epoch and its sets, and without
-      // them it takes neither an offer nor a question. That it does not match is known here already.
-      if (progress.confirmed) this.reads.probe(progress.replica);
-      else this.sendAppend(progress, [], this.replica.log.lastIndex);
-      progress.probeOutstanding = false;
-      progress.lastSentAt = this.host.now;
-      // What the log does not reach back to, a snapshot brings.
-      return this.host.touch(this.replica.partition);
-    }
-    if (progress.full && progress.state === 'probe' && next <= this.replica.log.lastIndex) {
-      progress.probeOutstanding = false;
-      return this.host.touch(this.replica.partition);
-    }
-    this.sendAppend(progress, []);
   }
 
   /** Proposes to drop idle deduplication sessions, now and then. */
@@ -492,6 +312,7 @@ export class Leadership {
     this.reads.end();
     this.expiry.end();
     this.scrubs.end();
-    for (const progress of this.progress.values()) this.closeSender(progress);
+    for (const progress of this.progress.values()) this.replication.closeSender(progress);
+    this.care.end();
   }
 }

@@ -61,6 +61,9 @@ export class ReplicaLog {
   private floorTimestamp: number;
   /** `weightUpTo` just below the entries in memory. */
   private floorWeight = 0;
+  /** Of the entries that came since the log was opened. */
+  private count = 0;
+  private bytes = 0;
 
   constructor(
     partition: number,
@@ -93,6 +96,16 @@ export class ReplicaLog {
     this.commitIndex = start.commitIndex;
     this.floorTimestamp = start.logTime;
     this.lastTimestamp = start.logTime;
+  }
+
+  private measure(entry: Uint8Array): void {
+    this.count++;
+    this.bytes += entry.byteLength;
+  }
+
+  /** How long its entries are in the mean, by those that came since it was opened; 0: none has. */
+  get meanBytes(): number {
+    return this.count === 0 ? 0 : this.bytes / this.count;
   }
 
   get lastEpoch(): number {
@@ -147,6 +160,7 @@ export class ReplicaLog {
       const decoded = decodeEntry(payload);
       this.lastTimestamp = decoded.timestamp;
       weightUpTo += weightOf(payload, decoded);
+      this.measure(payload);
       this.items.push({ index, epoch, bytes: payload, lsn: 0, weightUpTo, entry: null, answered: false });
     }
   }
@@ -161,6 +175,7 @@ export class ReplicaLog {
     const weightUpTo = below + weightOf(bytes, known);
     const item: LogItem = { index, epoch, bytes, lsn, weightUpTo, entry: known, answered: false };
     this.items.push(item);
+    this.measure(bytes);
     this.lastIndex = index;
     const { timestamp } = known;
     assert(timestamp >= this.lastTimestamp, 'log time never decreases');

@@ -30,6 +30,8 @@ import type { WalAppend } from '../wal/types.ts';
 import type { NodeCoreEvents, NodeCoreOptions, RestoreInput } from './api.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { CopyBudget } from './copy-budget.ts';
+import { CopyRoom } from './copy-room.ts';
+import { type CoreFigures, figuresOf } from './core-figures.ts';
 import { type CoreEvent, type Effects, noEffects, type StoreEffect, type WalReadEffect } from './effects.ts';
 import type { Host, PeerBody, RequestHandle } from './host.ts';
 import { userKey } from './layout.ts';
@@ -40,6 +42,7 @@ import { checkRequest, execute, notLeader, partitionFor, requestBytes } from './
 import { ScrubBook } from './scrub-book.ts';
 import { type StoreRead, StoreReads } from './store-reads.ts';
 import { TopologyCache } from './topology-cache.ts';
+import { WalHolds } from './wal-holds.ts';
 
 /** Generations of one process run: boot * this + a counter, as a u32: 262,144 boots. Every snapshot attempt takes one. */
 const GENERATIONS_PER_BOOT = 16_384;
@@ -71,6 +74,8 @@ export class NodeCore implements NodeCoreEvents, Host {
   private lastLsn = 0;
   private nextGenerationOffset = 1;
   readonly copies: CopyBudget;
+  readonly room: CopyRoom;
+  readonly holds: WalHolds;
   private draining = false;
   private admitted = false;
   private readonly dirty = new Set<number>();
@@ -91,6 +96,8 @@ export class NodeCore implements NodeCoreEvents, Host {
     this.scrubs = new ScrubBook(options, this.replicas.byPartition);
     this.checkpoints = new Checkpoints(this);
     this.copies = new CopyBudget(options.snapshotBytesPerSecond, options.snapshotChunkBytes);
+    this.room = new CopyRoom(options.copyReserveBytes);
+    this.holds = new WalHolds(options.walHeldBytes);
   }
 
   // ---------------------------------------------------------------- events
@@ -285,8 +292,16 @@ export class NodeCore implements NodeCoreEvents, Host {
     this.diskFull = full;
   }
 
-  walSize(bytes: number): void {
+  walSize(bytes: number, written: number): void {
+    this.holds.wrote(written);
     this.checkpoints.walSize(bytes);
+  }
+
+  diskSpace(freeBytes: number): void {
+    const { full } = this.room;
+    this.room.look(freeBytes);
+    if (full === this.room.full) return;
+    this.event({ level: full ? 'info' : 'warn', event: full ? 'room_for_copies' : 'no_room_for_copies' });
   }
 
   drain(): void {
@@ -345,22 +360,8 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   /** What metrics tell of this core. */
-  figures() {
-    let expiryLatenessMs = 0;
-    for (const { leadership } of this.replicas.byPartition.values()) {
-      if (leadership !== null) expiryLatenessMs = Math.max(expiryLatenessMs, leadership.expiry.latenessMs);
-    }
-    return {
-      replicas: this.replicas.byPartition.size,
-      leaders: this.leaderCount(),
-      openRequests: this.requests.size,
-      durableLsn: this.durableLsn,
-      diskFull: this.diskFull,
-      expiryLatenessMs,
-      scrubbedBytes: this.scrubs.bytesRead,
-      sentBytes: this.copies.sentBytes,
-      receivedBytes: this.copies.receivedBytes,
-    };
+  figures(): CoreFigures {
+    return figuresOf(this, this.requests.size);
   }
 
   /** Leaderships that another voter could take over. */
@@ -421,7 +422,14 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   dropWalBelow(floors: Map<number, number>): void {
-    this.effects.walFloors = { floors, keepBytes: this.options.walRetentionBytes };
+    const held = this.diskFull || this.room.tight ? 0 : this.holds.bytes;
+    this.effects.walFloors = { floors, keepBytes: this.options.walRetentionBytes + held };
+  }
+
+  endHold(replica: string): void {
+    // What was kept for it alone goes soon, also when nobody writes any more.
+    if ((this.holds.of(replica)?.grown ?? 0) >= this.options.checkpointBytes) this.checkpoints.hasten();
+    this.holds.end(replica);
   }
 
   send(partition: number, epoch: number, from: string, to: ReplicaName, body: PeerBody): void {

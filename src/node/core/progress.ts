@@ -10,6 +10,9 @@ import { FollowerClock } from './freshness.ts';
  *  snapshot: the receiver pulls a snapshot. */
 export type ProgressState = 'probe' | 'replicate' | 'reading' | 'snapshot';
 
+/** Whoever is level, or is waited for, was heard of within this. */
+export const LEVEL_HEARD_MS = 2_000;
+
 /** One follower or learner as its leader sees it. */
 export class Progress {
   readonly replica: Replica;
@@ -27,6 +30,8 @@ export class Progress {
   contactAt = Number.NEGATIVE_INFINITY;
   lastSentAt = Number.NEGATIVE_INFINITY;
   lastHeardAt: number;
+  /** When it last held more, or asked for more of a snapshot. */
+  lastNewsAt: number;
   probeOutstanding = false;
   /** It takes no clients' writes now: its disk is full, or it is behind with applying. */
   full = false;
@@ -49,6 +54,7 @@ export class Progress {
     this.resumeAt = next;
     this.copyUntil = votes ? 0 : next - 1;
     this.lastHeardAt = now;
+    this.lastNewsAt = now;
   }
 
   /** Takes note of entries sent up to `index`. */

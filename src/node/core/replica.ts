@@ -48,9 +48,31 @@ export class Replica {
   private pendingSeal: Seal | null = null;
   private receiver: SnapshotReceiver | null = null;
 
-  /** Bytes of a snapshot that is being installed, so far; 0: none is. */
+  /** What the store's tables hold of its rows, about, as the node was last told. */
+  rowsBytes = 0;
+  /** Bytes of entries that it was filled with by the log. */
+  private logBytes = 0;
+
+  /** Bytes that have come of what it is being filled with: of a snapshot, or of the log where no snapshot was needed; 0: it is not. */
   get copiedBytes(): number {
-    return this.receiver?.bytes ?? 0;
+    if (this.receiver !== null) return this.receiver.bytes;
+    return this.isLearner && this.meta.baseIndex === 0 ? this.logBytes : 0;
+  }
+
+  get isLearner(): boolean {
+    return this.record?.learners.some(({ id }) => id === this.meta.replica) === true;
+  }
+
+  /** Whether what it is filled with may come now: to a voter in any case, as long as the disk takes anything. */
+  get hasRoomForCopy(): boolean {
+    return !this.isLearner || !this.host.room.full;
+  }
+
+  /** Counts what has come by the log, if it is being filled. */
+  took(bytes: number): void {
+    if (bytes === 0 || !this.isLearner) return;
+    this.logBytes += bytes;
+    this.host.copies.receivedLogBytes += bytes;
   }
 
   readonly scrubs: ReplicaScrubs;
@@ -298,11 +320,11 @@ export class Replica {
   private onOffer(leader: { id: string; node: string }, epoch: number, message: PeerMessage): void {
     const offer = message.snapshotOffer!;
     if (epoch !== this.meta.promiseEpoch || this.leadership !== null) return;
-    if (this.receiver?.offer.snapshot === offer.snapshot) return;
+    if (this.receiver?.offer.snapshot === offer.snapshot) return this.receiver.offeredAgain();
     this.endInstall('a newer snapshot is offered');
     if (offer.index <= this.log.commitIndex) return this.follower.offerRefused(leader);
     // The store must never meet a full disk; the offer is repeated.
-    if (this.host.diskFull) return;
+    if (this.host.diskFull || !this.hasRoomForCopy) return;
     this.receiver = new SnapshotReceiver(this, this.host, leader, epoch, offer);
     const { index } = offer;
     this.host.event({ level: 'info', event: 'snapshot_started', partition: this.partition, index });

@@ -2,10 +2,10 @@
 import type { ReplicaReport } from '../../common/wire/messages.ts';
 import type { Replica } from './replica.ts';
 
-function stateOf({ meta, leadership, record }: Replica): ReplicaReport['state'] {
+function stateOf({ meta, leadership, isLearner }: Replica): ReplicaReport['state'] {
   if (meta.damaged) return 'damaged';
   if (leadership !== null) return 'leader';
-  return record?.learners.some((name) => name.id === meta.replica) ? 'learner' : 'follower';
+  return isLearner ? 'learner' : 'follower';
 }
 
 /** Builds the report of a replica as it is now. */

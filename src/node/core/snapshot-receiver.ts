@@ -46,6 +46,8 @@ export class SnapshotReceiver {
   private cursor: Uint8Array = NO_BYTES;
   /** The node takes no more of moves for now. */
   private waits = false;
+  /** What was taken of the node's budget for the chunk that is asked for; also when it is asked for again. */
+  private roomTaken = 0;
   /** Keys and values that have come so far. */
   bytes = 0;
   private busy = false;
@@ -93,8 +95,28 @@ export class SnapshotReceiver {
     const { host, replica } = this;
     const record = host.recordOf(replica.partition);
     const own = { id: replica.meta.replica, node: host.options.nodeId };
-    if (record === undefined || !isMove(record, own)) return true;
-    return host.copies.receive(host.options.snapshotChunkBytes);
+    if (this.roomTaken > 0 || record === undefined || !isMove(record, own)) return true;
+    const room = host.options.snapshotChunkBytes;
+    if (!host.copies.receive(room, this)) return false;
+    this.roomTaken = room;
+    return true;
+  }
+
+  /** The chunk has come, with so many bytes. */
+  private settle(bytes: number): void {
+    if (this.roomTaken > 0) this.host.copies.receivedLess(this.roomTaken - bytes);
+    this.roomTaken = 0;
+  }
+
+  /** What has come so far is removed, before the node has to refuse its clients. */
+  private noRoom(): void {
+    this.host.room.gaveUp(this.bytes);
+    this.replica.endInstall('the disk has no room for copies');
+  }
+
+  /** The sender is there, and says so while it has to wait with the next chunk. */
+  offeredAgain(): void {
+    this.progressAt = this.host.now;
   }
 
   /** Takes a chunk; anything that is not the one asked for is ignored. */
@@ -102,6 +124,7 @@ export class SnapshotReceiver {
     if (this.closed || this.busy || chunk.snapshot !== this.offer.snapshot) return;
     // Pulled again later, or given up: the store must never meet a full disk.
     if (this.host.diskFull && !chunk.gone) return;
+    if (!chunk.gone && !this.replica.hasRoomForCopy) return this.noRoom();
     if (chunk.gone) return this.replica.endInstall('the sender has dropped the snapshot');
     if (!bytesEqual(chunk.cursor, this.cursor)) return;
     if (chunk.keys.length !== chunk.values.length) return;
@@ -114,6 +137,7 @@ export class SnapshotReceiver {
     const bytes = rowBytes(chunk.keys, chunk.values);
     this.bytes += bytes;
     this.host.copies.receivedBytes += bytes;
+    this.settle(bytes);
     const { partition } = this.replica;
     const batch: StoreWrite[] = chunk.keys.map((key, i) => ({
       key: absoluteKey(partition, this.generation, key),
@@ -173,6 +197,7 @@ export class SnapshotReceiver {
   /** Repeats a lost pull; gives up when nothing has come for long. */
   tick(): void {
     if (this.closed || this.busy) return;
+    if (!this.replica.hasRoomForCopy) return this.noRoom();
     if (this.host.now - this.progressAt > GIVE_UP_MS) return this.replica.endInstall('the sender is silent');
     if (this.waits || this.host.now - this.pulledAt > PULL_RETRY_MS) this.pull();
   }
@@ -180,6 +205,7 @@ export class SnapshotReceiver {
   /** Gives up and removes what was written. */
   close(): void {
     this.closed = true;
+    this.settle(0);
     this.host.store({ kind: 'clear', ...storeRange(this.replica.partition, this.generation) });
   }
 }

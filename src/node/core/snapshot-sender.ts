@@ -22,6 +22,8 @@ const OFFER_MS = 300;
 const OFFER_GIVE_UP_MS = 2_000;
 /** One that pulls no more, in the middle: it may be slow, and then ignores the offer, or have given up. */
 const SILENT_MS = 2_000;
+/** The offer is repeated so often while a pull waits for the node's budget. */
+const WAITING_MS = 1_000;
 const IDLE_MS = 30_000;
 const EMPTY = new Uint8Array(0);
 
@@ -128,7 +130,12 @@ export class SnapshotSender {
     if (pull === null || this.view === null || this.reading) return;
     const record = host.recordOf(replica.partition);
     const moves = record !== undefined && isMove(record, this.to);
-    if (!host.copies.send(host.options.snapshotChunkBytes, moves)) return;
+    const room = host.options.snapshotChunkBytes;
+    if (!host.copies.send(room, moves, this)) {
+      // Waiting for its turn is no silence: the receiver, which hears of the snapshot, has patience.
+      if (host.now - this.lastOfferAt >= WAITING_MS) this.offer();
+      return;
+    }
     this.waiting = null;
     this.reading = true;
     const range = storeRange(replica.partition, this.generation);
@@ -141,13 +148,13 @@ export class SnapshotSender {
       view: this.view,
       from,
       to: range.to,
-      bytesMax: host.options.snapshotChunkBytes,
+      bytesMax: room,
       done: (error, result) => {
         this.reading = false;
         if (this.closed) return;
         if (error !== null) return replica.readFailed('a snapshot', error);
         if (result === undefined || !this.verify(result.rows)) return;
-        this.sendChunk(pull, result.rows, result.more);
+        host.copies.sentLess(room - this.sendChunk(pull, result.rows, result.more), moves);
         this.serve();
       },
     });
@@ -165,7 +172,8 @@ export class SnapshotSender {
     }
   }
 
-  private sendChunk(pull: SnapshotPull, rows: readonly StoreRow[], more: boolean): void {
+  /** Returns the bytes of its rows. */
+  private sendChunk(pull: SnapshotPull, rows: readonly StoreRow[], more: boolean): number {
     const keys = rows.map((row) => relativeKey(row.key));
     const values = rows.map((row) => row.value);
     const last = keys[keys.length - 1];
@@ -178,8 +186,10 @@ export class SnapshotSender {
       checksum: chunkChecksum(keys, values),
     };
     this.sentAll ||= chunk.done;
-    this.leadership.host.copies.sentBytes += rowBytes(keys, values);
+    const bytes = rowBytes(keys, values);
+    this.leadership.host.copies.sentBytes += bytes;
     this.leadership.send(this.to, { body: 'snapshotChunk', snapshotChunk: chunk });
+    return bytes;
   }
 
   /** The link came up anew: a receiver that is still at it pulls on, one that has restarted must be told again. */

@@ -4,8 +4,9 @@ import { type NodeFigures, NodeMetrics } from './node-metrics.ts';
 
 const FIGURES: NodeFigures = {
   ...{ replicas: 4, leaders: 2, openRequests: 0, walBytes: 9, durableLsn: 7, sessions: 1, peers: 2 },
+  ...{ roomForCopies: true, slowedPartitions: 2 },
   ...{ diskFull: false, controllerAttached: true, expiryLatenessMs: 1_500, scrubbedBytes: 123 },
-  ...{ sentBytes: 70, receivedBytes: 5 },
+  ...{ sentBytes: 70, receivedBytes: 5, sentLogBytes: 8, receivedLogBytes: 9 },
 };
 const TABLES = { level0Files: 3, tableBytes: 1_200, deepestBytes: 1_000, tableBytesWritten: 2_500 };
 
@@ -29,7 +30,10 @@ describe('the metrics of a node', () => {
     );
     const before = await registry.metrics();
     expect(metricIn(before, 'replicas')).toBe('4');
-    expect(before).toMatch(/^ringkeep_node_copied_bytes_total\{direction="sent",.*\} 70$/m);
+    expect(before).toMatch(/^ringkeep_node_slowed_partitions\{.*\} 2$/m);
+    expect(before).toMatch(/^ringkeep_node_room_for_copies\{.*\} 1$/m);
+    expect(before).toMatch(/^ringkeep_node_copied_bytes_total\{direction="sent",by="snapshot",.*\} 70$/m);
+    expect(before).toMatch(/^ringkeep_node_copied_bytes_total\{direction="received",by="log",.*\} 9$/m);
     expect(before).toMatch(/^ringkeep_node_copied_bytes_total\{direction="received",.*\} 5$/m);
     expect(metricIn(before, 'expiry_lateness_seconds')).toBe('1.5');
     expect(metricIn(before, 'write_amplification')).toBe('Nan');

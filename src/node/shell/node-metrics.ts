@@ -1,27 +1,16 @@
 /** Prometheus metrics of a node. Labels come from fixed sets: operations, result codes, event names of our own. */
 import { Counter, createRegistry, Gauge, type Registry } from '../../common/metrics.ts';
 import type { Reply } from '../../common/wire/messages.ts';
+import type { CoreFigures } from '../core/core-figures.ts';
 import type { CoreEvent } from '../core/effects.ts';
 import { SLOW_BATCH_MS, type StorageFigures } from '../storage-figures.ts';
 
 /** Figures read when somebody asks. */
-export interface NodeFigures {
-  readonly replicas: number;
-  readonly leaders: number;
-  readonly openRequests: number;
+export interface NodeFigures extends CoreFigures {
   readonly walBytes: number;
-  readonly durableLsn: number;
   readonly sessions: number;
   readonly peers: number;
-  readonly diskFull: boolean;
   readonly controllerAttached: boolean;
-  /** How far values that are due are behind their time, at the worst of the partitions led here. */
-  readonly expiryLatenessMs: number;
-  /** Bytes of rows that scrubs have read. */
-  readonly scrubbedBytes: number;
-  /** Bytes of rows in snapshots. */
-  readonly sentBytes: number;
-  readonly receivedBytes: number;
 }
 
 /** The registry of one node. */
@@ -76,14 +65,16 @@ export class NodeMetrics {
     });
     new Counter({
       name: 'ringkeep_node_copied_bytes_total',
-      help: 'Bytes of rows in snapshots of replicas, sent by and received by this node.',
-      labelNames: ['direction'],
+      help: 'Bytes that replicas were filled with, by this node and on it: rows of snapshots, entries of the log.',
+      labelNames: ['direction', 'by'],
       registers,
       collect() {
-        const { sentBytes, receivedBytes } = figures();
+        const { sentBytes, receivedBytes, sentLogBytes, receivedLogBytes } = figures();
         this.reset();
-        this.inc({ direction: 'sent' }, sentBytes);
-        this.inc({ direction: 'received' }, receivedBytes);
+        this.inc({ direction: 'sent', by: 'snapshot' }, sentBytes);
+        this.inc({ direction: 'received', by: 'snapshot' }, receivedBytes);
+        this.inc({ direction: 'sent', by: 'log' }, sentLogBytes);
+        this.inc({ direction: 'received', by: 'log' }, receivedLogBytes);
       },
     });
     this.registerFigures(figures);
@@ -110,6 +101,14 @@ export class NodeMetrics {
     gauge('sessions', 'Open client and router sessions.', (now) => now.sessions);
     gauge('peers', 'Nodes subscribed to this one.', (now) => now.peers);
     gauge('disk_full', '1 while writes are refused for lack of space.', (now) => (now.diskFull ? 1 : 0));
+    gauge('room_for_copies', '0 while no copies of replicas are taken for lack of space.', (now) =>
+      now.roomForCopies ? 1 : 0,
+    );
+    gauge(
+      'slowed_partitions',
+      'Partitions led here whose writers are slowed down until a replica has caught up.',
+      (now) => now.slowedPartitions,
+    );
     gauge('controller_attached', '1 while a router is connected.', (now) => (now.controllerAttached ? 1 : 0));
     gauge(
       'expiry_lateness_seconds',

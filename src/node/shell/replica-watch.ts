@@ -23,12 +23,19 @@ interface Seen {
 export class ReplicaWatch {
   readonly #store: Pick<LevelStore, 'sizeOf'>;
   readonly #replicas: () => Iterable<Replica>;
+  readonly #sized: (replica: Replica, bytes: number) => void;
   readonly #seen = new Map<Replica, Seen>();
   #looking = false;
   #fresh = false;
 
-  constructor(store: Pick<LevelStore, 'sizeOf'>, replicas: () => Iterable<Replica>) {
+  /** `sized` is told how large a replica is. */
+  constructor(
+    store: Pick<LevelStore, 'sizeOf'>,
+    replicas: () => Iterable<Replica>,
+    sized: (replica: Replica, bytes: number) => void,
+  ) {
     this.#store = store;
+    this.#sized = sized;
     this.#replicas = replicas;
   }
 
@@ -53,6 +60,7 @@ export class ReplicaWatch {
   }
 
   #note(replica: Replica, bytes: number): void {
+    this.#sized(replica, bytes);
     const at = performance.now();
     const { leadership } = replica;
     const taken = leadership?.requests ?? 0;
