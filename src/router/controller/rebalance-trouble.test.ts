@@ -86,6 +86,23 @@ describe('a plan', () => {
   );
 });
 
+describe('a node that is lost while it is moved to', () => {
+  it('gets its share when it comes back, though nothing was left of the plan without it', () => {
+    const one = lab();
+    configure(one, { lostAfterSeconds: 5 });
+    const n4 = one.cluster.join('n4');
+    one.cluster.linked = (_from, to) => to !== 'n4';
+    one.cluster.until('a plan', () => plans(one.cluster) > 0, LIMIT_MS);
+    n4.up = false;
+    one.cluster.linked = () => true;
+    const status = () => one.controller.moves.status(one.cluster.now);
+    one.cluster.until('nothing to do', () => status().state === 'done', LIMIT_MS);
+    n4.restart();
+    rebalanced(one, 1);
+    expect(loads(one.cluster).n4).toBeGreaterThanOrEqual(7);
+  });
+});
+
 describe('a voter is given up', () => {
   it('not while another one is dead, though it was chosen when all were well', () => {
     const one = lab(THREE, { plannedMax: 1 });

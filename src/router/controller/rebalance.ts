@@ -194,6 +194,8 @@ function plan(context: Context, now: number, last: RebalanceRecord | null): void
 function replan(context: Context, now: number, last: RebalanceRecord, goal: Goal): void {
   if (now - context.rebalance.lookedAt < context.options.planEveryMs) return;
   context.rebalance.lookedAt = now;
+  // What was looked at before is another plan: the same nodes may come back, and need one again.
+  context.rebalance.lookedAs = '';
   const found = planFor(context, goal, keptOf(context, last, goal));
   const moves = found.moves.slice(0, context.options.planMovesMax);
   const state = moves.length === 0 ? 'done' : 'running';
