@@ -343,8 +343,8 @@ export class Controller {
       this.context.dirtyCluster = true;
       stepAcks(this.context);
       stepConfiguration(this.context);
+      if (this.formation.mode === 'active') adoptPlan(this.context);
     }
-    if (key === 'rebalance') adoptPlan(this.context);
     if (!key.startsWith('partition/')) return null;
     const state = this.context.partitions.get(Number(key.slice('partition/'.length)));
     if (state === undefined) return null;

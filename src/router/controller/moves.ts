@@ -60,7 +60,7 @@ export class Moves {
   /** Whether a plan that was asked for, or the end of one, is still to be stored. */
   get pending(): boolean {
     const { store, wishes } = this.context;
-    return wishes.plan || wishes.abort || store.busy('rebalance');
+    return wishes.plan || wishes.abort || store.busy('cluster');
   }
 
   /** Returns how the moves stand. */
