@@ -1,10 +1,12 @@
 /** What operators ask of the controller about moves of replicas, and what they are told: a facade over `rebalance.ts`. */
+import { RingkeepError } from '../../common/errors.ts';
 import type { Membership, MoveSettings } from '../../common/topology.ts';
-import type { NodeChoice, PlacementPlan } from '../placement.ts';
+import type { NodeLoad, PlacementPlan, VoterMove } from '../placement.ts';
 import { writeNodes } from './adoption.ts';
 import type { Context } from './context.ts';
+import { explainReplicas, type ReplicaChoice } from './explain.ts';
+import { isGone, obstacleToForget, overfullNow } from './members.ts';
 import {
-  explainVoters,
   isConfigured,
   type MoveConfiguration,
   moveSettingsOf,
@@ -15,6 +17,7 @@ import {
   wishConfiguration,
   wishMembership,
 } from './rebalance.ts';
+import type { RebalanceRecord } from './types.ts';
 
 /** Part of one controller run. Only once the cluster is formed. */
 export class Moves {
@@ -29,8 +32,28 @@ export class Moves {
    * @throws RingkeepError INVALID_ARGUMENT if there is no such node
    */
   setMembership(now: number, node: string, membership: Membership): void {
+    if (this.isGone(node)) throw new RingkeepError('INVALID_ARGUMENT', `there is no node ${node}`);
+    if (membership === 'NODE_GONE')
+      throw new RingkeepError('INVALID_ARGUMENT', 'nodes are forgotten otherwise');
     wishMembership(this.context, node, membership);
     writeNodes(this.context, now);
+  }
+
+  /**
+   * Asks for a node that has no replicas and does not run to be forgotten; `configured` tells when that is stored, unless it has come
+   * back meanwhile.
+   * @throws RingkeepError INVALID_ARGUMENT, NOT_READY while a partition's record is not known
+   */
+  forget(now: number, node: string): void {
+    const obstacle = obstacleToForget(this.context, node);
+    if (obstacle !== null) throw obstacle;
+    wishMembership(this.context, node, 'NODE_GONE');
+    writeNodes(this.context, now);
+  }
+
+  /** Whether a node was forgotten and has not come back. */
+  isGone(node: string): boolean {
+    return isGone(this.context.store.node(node));
   }
 
   /**
@@ -63,6 +86,16 @@ export class Moves {
     return wishes.plan || wishes.abort || store.busy('cluster');
   }
 
+  /** The last plan as it is stored; id empty, state none: there was none yet. */
+  get plan(): Pick<RebalanceRecord, 'id'> & Pick<RebalanceStatus, 'state'> {
+    return this.context.store.rebalance() ?? { id: '', state: 'none' };
+  }
+
+  /** Returns the nodes that have more voters than their share allows once these moves are done. */
+  overfull(now: number, moves: readonly VoterMove[]): NodeLoad[] {
+    return overfullNow(this.context, now, moves);
+  }
+
   /** Returns how the moves stand. */
   status(now: number): RebalanceStatus {
     return rebalanceStatus(this.context, now);
@@ -74,8 +107,8 @@ export class Moves {
   }
 
   /** Returns why the voters of a partition are where they are; empty while a partition's record is not known. */
-  explain(now: number, partition: number): NodeChoice[] {
-    return explainVoters(this.context, now, partition);
+  explain(now: number, partition: number): ReplicaChoice[] {
+    return explainReplicas(this.context, now, partition);
   }
 
   /** What is confirmed of the settings, and of the replication factor. */

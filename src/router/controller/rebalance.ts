@@ -116,7 +116,7 @@ export function stepConfiguration(context: Context): void {
 }
 
 function isMember({ membership }: NodeRecord): boolean {
-  return membership !== 'NODE_LEAVING';
+  return (membership ?? 'NODE_MEMBER') === 'NODE_MEMBER';
 }
 
 function membersOf({ store }: Context): NodeRecord[] {
