@@ -11,7 +11,7 @@ import { grpcConnector } from '../common/wire/connections.ts';
 import type { MovesCall } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import { atCluster, type ClusterOptions, count, withCluster } from './common-options.ts';
-import { EXIT, print, printJson, showLine } from './output.ts';
+import { EXIT, note, print, printJson, showLine } from './output.ts';
 import {
   endText,
   movesLines,
@@ -20,11 +20,14 @@ import {
   type ShownMoves,
   settingsText,
   showMoves,
+  waitingLines,
 } from './shown-moves.ts';
 
 const POLL_MS = 500;
 /** A router that is away for longer than this ends the command; the moves go on. */
 const GONE_MS = 60_000;
+/** When no move has gone on for so long, it is said what they wait for. */
+const STILL_MS = 10_000;
 /** What a router says, or is silent with, that starts or stops. */
 const PASSING: ReadonlySet<string> = new Set([
   'UNAVAILABLE',
@@ -74,17 +77,29 @@ export async function moveAll(flags: ClusterOptions): Promise<ShownMoves> {
   }
 }
 
+/** Says what moves wait for that do not go on, each reason once: it may be for the operator to mend. */
+function noteWaiting(shown: ShownMoves, told: Set<string>): void {
+  for (const [reason, line] of waitingLines(shown)) {
+    if (!told.has(reason)) note(line);
+    told.add(reason);
+  }
+}
+
 /** Follows the moves until they have come to an end. Rejects with RingkeepError. */
 export async function follow(flags: ClusterOptions, first: MovesReply): Promise<ShownMoves> {
   let shown = showMoves(first);
   const hide = showLine(() => progressText(shown));
+  const told = new Set<string>();
   try {
     let heardAt = performance.now();
+    let goesOnAt = heardAt;
     while (shown.state === 'running' || shown.state === 'aborting') {
       await delay(POLL_MS);
       try {
         shown = showMoves(await askMoves(flags, { order: 'MOVES_TELL' }));
         heardAt = performance.now();
+        if (shown.active > 0) goesOnAt = heardAt;
+        else if (heardAt - goesOnAt > STILL_MS && !flags.json) noteWaiting(shown, told);
       } catch (error) {
         if (!(error instanceof RingkeepError) || performance.now() - heardAt > GONE_MS) throw error;
       }

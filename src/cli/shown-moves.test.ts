@@ -94,7 +94,7 @@ describe('what is shown of moves', () => {
       'Moves replicas (n4 has come): 0 of 1 done, 1 under way, about 1 s left',
     );
     expect(endText(showMoves(reply({ state: 'done', moves })), 'none')).toBe(
-      'Done: 1 move, less than 16 MiB on each node (n4 has come).',
+      'Done: 1 move, less than 16 MiB on each node, or not known yet (n4 has come).',
     );
     const given = [move({ to: '', state: 'done', bytes: 0 })];
     expect(endText(showMoves(reply({ state: 'done', moves: given })), 'none')).toBe(

@@ -119,8 +119,8 @@ function duration(seconds: number): string {
   return seconds < 5_400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3_600).toFixed(1)} h`;
 }
 
-/** Of replicas that are in memory only nobody knows the size. */
-const UNKNOWN_SIZE = 'less than 16 MiB on each node';
+/** Of replicas that are in memory only, which is so much at most, nobody knows the size; nor before nodes have told. */
+const UNKNOWN_SIZE = 'less than 16 MiB on each node, or not known yet';
 
 function counts({ total, bytes, moves }: ShownMoves): string {
   const text = `${total} ${total === 1 ? 'move' : 'moves'}`;
@@ -128,12 +128,12 @@ function counts({ total, bytes, moves }: ShownMoves): string {
   return `${text}, ${bytes === 0 ? UNKNOWN_SIZE : formatBytes(bytes)}`;
 }
 
-/** What waits, by reason: the same reason is told once. */
-function waitingLines({ moves }: ShownMoves): string[] {
+/** Returns what waits, in a line by reason. */
+export function waitingLines({ moves }: Pick<ShownMoves, 'moves'>): Map<string, string> {
   const reasons = new Map<string, number>();
   for (const { state, reason } of moves)
     if (state === 'waiting' && reason !== '') reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
-  return [...reasons].map(([reason, times]) => `${times} waiting: ${reason}`);
+  return new Map([...reasons].map(([reason, times]) => [reason, `${times} waiting: ${reason}`]));
 }
 
 /** Returns how the moves stand, in one line; empty: there is nothing to tell. */
@@ -150,7 +150,7 @@ export function progressText(shown: ShownMoves): string {
 /** Returns the lines that `status` has of moves. */
 export function movesLines(shown: ShownMoves): string[] {
   const progress = progressText(shown);
-  const waiting = progress === '' ? [] : waitingLines(shown);
+  const waiting = progress === '' ? [] : waitingLines(shown).values();
   return [...(progress === '' ? [] : [progress]), ...waiting, ...exceptionLines(shown)];
 }
 
