@@ -5,7 +5,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { statusAt } from '#src/cli/common-options.ts';
-import type { ShownMoves } from '#src/cli/moves.ts';
+import type { ShownMoves } from '#src/cli/shown-moves.ts';
 import { scaleTo } from '#src/cli/up/scale.ts';
 import { connect } from '#src/client/index.ts';
 import { RingkeepError } from '#src/common/errors.ts';

@@ -12,7 +12,8 @@ import { addCheckHistoryCommand } from './check-history.ts';
 import { addExportCommand } from './export.ts';
 import { addImportCommand } from './import/command.ts';
 import { addKeyCommands } from './key-commands.ts';
-import { addDrainCommand, addRebalanceCommand } from './moves.ts';
+import { addDrainCommand, addForgetCommand } from './members.ts';
+import { addRebalanceCommand } from './moves.ts';
 import { EXIT, endOnClosedOutput, showError } from './output.ts';
 import { addScrubCommand } from './scrub.ts';
 import { addNodeCommand, addRouterCommand } from './service-commands.ts';
@@ -51,6 +52,7 @@ async function buildProgram(argv: readonly string[], done: (status: number) => v
   addStatusCommand(program, done);
   addRebalanceCommand(program, done);
   addDrainCommand(program, done);
+  addForgetCommand(program, done);
   addScrubCommand(program, done);
   addAckCommand(program, done);
   addKeyCommands(program, done);

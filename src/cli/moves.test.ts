@@ -1,74 +1,92 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
+import { listen } from '../../test/support/wire.ts';
 import { MOVE_SETTINGS } from '../common/topology.ts';
-import type { Move, MovesReply } from '../common/wire/admin-messages.ts';
-import { estimateSeconds, movesLines, progressText, showMoves } from './moves.ts';
+import type { MovesReply, MovesRequest } from '../common/wire/admin-messages.ts';
+import { drained, drainedText } from './members.ts';
+import { askMoves, moveAll } from './moves.ts';
 
-const MIB = 1024 ** 2;
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
 
-function move(what: Partial<Move>): Move {
-  return {
-    ...{ partition: 0, from: 'n1', to: 'n4', state: 'waiting', reason: '', bytes: 160 * MIB, copied: 0 },
-    ...what,
+const IDLE: MovesReply = {
+  ...{ state: 'none', reason: '', moves: [], stuck: [], settings: MOVE_SETTINGS, replicationFactor: 3 },
+  ...{ choices: [], bytesPerSecond: 0, plan: '', overfull: [] },
+};
+const LEFT = { partition: 0, from: 'n4', to: 'n1', state: 'waiting', reason: '', bytes: 0, copied: 0 };
+
+/** A router that answers what the test says, and remembers what it was asked for. */
+async function router(answer: (request: MovesRequest) => MovesReply) {
+  const asked: string[] = [];
+  const refuse = async (): Promise<never> => {
+    throw new Error('not here');
   };
-}
-
-function reply(what: Partial<MovesReply>): MovesReply {
-  return {
-    ...{ state: 'running', reason: 'n4 has come', moves: [], stuck: [], settings: MOVE_SETTINGS },
-    ...{ replicationFactor: 3, choices: [], bytesPerSecond: 0, ...what },
-  };
-}
-
-describe('the estimate', () => {
-  const settings = { ...MOVE_SETTINGS, bytesPerSecond: 16 * MIB, perNode: 2 };
-
-  it('is that of the node with most to send or to take', () => {
-    expect(estimateSeconds([], settings)).toBe(0);
-    expect(estimateSeconds([move({})], settings)).toBe(10.5);
-    const moves = [move({}), move({ from: 'n2' }), move({ from: 'n3', copied: 80 * MIB })];
-    expect(estimateSeconds(moves, settings)).toBe(26.5);
-    // Two targets, one source.
-    expect(estimateSeconds([move({}), move({ to: 'n5' })], settings)).toBe(21);
+  const server = await listen({
+    admin: {
+      ...{ status: refuse, hashPartition: refuse, setAck: refuse, scrub: refuse },
+      moves: async (_peer, request) => {
+        asked.push(request.order);
+        return answer(request);
+      },
+    },
   });
+  cleanups.push(() => server.stop(0));
+  return { asked, flags: { url: `ringkeep://${server.address}`, timeout: 2_000, json: false } };
+}
 
-  it('counts a voter that is added or given up for the nodes that there are', () => {
-    expect(estimateSeconds([move({ from: '' })], settings)).toBe(10.5);
-    expect(estimateSeconds([move({ to: '', bytes: 0 })], settings)).toBe(0.5);
+describe('askMoves', () => {
+  it('says plainly that the router is from before moves', async () => {
+    // As an older one: it does not know the call.
+    const server = await listen({});
+    cleanups.push(() => server.stop(0));
+    const flags = { url: `ringkeep://${server.address}`, timeout: 2_000, json: false };
+    await expect(askMoves(flags, { order: 'MOVES_TELL' })).rejects.toMatchObject({
+      code: 'VERSION_MISMATCH',
+      message: expect.stringContaining('the router is of a version that moves no replicas: update it first'),
+    });
   });
 });
 
-describe('what is shown of moves', () => {
-  it('says how far they are, how fast, and what waits for what, each reason once', () => {
-    const shown = showMoves(
-      reply({
-        moves: [
-          move({ state: 'done', copied: 160 * MIB }),
-          move({ partition: 1, state: 'active', copied: 40 * MIB }),
-          move({ partition: 2, reason: 'the disk of n4 is full' }),
-          move({ partition: 3, reason: 'the disk of n4 is full' }),
-        ],
-        bytesPerSecond: 12 * MIB,
-      }),
+describe('a node that is drained', () => {
+  it('begins the moves by itself, plan after plan, and ends when there is none', async () => {
+    let plans = 2;
+    const { asked, flags } = await router(({ order }) => {
+      if (order !== 'MOVES_RUN' || plans === 0) return IDLE;
+      plans -= 1;
+      return { ...IDLE, state: 'done', plan: `p${plans}`, moves: [{ ...LEFT, state: 'done' }] };
+    });
+    const end = await drained(flags, 'n4');
+    expect(end).toMatchObject({ left: 0, shown: { state: 'done', plan: 'p0' } });
+    expect(asked).toEqual(['MOVES_RUN', 'MOVES_RUN', 'MOVES_RUN', 'MOVES_PREVIEW']);
+  });
+
+  it('does not wait for moves that somebody has aborted, and says what is left', async () => {
+    const { flags } = await router(({ order }) => {
+      if (order === 'MOVES_RUN') return { ...IDLE, state: 'running', plan: 'p1', moves: [LEFT] };
+      if (order === 'MOVES_PREVIEW') return { ...IDLE, state: 'preview', moves: [LEFT] };
+      return { ...IDLE, state: 'aborted', plan: 'p1', moves: [LEFT] };
+    });
+    const end = await drained(flags, 'n4');
+    expect(end).toMatchObject({ left: 1, shown: { state: 'aborted' } });
+    expect(drainedText('n4', end)).toBe(
+      '1 replica stays on n4: somebody has aborted the moves. Drain it again to go on.',
     );
-    expect(shown).toMatchObject({ total: 4, done: 1, active: 1, bytes: 640 * MIB, copied: 200 * MIB });
-    expect(movesLines(shown)).toEqual([
-      'Moves replicas (n4 has come): 1 of 4 done, 1 under way; 200.0 MiB of 640.0 MiB, 12.0 MiB/s, about 29 s left',
-      '2 waiting: the disk of n4 is full',
-    ]);
   });
 
-  it('promises no end while it is being ended, and says nothing when nothing goes on', () => {
-    const aborting = showMoves(reply({ state: 'aborting', moves: [move({ state: 'active' })] }));
-    expect(progressText(aborting)).toBe('Ends its moves: 0 of 1 done, 1 under way; 0 B of 160.0 MiB');
-    expect(aborting.secondsLeft).toBeNull();
-    for (const state of ['none', 'done', 'aborted'])
-      expect(progressText(showMoves(reply({ state })))).toBe('');
+  it('says what has nowhere to go', async () => {
+    const stuck = [0, 1].map((partition) => ({ partition, node: 'n4' }));
+    const { flags } = await router(() => ({ ...IDLE, stuck }));
+    const end = await drained(flags, 'n4');
+    expect(drainedText('n4', end)).toBe(
+      '2 replicas stay on n4: no other node can take them. Add a node, or lower the replication factor.',
+    );
   });
+});
 
-  it('tells what cannot go anywhere, by node', () => {
-    const stuck = [0, 1].map((partition) => ({ partition, node: 'n3' }));
-    expect(movesLines(showMoves(reply({ state: 'done', stuck })))).toEqual([
-      '2 replicas on n3 should move, and no other node can take them',
-    ]);
+describe('moveAll', () => {
+  it('claims nothing of an earlier plan where there is nothing to do', async () => {
+    const { flags } = await router(() => IDLE);
+    expect(await moveAll(flags)).toMatchObject({ state: 'none', plan: '', total: 0 });
   });
 });

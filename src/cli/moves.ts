@@ -1,185 +1,105 @@
 /**
- * The commands `rebalance` and `drain`: show what would be moved, begin and abort moves, change how they are made, take nodes out and back
- * in; and what `status` shows of moves. The moves themselves are the controller's and go on without us.
- * The JSON is a contract for scripts: fields are added, never renamed or removed.
+ * The command `rebalance`: shows what would be moved, begins and aborts moves, changes how they are made. The moves themselves are the
+ * controller's and go on without us.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { RingkeepError } from '../common/errors.ts';
 import { LOST_AFTER_S_MAX, MOVES_PER_NODE_MAX, REPLICATION_FACTOR_MAX } from '../common/limits.ts';
-import { formatBytes } from '../common/report/format.ts';
-import { MOVE_SETTINGS, type MoveSettings } from '../common/topology.ts';
-import type { Move, MovesReply, StuckVoter } from '../common/wire/admin-messages.ts';
+import type { MoveChange, MovesReply } from '../common/wire/admin-messages.ts';
 import { grpcConnector } from '../common/wire/connections.ts';
 import type { MovesCall } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import { atCluster, type ClusterOptions, count, withCluster } from './common-options.ts';
-import { EXIT, print, printJson, showLine } from './output.ts';
+import { EXIT, note, print, printJson, showLine } from './output.ts';
+import {
+  endText,
+  movesLines,
+  planText,
+  progressText,
+  type ShownMoves,
+  settingsText,
+  showMoves,
+  waitingLines,
+} from './shown-moves.ts';
 
 const POLL_MS = 500;
 /** A router that is away for longer than this ends the command; the moves go on. */
 const GONE_MS = 60_000;
-/** Besides its bytes a move takes about so long: rounds between controller and replicas, s. */
-const MOVE_SECONDS = 1;
+/** When no move has gone on for so long, it is said what they wait for. */
+const STILL_MS = 10_000;
+/** What a router says, or is silent with, that starts or stops. */
+const PASSING: ReadonlySet<string> = new Set([
+  'UNAVAILABLE',
+  'DEADLINE_EXCEEDED',
+  'NOT_READY',
+  'SHUTTING_DOWN',
+]);
+/** Asks the cluster. Rejects with RingkeepError, VERSION_MISMATCH if its router is from before moves. */
+export async function askMoves(flags: ClusterOptions, call: MovesCall): Promise<MovesReply> {
+  try {
+    return await atCluster(flags, (address, timeoutMs) =>
+      grpcConnector.moves(address, makeHello({ role: 'client' }), call, timeoutMs),
+    );
+  } catch (cause) {
+    if (!(cause instanceof RingkeepError) || cause.code !== 'VERSION_MISMATCH') throw cause;
+    const text = 'the router is of a version that moves no replicas: update it first (docs/UPGRADES.md)';
+    throw new RingkeepError('VERSION_MISMATCH', text, 'not_applied', { cause });
+  }
+}
 
-/** What is shown of moves. */
-export interface ShownMoves {
-  readonly state: string;
-  /** Why there is this plan; empty: there is none. */
-  readonly reason: string;
-  /** Moves, and those of them that are done and that have begun. */
-  readonly total: number;
-  readonly done: number;
-  readonly active: number;
-  /** Of all moves, about, and of these already copied. */
-  readonly bytes: number;
-  readonly copied: number;
-  /** Copied in the last seconds, all nodes together. */
-  readonly bytesPerSecond: number;
-  /** About, of what is left; null: nothing is, or nothing goes on. */
-  readonly secondsLeft: number | null;
-  readonly settings: MoveSettings;
-  readonly replicationFactor: number;
-  readonly moves: readonly Move[];
-  /** Voters that should not stay where they are and have nowhere to go. */
-  readonly stuck: readonly StuckVoter[];
+/** Asks again while the router is away or not ready, for a while. Rejects with RingkeepError. */
+async function insist(flags: ClusterOptions, call: MovesCall): Promise<MovesReply> {
+  const until = performance.now() + GONE_MS;
+  for (;;) {
+    try {
+      return await askMoves(flags, call);
+    } catch (error) {
+      const passes = error instanceof RingkeepError && PASSING.has(error.code);
+      if (!passes || performance.now() > until) throw error;
+    }
+    await delay(POLL_MS);
+  }
 }
 
 /**
- * Returns how long moves take at their rate, about: the busiest node sends, or takes, what is left, and takes part in as many moves at
- * a time as it may.
+ * Moves everything to where it belongs, plan after plan, whoever has begun the one that runs. Resolves with the last plan, which may
+ * have been aborted, or with state `none` if nothing was to be moved. Rejects with RingkeepError.
  */
-export function estimateSeconds(moves: readonly Move[], { bytesPerSecond, perNode }: MoveSettings): number {
-  const seconds = new Map<string, number>();
-  for (const { from, to, bytes, copied } of moves)
-    for (const node of [from, to])
-      if (node !== '') {
-        const own = (bytes - copied) / bytesPerSecond + MOVE_SECONDS / perNode;
-        seconds.set(node, (seconds.get(node) ?? 0) + own);
-      }
-  return Math.max(0, ...seconds.values());
+export async function moveAll(flags: ClusterOptions): Promise<ShownMoves> {
+  let last: ShownMoves | null = null;
+  for (;;) {
+    const reply = await insist(flags, { order: 'MOVES_RUN' });
+    if (reply.plan === '')
+      return last === null ? showMoves(reply) : { ...last, stuck: reply.stuck, overfull: reply.overfull };
+    last = await follow(flags, reply);
+    if (last.state === 'aborted') return last;
+  }
 }
 
-/** Returns what is shown of a reply. */
-export function showMoves(reply: MovesReply): ShownMoves {
-  const { state, reason, moves, stuck, replicationFactor, bytesPerSecond } = reply;
-  const settings = reply.settings ?? MOVE_SETTINGS;
-  const open = moves.filter((move) => move.state !== 'done');
-  const goesOn = state === 'running' || state === 'preview';
-  return {
-    state,
-    reason,
-    total: moves.length,
-    done: moves.length - open.length,
-    active: moves.filter((move) => move.state === 'active').length,
-    bytes: moves.reduce((sum, { bytes }) => sum + bytes, 0),
-    copied: moves.reduce((sum, { copied }) => sum + copied, 0),
-    bytesPerSecond,
-    secondsLeft: goesOn && open.length > 0 ? Math.ceil(estimateSeconds(open, settings)) : null,
-    settings,
-    replicationFactor,
-    moves,
-    stuck,
-  };
-}
-
-function stepText({ partition, from, to, bytes }: Move): string {
-  const size = bytes === 0 ? '' : `, ${formatBytes(bytes)}`;
-  if (from === '') return `partition ${partition}: a voter is added on ${to}${size}`;
-  if (to === '') return `partition ${partition}: the voter on ${from} is given up`;
-  return `partition ${partition}: ${from} to ${to}${size}`;
-}
-
-/** Voters with nowhere to go, by node. */
-function stuckLines(stuck: readonly StuckVoter[]): string[] {
-  const byNode = new Map<string, number>();
-  for (const { node } of stuck) byNode.set(node, (byNode.get(node) ?? 0) + 1);
-  return [...byNode].map(
-    ([node, voters]) =>
-      `${voters} ${voters === 1 ? 'replica' : 'replicas'} on ${node} should move, and no other node can take them`,
-  );
-}
-
-function duration(seconds: number): string {
-  if (seconds < 90) return `${seconds} s`;
-  return seconds < 5_400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3_600).toFixed(1)} h`;
-}
-
-function counts({ total, bytes }: ShownMoves): string {
-  return `${total} ${total === 1 ? 'move' : 'moves'}, ${formatBytes(bytes)}`;
-}
-
-/** What waits, by reason: the same reason is told once. */
-function waitingLines({ moves }: ShownMoves): string[] {
-  const reasons = new Map<string, number>();
-  for (const { state, reason } of moves)
-    if (state === 'waiting' && reason !== '') reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
-  return [...reasons].map(([reason, times]) => `${times} waiting: ${reason}`);
-}
-
-/** Returns how the moves stand, in one line; empty: there is nothing to tell. */
-export function progressText(shown: ShownMoves): string {
-  const { state, reason, total, done, active, bytes, copied, bytesPerSecond, secondsLeft } = shown;
-  if (state !== 'running' && state !== 'aborting') return '';
-  const what = state === 'running' ? `Moves replicas (${reason})` : 'Ends its moves';
-  const rate = bytesPerSecond === 0 ? '' : `, ${formatBytes(bytesPerSecond)}/s`;
-  const left = secondsLeft === null ? '' : `, about ${duration(secondsLeft)} left`;
-  return `${what}: ${done} of ${total} done, ${active} under way; ${formatBytes(copied)} of ${formatBytes(bytes)}${rate}${left}`;
-}
-
-/** Returns the lines that `status` has of moves. */
-export function movesLines(shown: ShownMoves): string[] {
-  const progress = progressText(shown);
-  const waiting = progress === '' ? [] : waitingLines(shown);
-  return [...(progress === '' ? [] : [progress]), ...waiting, ...stuckLines(shown.stuck)];
-}
-
-function planText(shown: ShownMoves): string {
-  if (shown.total === 0) return ['Nothing is to be moved.', ...stuckLines(shown.stuck)].join('\n');
-  const left = shown.secondsLeft === null ? '' : `, about ${duration(shown.secondsLeft)}`;
-  const rate = `${formatBytes(shown.settings.bytesPerSecond)}/s per node, ${shown.settings.perNode} at a time`;
-  return [
-    ...shown.moves.map(stepText),
-    `${counts(shown)}${left} at ${rate}`,
-    ...stuckLines(shown.stuck),
-  ].join('\n');
-}
-
-function endText(shown: ShownMoves): string {
-  if (shown.state === 'none' || shown.total === 0)
-    return ['Nothing is to be moved.', ...stuckLines(shown.stuck)].join('\n');
-  if (shown.state === 'aborted') return `Aborted: ${shown.done} of ${shown.total} moves were done.`;
-  return [`Done: ${counts(shown)} (${shown.reason}).`, ...stuckLines(shown.stuck)].join('\n');
-}
-
-function settingsText({ settings, replicationFactor }: ShownMoves): string {
-  const { bytesPerSecond, perNode, lostAfterSeconds, automatic } = settings;
-  const lost = lostAfterSeconds === 0 ? 'never' : `after ${duration(lostAfterSeconds)}`;
-  return [
-    `Each partition is on ${replicationFactor} nodes.`,
-    `Moves begin ${automatic ? 'by themselves' : 'when they are asked for'}, at ${formatBytes(bytesPerSecond)}/s per node, ${perNode} at a time.`,
-    `A node that is away is replaced: ${lost}.`,
-  ].join('\n');
-}
-
-/** Asks the cluster. Rejects with RingkeepError. */
-export function askMoves(flags: ClusterOptions, call: MovesCall): Promise<MovesReply> {
-  return atCluster(flags, (address, timeoutMs) =>
-    grpcConnector.moves(address, makeHello({ role: 'client' }), call, timeoutMs),
-  );
+/** Says what moves wait for that do not go on, each reason once: it may be for the operator to mend. */
+function noteWaiting(shown: ShownMoves, told: Set<string>): void {
+  for (const [reason, line] of waitingLines(shown)) {
+    if (!told.has(reason)) note(line);
+    told.add(reason);
+  }
 }
 
 /** Follows the moves until they have come to an end. Rejects with RingkeepError. */
 export async function follow(flags: ClusterOptions, first: MovesReply): Promise<ShownMoves> {
   let shown = showMoves(first);
   const hide = showLine(() => progressText(shown));
+  const told = new Set<string>();
   try {
     let heardAt = performance.now();
+    let goesOnAt = heardAt;
     while (shown.state === 'running' || shown.state === 'aborting') {
       await delay(POLL_MS);
       try {
         shown = showMoves(await askMoves(flags, { order: 'MOVES_TELL' }));
         heardAt = performance.now();
+        if (shown.active > 0) goesOnAt = heardAt;
+        else if (heardAt - goesOnAt > STILL_MS && !flags.json) noteWaiting(shown, told);
       } catch (error) {
         if (!(error instanceof RingkeepError) || performance.now() - heardAt > GONE_MS) throw error;
       }
@@ -215,23 +135,20 @@ function isChange(flags: RebalanceFlags): boolean {
   return [rate, perNode, lostAfter, automatic, replicationFactor].some((value) => value !== undefined);
 }
 
-/** Changes the settings that are named, and leaves the others. */
-async function configure(flags: RebalanceFlags): Promise<MovesReply> {
-  const { settings } = await askMoves(flags, { order: 'MOVES_TELL' });
-  const before = settings ?? MOVE_SETTINGS;
-  return askMoves(flags, {
-    order: 'MOVES_CONFIGURE',
-    settings: {
-      bytesPerSecond: flags.rate ?? before.bytesPerSecond,
-      perNode: flags.perNode ?? before.perNode,
-      lostAfterSeconds: flags.lostAfter ?? before.lostAfterSeconds,
-      automatic: flags.automatic === undefined ? before.automatic : flags.automatic === 'on',
-    },
-    replicationFactor: flags.replicationFactor ?? 0,
-  });
+/** Changes the settings that are named; what is not, the router leaves as it is. */
+function configure(flags: RebalanceFlags): Promise<MovesReply> {
+  const { rate, perNode, lostAfter, automatic, replicationFactor = 0 } = flags;
+  const settings: MoveChange = {
+    ...(rate === undefined ? {} : { bytesPerSecond: rate }),
+    ...(perNode === undefined ? {} : { perNode }),
+    ...(lostAfter === undefined ? {} : { lostAfterSeconds: lostAfter }),
+    ...(automatic === undefined ? {} : { automatic: automatic === 'on' }),
+  };
+  return askMoves(flags, { order: 'MOVES_CONFIGURE', settings, replicationFactor });
 }
 
-async function tell(flags: ClusterOptions, shown: ShownMoves, text: string): Promise<void> {
+/** Prints how the moves stand, as JSON or in words. */
+export async function tell(flags: ClusterOptions, shown: ShownMoves, text: string): Promise<void> {
   if (flags.json) await printJson(shown);
   else await print(text);
 }
@@ -239,6 +156,8 @@ async function tell(flags: ClusterOptions, shown: ShownMoves, text: string): Pro
 const HELP = `
 Without options it plans what has to be moved, begins, and shows how far it is; the moves go on when this command is ended. They also
 begin by themselves once nodes have joined, leave, or were lost, unless --automatic off is set.
+
+Exit status: 0 when they are done, or nothing was to be moved; 1 if somebody has aborted them.
 
 Examples:
   ringkeep rebalance --plan
@@ -248,22 +167,27 @@ Examples:
   ringkeep rebalance --replication-factor 5
 `;
 
-async function rebalance(flags: RebalanceFlags): Promise<void> {
-  if (isChange(flags)) {
-    const shown = showMoves(await configure(flags));
-    return tell(flags, shown, settingsText(shown));
-  }
-  if (flags.show) {
-    const shown = showMoves(await askMoves(flags, { order: 'MOVES_TELL' }));
-    return tell(flags, shown, [settingsText(shown), ...movesLines(shown)].join('\n'));
-  }
-  if (flags.plan) {
-    const shown = showMoves(await askMoves(flags, { order: 'MOVES_PREVIEW' }));
-    return tell(flags, shown, planText(shown));
-  }
+/** Begins a plan or ends one. Returns the exit status: somebody may end a plan that is waited for. */
+async function order(flags: RebalanceFlags): Promise<number> {
   const reply = await askMoves(flags, { order: flags.abort ? 'MOVES_ABORT' : 'MOVES_RUN' });
   const shown = flags.wait ? await follow(flags, reply) : showMoves(reply);
-  await tell(flags, shown, flags.wait ? endText(shown) : progressText(shown) || endText(shown));
+  const end = endText(shown, flags.abort ? 'No moves are under way.' : 'Nothing is to be moved.');
+  await tell(flags, shown, flags.wait ? end : progressText(shown) || end);
+  return shown.state === 'aborted' && !flags.abort ? EXIT.FAILED : EXIT.OK;
+}
+
+async function rebalance(flags: RebalanceFlags): Promise<number> {
+  if (isChange(flags)) {
+    const shown = showMoves(await configure(flags));
+    await tell(flags, shown, settingsText(shown));
+  } else if (flags.show) {
+    const shown = showMoves(await askMoves(flags, { order: 'MOVES_TELL' }));
+    await tell(flags, shown, [settingsText(shown), ...movesLines(shown)].join('\n'));
+  } else if (flags.plan) {
+    const shown = showMoves(await askMoves(flags, { order: 'MOVES_PREVIEW' }));
+    await tell(flags, shown, planText(shown));
+  } else return order(flags);
+  return EXIT.OK;
 }
 
 /** Adds the command `rebalance`. `done` is told its exit status. */
@@ -287,73 +211,11 @@ export function addRebalanceCommand(program: Command, done: (status: number) => 
     .action(async (flags: RebalanceFlags) => {
       const modes = [flags.plan, flags.abort, flags.show, isChange(flags)].filter(Boolean).length;
       if (modes > 1) command.error('error: --plan, --abort, --show and changes of settings go one at a time');
-      await rebalance(flags);
-      done(EXIT.OK);
+      done(await rebalance(flags));
     });
 }
 
 function onOrOff(text: string): 'on' | 'off' {
   if (text !== 'on' && text !== 'off') throw new InvalidArgumentError('It must be on or off.');
   return text;
-}
-
-interface DrainFlags extends ClusterOptions {
-  readonly undo: boolean;
-  readonly wait: boolean;
-}
-
-/** Waits until a node has given everything away; tells how the moves stand then, and how many replicas have nowhere to go. */
-export async function drained(
-  flags: ClusterOptions,
-  node: string,
-): Promise<{ shown: ShownMoves; left: number }> {
-  for (;;) {
-    const reply = await askMoves(flags, { order: 'MOVES_TELL' });
-    const running = reply.state === 'running' || reply.state === 'aborting';
-    const shown = running ? await follow(flags, reply) : showMoves(reply);
-    const { moves, stuck } = await askMoves(flags, { order: 'MOVES_PREVIEW' });
-    const left = stuck.filter((voter) => voter.node === node).length;
-    if (left > 0) return { shown, left };
-    if (!moves.some(({ from }) => from === node)) return { shown, left: 0 };
-    await delay(POLL_MS);
-  }
-}
-
-async function drain(node: string, flags: DrainFlags): Promise<number> {
-  const membership = flags.undo ? 'NODE_MEMBER' : 'NODE_LEAVING';
-  const reply = await askMoves(flags, { order: 'MOVES_MEMBERSHIP', node, membership });
-  if (flags.undo || !flags.wait) {
-    const text = flags.undo ? `${node} is a member again.` : `${node} gives its replicas away.`;
-    await tell(flags, showMoves(reply), text);
-    return EXIT.OK;
-  }
-  const { shown, left } = await drained(flags, node);
-  const text =
-    left === 0
-      ? `${node} has no replicas any more and can be stopped.`
-      : `${left} replicas stay on ${node}: no other node can take them. Add a node, or lower the replication factor.`;
-  await tell(flags, shown, text);
-  return left === 0 ? EXIT.OK : EXIT.UNDECIDED;
-}
-
-const DRAIN_HELP = `
-The node goes on serving until others have its replicas; then it can be stopped for good. It gets none back, also when it is started
-again, until --undo. A node that does not answer any more can leave as well.
-
-Exit status: 0 when nothing is left on it; 3 if something cannot go anywhere.
-
-Examples:
-  ringkeep drain n4
-  ringkeep drain n4 --undo
-`;
-
-/** Adds the command `drain`. `done` is told its exit status. */
-export function addDrainCommand(program: Command, done: (status: number) => void): void {
-  const command = program.command('drain').description('let a node give all of its replicas away');
-  withCluster(command)
-    .argument('<node>', 'its id')
-    .option('--undo', 'let it be a member again', false)
-    .option('--no-wait', 'do not wait until nothing is left on it')
-    .addHelpText('after', DRAIN_HELP)
-    .action(async (node: string, flags: DrainFlags) => done(await drain(node, flags)));
 }

@@ -13,8 +13,9 @@ import { SLOW_BATCH_MS, type StorageFigures } from '../node/storage-figures.ts';
 import type { RouterFigures } from '../router/index.ts';
 import { type ShownAcks, showAcks } from './ack.ts';
 import { type ClusterOptions, clusterStatus, count, statusAt, withCluster } from './common-options.ts';
-import { askMoves, movesLines, type ShownMoves, showMoves } from './moves.ts';
+import { askMoves } from './moves.ts';
 import { EXIT, print, printJson } from './output.ts';
+import { movesLines, openMoveText, type ShownMoves, showMoves } from './shown-moves.ts';
 
 /** A node is asked for its figures for no longer than this. */
 const NODE_MS = 1_000;
@@ -192,7 +193,9 @@ const NO_TOPOLOGY: Topology = {
 
 /** Returns what is shown of a status, and of what nodes say of their storage. */
 export function showStatus(status: StatusReply, storage: StorageByNode = new Map()): ShownStatus {
-  const { clusterId, replicationFactor, nodes, records } = status.topology ?? NO_TOPOLOGY;
+  const { clusterId, replicationFactor, records } = status.topology ?? NO_TOPOLOGY;
+  // A node that is asked may still remember who was forgotten.
+  const nodes = (status.topology ?? NO_TOPOLOGY).nodes.filter(({ membership }) => membership !== 'NODE_GONE');
   const { waitingFor, reasons, addressTroubles } = obstaclesIn(status);
   const protocols = protocolsIn(status);
   const reports = new Map(status.replicas.map((report) => [`${report.partition}/${report.replica}`, report]));
@@ -307,12 +310,14 @@ async function movesOf(flags: StatusFlags): Promise<ShownMoves | null> {
 
 /** Tells the nodes in the order in which the ring offers them to a partition, and why each votes or does not. */
 async function explain(flags: StatusFlags, partition: number): Promise<void> {
-  const { choices } = await askMoves(flags, { order: 'MOVES_EXPLAIN', partition });
-  if (flags.json) return printJson({ partition, choices });
-  const rows = choices.map(({ node, votes, reason }) => [node, votes ? 'votes' : '-', reason]);
-  return print(
-    `Partition ${partition}, in the order of the ring:\n\n${table([['NODE', '', 'WHY'], ...rows])}`,
-  );
+  const { choices, moves } = await askMoves(flags, { order: 'MOVES_EXPLAIN', partition });
+  const open = moves.filter((move) => move.partition === partition && move.state !== 'done');
+  if (flags.json) return printJson({ partition, choices, moves: open });
+  const rows = choices.map(({ node, votes, learns, reason }) => [
+    ...[node, votes ? 'votes' : learns ? 'learns' : '-', reason],
+  ]);
+  const text = `Partition ${partition}, in the order of the ring:\n\n${table([['NODE', '', 'WHY'], ...rows])}`;
+  return print(open.length === 0 ? text : [text, '', ...open.map(openMoveText)].join('\n'));
 }
 
 /** Adds the command `status`. `done` is told its exit status. */

@@ -59,8 +59,8 @@ export interface NodeRecord {
   readonly membership?: Membership;
 }
 
-/** Whether a node is given replicas: a member is, a leaving one gives all of its own away. */
-export type Membership = 'NODE_MEMBER' | 'NODE_LEAVING';
+/** Whether a node is given replicas: a member is, a leaving one gives all of its own away, one that is gone was forgotten. */
+export type Membership = 'NODE_MEMBER' | 'NODE_LEAVING' | 'NODE_GONE';
 
 /** How replicas are moved: part of the cluster's configuration, changeable at any time. */
 export interface MoveSettings {

@@ -6,6 +6,7 @@ import {
   composeMoves,
   explainPartition,
   LOAD_BOUND_DEFAULT,
+  overfullNodes,
   type PlacementInput,
   placePartitions,
   planMoves,
@@ -320,7 +321,7 @@ describe('explainPartition', () => {
           .map(({ node }) => node)
           .sort(),
       ).toEqual([...voters[partition]!].sort());
-      for (const { reason } of choices) expect(reason).toMatch(/ring|zone|full|came later/);
+      for (const { reason } of choices) expect(reason).toMatch(/^next on the ring|^kept|zone|full/);
     }
     const left = explainPartition(0, voters, {
       ...shape,
@@ -331,5 +332,60 @@ describe('explainPartition', () => {
       votes: true,
       reason: 'not to stay: it leaves, or is lost',
     });
+  });
+
+  it('says that the ring has chosen only of what it has chosen', () => {
+    const nodes = nodesOf(4, 4);
+    const shape = { partitions: 1, replicationFactor: 3, nodes };
+    const [order] = placePartitions({ ...shape, replicationFactor: 4 }).voters;
+    const [first, second, third, fourth] = order!;
+    const told = explainPartition(0, [[second!, third!, fourth!]], shape);
+    expect(told).toEqual([
+      {
+        node: first,
+        votes: false,
+        reason: 'next on the ring, but nothing asks for a move: the others are kept; 0 of at most 1 replicas',
+      },
+      ...[second, third].map((node) => ({
+        node,
+        votes: true,
+        reason: `next on the ring in zone ${nodes.find(({ id }) => id === node)!.zone}, 1 of at most 1 replicas`,
+      })),
+      { node: fourth, votes: true, reason: expect.stringMatching(/^kept, since nothing asks for a move: /) },
+    ]);
+  });
+
+  it('names who votes in the zone of a node that is passed over', () => {
+    const nodes = nodesOf(4, 2);
+    const shape = { partitions: 8, replicationFactor: 2, nodes };
+    const { voters } = placePartitions(shape);
+    const zoneOf = new Map(nodes.map(({ id, zone }) => [id, zone]));
+    const passed = voters.flatMap((set, partition) =>
+      explainPartition(partition, voters, shape)
+        .filter(({ votes }) => !votes)
+        .map(({ node, reason }) => ({ set, node, reason })),
+    );
+    expect(passed.length).toBeGreaterThan(0);
+    for (const { set, node, reason } of passed) {
+      const neighbour = set.find((id) => zoneOf.get(id) === zoneOf.get(node));
+      expect(reason).toContain(`${neighbour} votes in its zone ${zoneOf.get(node)}`);
+    }
+  });
+});
+
+describe('overfullNodes', () => {
+  it('names the nodes that carry more than their share because of their zones, and no others', () => {
+    const nodes = [
+      ...[1, 2].map((at) => ({ id: `n${at}`, zone: 'a' })),
+      ...[3, 4].map((at) => ({ id: `n${at}`, zone: at === 3 ? 'b' : 'c' })),
+    ];
+    const shape = { partitions: 24, replicationFactor: 3, nodes };
+    const { voters } = placePartitions(shape);
+    expect(overfullNodes(voters, shape)).toEqual([
+      { node: 'n3', voters: 24, bound: 23 },
+      { node: 'n4', voters: 24, bound: 23 },
+    ]);
+    const apart = { ...shape, nodes: nodesOf(5, 5) };
+    expect(overfullNodes(placePartitions(apart).voters, apart)).toEqual([]);
   });
 });

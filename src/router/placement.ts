@@ -349,44 +349,94 @@ export function composeMoves(moves: readonly VoterMove[]): VoterMove[] {
   return composed.filter(({ from, to }) => from !== to);
 }
 
+/** A node with more voters than its share allows. */
+export interface NodeLoad {
+  readonly node: string;
+  readonly voters: number;
+  /** The most by its share. */
+  readonly bound: number;
+}
+
+/** Returns the nodes with more voters than the load bound allows: they alone have the zones that partitions need. */
+export function overfullNodes(current: readonly (readonly string[])[], input: PlacementInput): NodeLoad[] {
+  const board = boardOf(current, input);
+  return board.nodes
+    .map(({ id }, node) => ({ node: id, voters: board.load[node]!, bound: board.capacity[node]! }))
+    .filter(({ voters, bound }) => voters > bound);
+}
+
+/** The voters as they are, without those on nodes that are not listed. */
+function boardOf(current: readonly (readonly string[])[], input: PlacementInput): Board {
+  const places = new Map(input.nodes.map(({ id }, place) => [id, place]));
+  const kept = current.map((voters) => voters.map((id) => places.get(id)).filter((at) => at !== undefined));
+  return new Board(input, kept);
+}
+
 /**
- * Returns the nodes in the order in which the ring offers them to a partition, down to the last of its voters, and why each of
- * them votes or does not, as of now; then the voters on nodes that are not listed in `input`.
+ * Returns the nodes in the order in which the ring offers them to a partition, down to the last of its voters, and how each of
+ * them stands to it as of now; then the voters on nodes that are not listed in `input`. Why a voter came to a node that the ring
+ * does not offer first, nobody has written down: it is said what that can be.
  */
 export function explainPartition(
   partition: number,
   current: readonly (readonly string[])[],
   input: PlacementInput,
 ): NodeChoice[] {
-  const places = new Map(input.nodes.map(({ id }, place) => [id, place]));
-  const board = new Board(
-    input,
-    current.map((voters) => voters.map((id) => places.get(id)).filter((at) => at !== undefined)),
-  );
-  const open = new Set(board.voters[partition]);
-  const zones = new Map<string, string>();
+  const board = boardOf(current, input);
+  const voters = board.voters[partition]!;
+  const offered = ringChoice(board, partition, votersOf(input));
+  const open = new Set(voters);
   const choices: NodeChoice[] = [];
   for (const node of board.order(partition)) {
     if (open.size === 0) break;
-    const { id, zone } = board.nodes[node]!;
-    const load = `${board.load[node]} of at most ${board.capacity[node]} replicas`;
+    const { id } = board.nodes[node]!;
     const votes = open.delete(node);
-    if (votes) {
-      zones.set(zone, id);
-      choices.push({ node: id, votes, reason: `next on the ring in zone ${zone || '(none)'}, ${load}` });
-    } else choices.push({ node: id, votes, reason: passedOver(board, node, zones.get(zone), load) });
+    const reason = votes
+      ? reasonToVote(board, node, offered.includes(node))
+      : reasonNotTo(board, node, offered.includes(node), voters);
+    choices.push({ node: id, votes, reason });
   }
+  const listed = new Set(input.nodes.map(({ id }) => id));
   for (const id of current[partition]!)
-    if (!places.has(id))
+    if (!listed.has(id))
       choices.push({ node: id, votes: true, reason: 'not to stay: it leaves, or is lost' });
   return choices;
 }
 
-function passedOver(board: Board, node: number, neighbour: string | undefined, load: string): string {
-  const { zone } = board.nodes[node]!;
-  if (neighbour !== undefined) return `${neighbour} votes in its zone ${zone || '(none)'}`;
-  if (!board.hasRoom(node)) return `full: ${load}`;
-  return `came later, or had no room when the voters were chosen, and nothing asks for a move: ${load}`;
+/** The voters that the ring and the zones alone would choose, on nodes without a bound. */
+function ringChoice(board: Board, partition: number, count: number): number[] {
+  const chosen: number[] = [];
+  while (chosen.length < count) {
+    const use = (node: number): number =>
+      chosen.filter((other) => board.zone(other) === board.zone(node)).length;
+    const open = [...board.order(partition)].filter((node) => !chosen.includes(node));
+    chosen.push(open.reduce((best, node) => (use(node) < use(best) ? node : best)));
+  }
+  return chosen;
+}
+
+function loadText({ load, capacity }: Board, node: number): string {
+  return `${load[node]} of at most ${capacity[node]} replicas`;
+}
+
+function zoneText(board: Board, node: number): string {
+  return `zone ${board.zone(node) || '(none)'}`;
+}
+
+function reasonToVote(board: Board, node: number, isOffered: boolean): string {
+  const load = loadText(board, node);
+  if (isOffered) return `next on the ring in ${zoneText(board, node)}, ${load}`;
+  return `kept, since nothing asks for a move: put here to level the nodes, by a repair, or when the nodes were others; ${load}`;
+}
+
+function reasonNotTo(board: Board, node: number, isOffered: boolean, voters: readonly number[]): string {
+  const load = loadText(board, node);
+  const offer = isOffered ? 'next on the ring, but ' : '';
+  const neighbour = voters.find((other) => board.zone(other) === board.zone(node));
+  if (neighbour !== undefined)
+    return `${offer}${board.nodes[neighbour]!.id} votes in its ${zoneText(board, node)}`;
+  if (!board.hasRoom(node)) return `${offer}full: ${load}`;
+  return `${offer}nothing asks for a move: the others are kept; ${load}`;
 }
 
 /** Chooses one leader per partition among its voters, evenly. */

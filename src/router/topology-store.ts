@@ -125,7 +125,6 @@ export function checkChanges(changes: readonly StoreChange[]): void {
 /** Returns whether the parts of an entry agree: a stored entry that does not is damaged. */
 export function isEntry(entry: StoreEntry): boolean {
   if (entry.key === 'cluster') return 'clusterId' in entry.value;
-  if (entry.key === 'rebalance') return 'moves' in entry.value && 'goal' in entry.value;
   if ('partition' in entry.value) {
     return entry.key === `partition/${entry.value.partition}` && entry.value.revision === entry.revision;
   }

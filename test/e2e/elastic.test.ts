@@ -3,12 +3,12 @@
  * the mistakes one makes with them. What clients see meanwhile is test/crash/elastic.test.ts and `npm run bench:moves`.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { MovesDocument } from '../../bench/moves/document.ts';
-import type { ShownMoves } from '../../src/cli/moves.ts';
+import type { ShownMoves } from '../../src/cli/shown-moves.ts';
 import type { ShownStatus } from '../../src/cli/status.ts';
 import { connect } from '../../src/client/index.ts';
 import { type CommandResult, runCommand, runProgram } from '../support/command.ts';
@@ -88,11 +88,19 @@ describe('ringkeep scale', () => {
     expect(nodes).toBe(3);
     expect(moves.state).toBe('done');
     expect(await votesOf(up)).toEqual({ n1: 6, n2: 6, n3: 6 });
+    // Who has left is not shown as down.
+    expect((await statusOf(up)).nodes.map(({ id }) => id)).toEqual(['n1', 'n2', 'n3']);
     await expectFilled(up);
     await eventually('the end of n4 and n5', (missing) => {
       const left = up.pids.filter(isRunning).length;
       return left === 4 ? true : missing(`${left} processes`);
     });
+    // Whoever comes back under a name that was forgotten is a member.
+    expect(await ok(runCommand(['scale', '--nodes', '4', '--data', data]))).toBe(
+      '4 nodes run, and every replica is where it belongs.\n',
+    );
+    expect((await votesOf(up)).n4).toBeGreaterThan(0);
+    await ok(runCommand(['scale', '--nodes', '3', '--data', data]));
 
     const few = await runCommand(['scale', '--nodes', '2', '--data', data]);
     expect(few.status).toBe(1);
@@ -105,6 +113,22 @@ describe('ringkeep scale', () => {
     const again = await startUp(['--data', data]);
     expect(again.ready.nodes.map(({ id }) => id)).toEqual(['n1', 'n2', 'n3']);
     await expectFilled(again);
+  });
+
+  it('remembers nodes before they run: an `up` that is killed while it starts them is followed by one that has them all', async () => {
+    const data = newDirectory();
+    const up = await startUp(['--data', data, '--partitions', '2']);
+    const scaling = runCommand(['scale', '--nodes', '5', '--data', data]);
+    await eventually('n4 or n5', (missing) => {
+      if (!existsSync(join(data, 'n4')) && !existsSync(join(data, 'n5'))) return missing('neither');
+      const { nodes } = JSON.parse(readFileSync(join(data, 'up.json'), 'utf8')) as { nodes: number };
+      expect(nodes).toBe(5);
+      return true;
+    });
+    await up.end('SIGKILL');
+    const again = await startUp(['--data', data]);
+    expect(again.ready.nodes.map(({ id }) => id)).toEqual(['n1', 'n2', 'n3', 'n4', 'n5']);
+    await scaling;
   });
 
   it('says that there is no cluster in a directory', async () => {
@@ -201,7 +225,21 @@ describe('ringkeep rebalance', () => {
     );
     expect(await ok(run('rebalance'))).toMatch(/^Done: \d moves?, .* \(asked for\)\.$/m);
     expect(await ok(run('rebalance', '--plan'))).toBe('Nothing is to be moved.\n');
+    // Not what was done before.
+    expect(await ok(run('rebalance'))).toBe('Nothing is to be moved.\n');
+    expect(await ok(run('rebalance', '--abort'))).toBe('No moves are under way.\n');
     expect(await ok(run('get', 'big7'))).toBe(`${value}\n`);
+    // Though moves do not begin by themselves.
+    expect(await ok(run('drain', 'n4'))).toBe('n4 has no replicas any more and can be stopped.\n');
+    const running = await run('forget', 'n4');
+    expect(running.status).toBe(1);
+    expect(running.stderr).toContain('n4 runs: stop it first');
+    await cluster.node('n4').kill('SIGTERM');
+    await eventually('n4 forgotten', async (missing) => {
+      const { status, stdout, stderr } = await run('forget', 'n4');
+      return status === 0 && stdout === 'n4 is forgotten.\n' ? true : missing(stderr);
+    });
+    expect(await ok(run('status'))).not.toMatch(/^n4 /m);
   });
 
   it('refuses what makes no sense', async () => {
@@ -240,11 +278,10 @@ describe('npm run bench:moves', () => {
       [3, 5],
       [5, 3],
     ]);
-    for (const { moves, neededBytes, receivedBytes } of changes) {
+    for (const { moves, neededBytes } of changes) {
       expect(moves).toBeGreaterThan(0);
-      // So few records come by the log.
+      // How much of it comes in snapshots is not for so few records to show: they come by the log.
       expect(neededBytes).toBeGreaterThan(0);
-      expect(receivedBytes).toBeGreaterThanOrEqual(0);
     }
     expect(verdicts).toHaveLength(2);
     expect(readFileSync(join(root, 'moves.html'), 'utf8')).toContain('While replicas move');

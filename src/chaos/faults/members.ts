@@ -147,10 +147,9 @@ const lose: FaultDriver = {
     const victim = await pickNode(context);
     const node = await joined(cluster);
     const settings = async (lostAfterSeconds: number): Promise<void> => {
-      await asked('settings of moves', async () => {
-        const told = await cluster.moves({ order: 'MOVES_TELL' });
-        await cluster.moves({ order: 'MOVES_CONFIGURE', settings: { ...told.settings!, lostAfterSeconds } });
-      });
+      await asked('settings of moves', () =>
+        cluster.moves({ order: 'MOVES_CONFIGURE', settings: { lostAfterSeconds } }),
+      );
     };
     await settings(LOST_AFTER_S);
     await victim.kill('SIGKILL');

@@ -48,6 +48,10 @@ const ROUTER_GRACE_MS = 300;
 const NODES_STOP_MS = 4_000;
 const ROUTER_STOP_MS = 2_000;
 
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 export class Cluster {
   readonly #layout: Layout;
   readonly #flags: ClusterFlags;
@@ -102,11 +106,21 @@ export class Cluster {
 
   /** Starts the nodes that are missing, or ends those that are too many: nothing is left on them. Never rejects. */
   async #scale(nodes: number): Promise<void> {
-    const before = this.#layout.shape.nodes;
-    this.#layout.shape = { ...this.#layout.shape, nodes };
+    const { shape } = this.#layout;
+    this.#layout.shape = { ...shape, nodes };
     const names = this.#layout.nodeNames();
+    if (nodes > shape.nodes) {
+      try {
+        // Before any of them runs, and may vote: an `up` after this one, whenever this one is killed, starts them.
+        this.#layout.save(this.#addresses(), true);
+      } catch (error) {
+        this.#layout.shape = shape;
+        for (const name of names.slice(shape.nodes)) this.#reporter.failed(name, textOf(error));
+        return;
+      }
+    }
     const more = names
-      .slice(before)
+      .slice(shape.nodes)
       .map((name) => new Supervised(this.#nodeSpec(name, this.#address), this.#reporter));
     const fewer = this.#nodes.filter(({ spec }) => !names.includes(spec.name));
     this.#nodes = [...this.#nodes.filter((node) => !fewer.includes(node)), ...more];
@@ -117,7 +131,7 @@ export class Cluster {
       try {
         this.#reporter.joined(node.spec.name, await node.start());
       } catch (error) {
-        this.#reporter.failed(node.spec.name, error instanceof Error ? error.message : String(error));
+        this.#reporter.failed(node.spec.name, textOf(error));
       }
     };
     await Promise.all(more.map(add));

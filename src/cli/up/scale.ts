@@ -1,15 +1,17 @@
 /**
  * The command `scale`: more or fewer nodes in the cluster of a running `ringkeep up`. It tells that `up` how many to run (layout.ts), and
  * the cluster which nodes are to leave; the moves are the controller's.
- * INVARIANT: a node is ended only when nothing is left on it.
+ * INVARIANT: a node is ended, and then forgotten, only when nothing is left on it.
  */
 import { resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { RingkeepError } from '../../common/errors.ts';
 import { type ClusterOptions, clusterStatus, count, withJson } from '../common-options.ts';
-import { askMoves, drained, follow, type ShownMoves, showMoves } from '../moves.ts';
+import { drained, drainedText } from '../members.ts';
+import { askMoves, moveAll } from '../moves.ts';
 import { EXIT, note, print, printJson } from '../output.ts';
+import type { ShownMoves } from '../shown-moves.ts';
 import { readRunning, wantNodes } from './layout.ts';
 
 const NODES_MAX = 64;
@@ -53,7 +55,22 @@ async function grow(
   await whenRunning(options, nodes);
   for (let at = before + 1; at <= nodes; at += 1)
     await askMoves(options, { order: 'MOVES_MEMBERSHIP', node: nodeName(at), membership: 'NODE_MEMBER' });
-  return follow(options, await askMoves(options, { order: 'MOVES_RUN' }));
+  return settled(options);
+}
+
+/** Moves everything to where it belongs. Rejects with RingkeepError NOT_READY if that cannot be, or somebody aborts it. */
+async function settled(options: ClusterOptions): Promise<ShownMoves> {
+  const shown = await moveAll(options);
+  const { done, total, stuck } = shown;
+  if (shown.state === 'aborted') {
+    const text = `somebody has aborted the moves when ${done} of ${total} were done; \`ringkeep rebalance\` goes on`;
+    throw new RingkeepError('NOT_READY', text);
+  }
+  if (stuck.length > 0) {
+    const text = `${stuck.length} replicas should move and no other node can take them: see \`ringkeep status\``;
+    throw new RingkeepError('NOT_READY', text);
+  }
+  return shown;
 }
 
 async function shrink(
@@ -62,34 +79,34 @@ async function shrink(
   before: number,
   nodes: number,
 ): Promise<ShownMoves> {
-  const reply = await askMoves(options, { order: 'MOVES_TELL' });
-  if (reply.replicationFactor > nodes) {
-    const text = `each partition is on ${reply.replicationFactor} nodes: lower that first, by ringkeep rebalance --replication-factor`;
+  const { replicationFactor } = await askMoves(options, { order: 'MOVES_TELL' });
+  if (replicationFactor > nodes) {
+    const text = `each partition is on ${replicationFactor} nodes: lower that first, by ringkeep rebalance --replication-factor`;
     throw new RingkeepError('INVALID_ARGUMENT', text);
   }
-  let shown = showMoves(reply);
   const leaving = Array.from({ length: before - nodes }, (_, at) => nodeName(nodes + at + 1));
   for (const node of leaving)
     await askMoves(options, { order: 'MOVES_MEMBERSHIP', node, membership: 'NODE_LEAVING' });
+  const plans: ShownMoves[] = [];
   for (const node of leaving) {
     const end = await drained(options, node);
-    if (end.left > 0)
-      throw new RingkeepError('NOT_READY', `${end.left} replicas stay on ${node}, which runs on`);
-    shown = end.shown;
+    if (end.left > 0) throw new RingkeepError('NOT_READY', `${drainedText(node, end)} It runs on.`);
+    plans.push(end.shown);
   }
   wantNodes(directory, nodes);
   await whenRunning(options, nodes);
-  return shown;
+  for (const node of leaving) await askMoves(options, { order: 'MOVES_FORGET', node });
+  return plans.find(({ plan }) => plan !== '') ?? plans[0]!;
 }
 
 /**
- * Makes the `up` that runs in a directory run so many nodes, and resolves when every replica is where it belongs. Rejects with
- * RingkeepError NOT_READY when something cannot be, INVALID_ARGUMENT.
+ * Makes the `up` that runs in a directory run so many nodes, and resolves when every replica is where it belongs, with the plan that has
+ * brought it there. Rejects with RingkeepError NOT_READY when something cannot be, or somebody aborts it, INVALID_ARGUMENT.
  */
 export async function scaleTo(directory: string, nodes: number): Promise<ShownMoves> {
   const { nodes: before, router } = readRunning(directory);
   const options = { url: `ringkeep://${router}`, timeout: REQUEST_MS, json: false };
-  if (nodes === before) return showMoves(await askMoves(options, { order: 'MOVES_TELL' }));
+  if (nodes === before) return settled(options);
   return (nodes > before ? grow : shrink)(options, directory, before, nodes);
 }
 

@@ -36,11 +36,19 @@ export type MovesOrder =
   | 'MOVES_ABORT'
   | 'MOVES_CONFIGURE'
   | 'MOVES_MEMBERSHIP'
-  | 'MOVES_EXPLAIN';
+  | 'MOVES_EXPLAIN'
+  | 'MOVES_FORGET';
+/** What is to be changed of `MoveSettings`. */
+export interface MoveChange {
+  bytesPerSecond?: number;
+  perNode?: number;
+  lostAfterSeconds?: number;
+  automatic?: boolean;
+}
 export interface MovesRequest {
   hello: Hello | null;
   order: MovesOrder;
-  settings: MoveSettings | null;
+  settings: MoveChange | null;
   replicationFactor: number;
   node: string;
   membership: Membership;
@@ -63,6 +71,13 @@ export interface NodeChoice {
   node: string;
   votes: boolean;
   reason: string;
+  learns: boolean;
+}
+/** A node with more voters than its share allows. */
+export interface OverfullNode {
+  node: string;
+  voters: number;
+  bound: number;
 }
 export interface MovesReply {
   state: string;
@@ -73,6 +88,8 @@ export interface MovesReply {
   replicationFactor: number;
   choices: readonly NodeChoice[];
   bytesPerSecond: number;
+  plan: string;
+  overfull: readonly OverfullNode[];
 }
 export interface ScrubRequest {
   hello: Hello | null;

@@ -231,11 +231,15 @@ describe('administration', () => {
           return { replica: 'r', appliedIndex: 5, hash: 'ab', rows: partition };
         },
         moves: async (_peer, { order, settings, replicationFactor, node, membership, partition }) => ({
-          ...{ state: order, reason: `${node} ${membership}`, settings, replicationFactor },
+          ...{ state: order, reason: `${node} ${membership}`, replicationFactor },
+          // What is not named of a change does not arrive; zero and false do.
+          settings: { bytesPerSecond: 5e9, perNode: 3, lostAfterSeconds: 60, automatic: true, ...settings },
           moves: [{ partition, from: 'n1', to: '', state: 'active', reason: 'why', bytes: 5e12, copied: 1 }],
           stuck: [{ partition, node }],
-          choices: [{ node, votes: true, reason: 'first' }],
+          choices: [{ node, votes: true, reason: 'first', learns: false }],
           bytesPerSecond: 5e10,
+          plan: 'p1',
+          overfull: [{ node, voters: 9, bound: 8 }],
         }),
         scrub: async (_peer, { run, partitions }) => ({
           run: run + 1,
@@ -252,14 +256,17 @@ describe('administration', () => {
       cluster: 'ACK_QUORUM',
       keyspaces: [change],
     });
-    const settings = { bytesPerSecond: 5e9, perNode: 3, lostAfterSeconds: 60, automatic: true };
+    const settings = { lostAfterSeconds: 0, automatic: false };
     const moves = { order: 'MOVES_CONFIGURE', settings, node: 'n4', partition: 8 } as const;
     expect(await grpcConnector.moves(server.address, hello, moves, 2000)).toEqual({
-      ...{ state: 'MOVES_CONFIGURE', reason: 'n4 NODE_MEMBER', settings, replicationFactor: 0 },
+      ...{ state: 'MOVES_CONFIGURE', reason: 'n4 NODE_MEMBER', replicationFactor: 0 },
+      settings: { bytesPerSecond: 5e9, perNode: 3, ...settings },
       moves: [{ partition: 8, from: 'n1', to: '', state: 'active', reason: 'why', bytes: 5e12, copied: 1 }],
       stuck: [{ partition: 8, node: 'n4' }],
-      choices: [{ node: 'n4', votes: true, reason: 'first' }],
+      choices: [{ node: 'n4', votes: true, reason: 'first', learns: false }],
       bytesPerSecond: 5e10,
+      plan: 'p1',
+      overfull: [{ node: 'n4', voters: 9, bound: 8 }],
     });
     const order = { run: 4, partitions: [2] };
     expect(await grpcConnector.scrub(server.address, hello, order, 2000)).toEqual({

@@ -21,7 +21,7 @@ function stopLater(server: WireServer): WireServer {
 
 const NO_MOVES = {
   ...{ state: 'none', reason: '', moves: [], stuck: [] },
-  ...{ settings: null, replicationFactor: 3, choices: [], bytesPerSecond: 0 },
+  ...{ settings: null, replicationFactor: 3, choices: [], bytesPerSecond: 0, plan: '', overfull: [] },
 };
 
 const EVERYTHING: Services = {

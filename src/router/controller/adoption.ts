@@ -3,7 +3,7 @@
  * Resets what is remembered about an attempt when its epoch is over; keeps the stored node records true.
  * INVARIANT: only what the store has confirmed becomes a partition's record; what it once held is kept as hearsay.
  */
-import type { NodeRecord, PartitionRecord } from '../../common/topology.ts';
+import type { Membership, NodeRecord, PartitionRecord } from '../../common/topology.ts';
 import { type Context, countLeader, emit, type PartitionState } from './context.ts';
 import { contradicts, hearPromise } from './failover.ts';
 import type { NodeState } from './nodes.ts';
@@ -105,7 +105,7 @@ export function writeNodes(context: Context, now: number): void {
     if (store.busy(key)) continue;
     const verdict = nodes.verdict(id);
     const present = nodes.recordOf(id);
-    const membership = wishes.membership.get(id) ?? stored?.membership ?? 'NODE_MEMBER';
+    const membership = membershipOf(wishes.membership.get(id), stored, present !== null);
     const known = stored !== null && !verdict.alive ? { ...stored, ...deathOf(verdict) } : stored;
     const heard =
       present === null ? known : { ...present, formerRuns: formerRuns(stored, present.incarnation) };
@@ -116,6 +116,18 @@ export function writeNodes(context: Context, now: number): void {
     }
     store.write([{ key, revision: store.revisionOf(key) + 1, value: wanted }]);
   }
+}
+
+/** What is wished, else what is stored; who comes back is not gone. */
+function membershipOf(
+  wish: Membership | undefined,
+  stored: NodeRecord | null,
+  isPresent: boolean,
+): Membership {
+  const { membership = 'NODE_MEMBER' } = stored ?? {};
+  if (!isPresent) return wish ?? membership;
+  const asked = wish === 'NODE_GONE' ? undefined : wish;
+  return asked ?? (membership === 'NODE_GONE' ? 'NODE_MEMBER' : membership);
 }
 
 /** Ends the stream of a run that may not take part. Before anything of it counts: also while its record is being written. */

@@ -80,7 +80,7 @@ export function stepConfiguration(context: Context): void {
 
 /** Whether a node is to have replicas. */
 export function isMember({ membership }: NodeRecord): boolean {
-  return membership !== 'NODE_LEAVING';
+  return (membership ?? 'NODE_MEMBER') === 'NODE_MEMBER';
 }
 
 /** Returns the nodes that are to have replicas. */

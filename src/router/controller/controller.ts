@@ -32,6 +32,7 @@ import {
 } from './failover.ts';
 import { type Formation, stepFormation } from './formation.ts';
 import { compareFound, isContradictedByReplicas } from './found.ts';
+import { isGone } from './members.ts';
 import { Moves } from './moves.ts';
 import { NodeRegistry } from './nodes.ts';
 import { CONTROLLER_DEFAULTS } from './options.ts';
@@ -224,7 +225,8 @@ export class Controller {
 
   /** Returns the whole confirmed topology, for a node or router that has just come. */
   topology(): Topology {
-    return this.topologyOf(true, this.context.store.nodes(), this.context.store.partitions());
+    const nodes = this.context.store.nodes().filter((node) => !isGone(node));
+    return this.topologyOf(true, nodes, this.context.store.partitions());
   }
 
   /** Whether the cluster exists, so that `topology` means something. */
@@ -304,6 +306,7 @@ export class Controller {
       if (!this.belongs(node.id, node, cluster.clusterId)) nodes.detach(now, node.id);
     }
     for (const node of store.nodes()) {
+      if (isGone(node)) continue;
       nodes.expect(now, node.id);
       this.context.dirtyNodes.add(node.id);
     }
@@ -344,8 +347,8 @@ export class Controller {
       this.context.dirtyCluster = true;
       stepAcks(this.context);
       stepConfiguration(this.context);
+      if (this.formation.mode === 'active') adoptPlan(this.context);
     }
-    if (key === 'rebalance') adoptPlan(this.context);
     if (!key.startsWith('partition/')) return null;
     const state = this.context.partitions.get(Number(key.slice('partition/'.length)));
     if (state === undefined) return null;

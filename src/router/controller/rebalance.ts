@@ -157,7 +157,7 @@ function writePlan(context: Context, value: RebalanceRecord): void {
   const { store } = context;
   const { state, reason, moves } = value;
   emit(context, 'info', 'rebalance', { state, reason, moves: moves.length });
-  store.write([{ key: 'rebalance', revision: store.revisionOf('rebalance') + 1, value }]);
+  store.writeRebalance(value);
 }
 
 /** Looks whether anything is to be moved, and makes a plan of it. */
@@ -222,7 +222,7 @@ export function adoptPlan(context: Context): void {
 /** Everything about moves that may be due. */
 export function stepRebalance(context: Context, now: number): void {
   const { store, wishes } = context;
-  if (store.busy('rebalance') || store.cluster() === null) return;
+  if (store.busy('cluster') || store.cluster() === null) return;
   const last = store.rebalance();
   if (last === null || last.state === 'done' || last.state === 'aborted') {
     wishes.abort = false;

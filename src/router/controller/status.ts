@@ -1,6 +1,7 @@
 /** What operators see of the controller: where it is, why a partition is not served, what is thought of each node. */
 import type { Context, PartitionState } from './context.ts';
 import type { Formation } from './formation.ts';
+import { isGone } from './members.ts';
 import type { ControllerStatus, PartitionStatus } from './types.ts';
 
 function phaseOf(state: PartitionState): PartitionStatus['phase'] {
@@ -10,6 +11,10 @@ function phaseOf(state: PartitionState): PartitionStatus['phase'] {
   if (record.leader === null) return 'revoking';
   if (!record.established) return 'propagating';
   return state.plan === null ? 'established' : 'preparing';
+}
+
+function shownIds({ nodes, store }: Context): string[] {
+  return nodes.watchedIds().filter((id) => !isGone(store.node(id)));
 }
 
 /** Returns the status; `unavailable` is empty for every partition with an established leader that nothing speaks against. */
@@ -22,7 +27,7 @@ export function statusOf(context: Context, formation: Formation): ControllerStat
       phase: phaseOf(state),
       unavailable: state.unavailable,
     })),
-    nodes: context.nodes.watchedIds().map((id) => {
+    nodes: shownIds(context).map((id) => {
       const { alive, reason, phi } = context.nodes.verdict(id);
       const heartbeat = context.nodes.get(id)?.heartbeat;
       return {

@@ -49,8 +49,13 @@ export class StoreView {
   }
 
   rebalance(): RebalanceRecord | null {
-    const entry = this.entries.get('rebalance');
-    return entry?.key === 'rebalance' ? entry.value : null;
+    return this.cluster()?.rebalance ?? null;
+  }
+
+  /** Sends the compare-and-swap of the cluster's record with another plan of moves. There is one, and it is free. */
+  writeRebalance(plan: RebalanceRecord): void {
+    const value = { ...this.cluster()!, rebalance: plan };
+    this.write([{ key: 'cluster', revision: this.revisionOf('cluster') + 1, value }]);
   }
 
   partition(partition: number): PartitionRecord | null {

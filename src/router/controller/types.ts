@@ -24,6 +24,8 @@ export interface ClusterRecord {
   readonly acks?: AckDefaults | null;
   /** None, as in records of earlier versions: `MOVE_SETTINGS`. */
   readonly moves?: MoveSettings | null;
+  /** The last plan of moves; none: there was none yet. A field, since earlier versions start on no store with a key they do not know. */
+  readonly rebalance?: RebalanceRecord | null;
 }
 
 /** What moves of replicas are to lead to: `replicationFactor` voters of each partition on these nodes, by `placement.ts`. */
@@ -34,8 +36,8 @@ export interface Goal {
 }
 
 /**
- * The record under the key `rebalance`: the last plan of moves. How far it is, the partitions' records tell, so that any controller
- * can go on with it.
+ * The last plan of moves, a field of the cluster's record. How far it is, the partitions' records tell, so that any controller can go on
+ * with it.
  */
 export interface RebalanceRecord {
   readonly id: string;
@@ -48,13 +50,12 @@ export interface RebalanceRecord {
   readonly moves: readonly VoterMove[];
 }
 
-/** Keys of the topology store: `cluster`, `rebalance`, `node/<id>`, `partition/<n>`. */
-export type StoreKey = 'cluster' | 'rebalance' | `node/${string}` | `partition/${number}`;
+/** Keys of the topology store: `cluster`, `node/<id>`, `partition/<n>`. */
+export type StoreKey = 'cluster' | `node/${string}` | `partition/${number}`;
 
 /** One key of the store. `revision` grows with every write of the key, from 1; a partition record carries its own. */
 export type StoreEntry =
   | { readonly key: 'cluster'; readonly revision: number; readonly value: ClusterRecord }
-  | { readonly key: 'rebalance'; readonly revision: number; readonly value: RebalanceRecord }
   | { readonly key: `node/${string}`; readonly revision: number; readonly value: NodeRecord }
   | { readonly key: `partition/${number}`; readonly revision: number; readonly value: PartitionRecord };
 
