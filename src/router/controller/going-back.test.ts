@@ -72,7 +72,7 @@ describe('the version before moves', () => {
     );
     cluster.stopControllers();
     cluster.store.restore(cluster.store.all().map(formerRewritten));
-    const next = cluster.start().controller;
+    const next = cluster.start({}, 2).controller;
     expect(next.moves.status(cluster.now).state).toBe('running');
     expect(next.acks?.cluster).toBe('ACK_ALL');
     expect(next.topology().nodes.every(({ membership }) => membership !== 'NODE_LEAVING')).toBe(true);
