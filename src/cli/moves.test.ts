@@ -14,7 +14,16 @@ const IDLE: MovesReply = {
   ...{ state: 'none', reason: '', moves: [], stuck: [], settings: MOVE_SETTINGS, replicationFactor: 3 },
   ...{ choices: [], bytesPerSecond: 0, plan: '', overfull: [] },
 };
-const LEFT = { partition: 0, from: 'n4', to: 'n1', state: 'waiting', reason: '', bytes: 0, copied: 0 };
+const LEFT = {
+  partition: 0,
+  from: 'n4',
+  to: 'n1',
+  state: 'waiting',
+  reason: '',
+  bytes: 0,
+  copied: 0,
+  sender: 'n1',
+};
 
 /** A router that answers what the test says, and remembers what it was asked for. */
 async function router(answer: (request: MovesRequest) => MovesReply) {

@@ -16,6 +16,7 @@ const MIB = 1024 ** 2;
 function move(what: Partial<Move>): Move {
   return {
     ...{ partition: 0, from: 'n1', to: 'n4', state: 'waiting', reason: '', bytes: 160 * MIB, copied: 0 },
+    sender: 'n1',
     ...what,
   };
 }

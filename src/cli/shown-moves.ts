@@ -42,9 +42,10 @@ export interface ShownMoves {
  */
 export function estimateSeconds(moves: readonly Move[], { bytesPerSecond, perNode }: MoveSettings): number {
   const seconds = new Map<string, number>();
-  for (const { from, to, bytes, copied } of moves)
-    for (const node of [from, to])
-      if (node !== '') {
+  // Without a leader, or with nobody to send to, it takes its time all the same.
+  for (const { to, bytes, copied, sender } of moves)
+    for (const node of to === '' ? [sender] : [sender, to])
+      if (to === '' || node !== '') {
         const own = Math.max(0, bytes - copied) / bytesPerSecond + MOVE_SECONDS / perNode;
         seconds.set(node, (seconds.get(node) ?? 0) + own);
       }

@@ -224,6 +224,7 @@ export class MoveOrders {
     const bytes = to === null ? 0 : this.sizes.bytesOf(partition);
     // Rows are larger than the tables that they come from, which are compressed.
     const copied = state === 'done' ? bytes : Math.min(bytes, this.copies.of({ partition, from, to }));
-    return { partition, from: from ?? '', to: to ?? '', state, reason, bytes, copied };
+    const sender = this.controller.moves.leaderOf(partition) ?? '';
+    return { partition, from: from ?? '', to: to ?? '', state, reason, bytes, copied, sender };
   }
 }

@@ -121,7 +121,7 @@ export class Cluster {
     }
     const more = names
       .slice(shape.nodes)
-      .map((name) => new Supervised(this.#nodeSpec(name, this.#address), this.#reporter));
+      .map((name) => new Supervised(this.#nodeSpec(name, this.#address, true), this.#reporter));
     const fewer = this.#nodes.filter(({ spec }) => !names.includes(spec.name));
     this.#nodes = [...this.#nodes.filter((node) => !fewer.includes(node)), ...more];
     for (const node of fewer) node.stop(NODE_GRACE_MS);
@@ -188,11 +188,11 @@ export class Cluster {
     };
   }
 
-  #nodeSpec(name: string, router: string): ProcessSpec {
+  #nodeSpec(name: string, router: string, joins = false): ProcessSpec {
     const data = this.#layout.dataOf(name);
     const args = (listen: string) => [
       ...['node', '--id', name, '--data', data, '--listen', listen, '--http-listen', ANY_ADDRESS],
-      ...['--router', router],
+      ...(joins ? ['--join', `ringkeep://${router}`] : ['--router', router]),
       ...this.#logArgs(),
     ];
     return {

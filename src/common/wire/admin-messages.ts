@@ -62,6 +62,8 @@ export interface Move {
   reason: string;
   bytes: number;
   copied: number;
+  /** Node that leads the partition now, and would send them; empty: none. */
+  sender: string;
 }
 export interface StuckVoter {
   partition: number;
