@@ -34,6 +34,12 @@ describe('TopologyView', () => {
     expect(led.missingQuorum(1)).toBe('');
   });
 
+  it('drops a node that was forgotten', () => {
+    const view = viewOf('n2');
+    view.apply(topologyOf([{ ...NODES[2]!, membership: 'NODE_GONE' }], [], false));
+    expect(view.addresses()).toEqual(['n1.test:1', 'n2.test:1']);
+  });
+
   it('takes newer records only, whatever order they come in', () => {
     const view = viewOf('n2', 5);
     expect(view.apply(topologyOf([], [partitionRecord(0, 4, 'n1', 99)], false))).toEqual([]);

@@ -4,7 +4,13 @@
  * INVARIANT: per partition, a record is replaced only by one of a higher epoch, or of the same epoch and a
  * higher revision; a hint counts only while its epoch is not below the record's.
  */
-import { type NodeRecord, type PartitionRecord, quorumSize, type Topology } from '../common/topology.ts';
+import {
+  type NodeRecord,
+  noteNode,
+  type PartitionRecord,
+  quorumSize,
+  type Topology,
+} from '../common/topology.ts';
 
 /** A node to send to. */
 export interface Target {
@@ -41,7 +47,7 @@ export class TopologyView {
   apply(topology: Topology): number[] {
     this.#revision = topology.revision;
     if (topology.full) this.#nodes.clear();
-    for (const node of topology.nodes) this.#nodes.set(node.id, node);
+    for (const node of topology.nodes) noteNode(this.#nodes, node);
     const changed: number[] = [];
     for (const record of topology.records) {
       const known = this.#records.get(record.partition);

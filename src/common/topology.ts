@@ -62,6 +62,12 @@ export interface NodeRecord {
 /** Whether a node is given replicas: a member is, a leaving one gives all of its own away, one that is gone was forgotten. */
 export type Membership = 'NODE_MEMBER' | 'NODE_LEAVING' | 'NODE_GONE';
 
+/** Takes a node's record over into what is known of nodes; one that was forgotten is dropped. */
+export function noteNode(nodes: Map<string, NodeRecord>, node: NodeRecord): void {
+  if (node.membership === 'NODE_GONE') nodes.delete(node.id);
+  else nodes.set(node.id, node);
+}
+
 /** How replicas are moved: part of the cluster's configuration, changeable at any time. */
 export interface MoveSettings {
   /** What a node sends, and what it takes, for copies of replicas at most. */

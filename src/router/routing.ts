@@ -4,7 +4,7 @@
  * INVARIANT: a record is replaced only by one that is newer by (epoch, revision); a hint never outlives a newer record.
  */
 import { partitionOf } from '../common/hash.ts';
-import type { NodeRecord, PartitionRecord, Topology } from '../common/topology.ts';
+import { type NodeRecord, noteNode, type PartitionRecord, type Topology } from '../common/topology.ts';
 
 /** Where to send a request: a node and its address for nodes and routers. */
 export interface Route {
@@ -52,7 +52,7 @@ export class Routing {
     }
     for (const node of topology.nodes) {
       if (topology.revision < (this.nodeRevisions.get(node.id) ?? 0)) continue;
-      this.nodes.set(node.id, node);
+      noteNode(this.nodes, node);
       this.nodeRevisions.set(node.id, topology.revision);
     }
     this.revision = Math.max(this.revision, topology.revision);

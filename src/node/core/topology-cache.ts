@@ -8,6 +8,7 @@ import {
   type AckLevel,
   MOVE_SETTINGS,
   type NodeRecord,
+  noteNode,
   type PartitionRecord,
   type Topology,
 } from '../../common/topology.ts';
@@ -66,7 +67,7 @@ export class TopologyCache {
     }
     if (topology.full || topology.moves) this.moves = topology.moves ?? MOVE_SETTINGS;
     this.revision = Math.max(this.revision, topology.revision);
-    for (const node of topology.nodes) this.nodes.set(node.id, node);
+    for (const node of topology.nodes) noteNode(this.nodes, node);
     const news: PartitionRecord[] = [];
     for (const record of topology.records) {
       if (!isNewer(record, this.records.get(record.partition))) continue;

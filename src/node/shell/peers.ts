@@ -63,6 +63,11 @@ export class PeerLinks {
       if (node.id === this.nodeId) continue;
       const address = this.overrides.get(node.id) ?? node.address;
       const known = this.inbound.get(node.id);
+      if (node.membership === 'NODE_GONE') {
+        known?.link.stop();
+        this.inbound.delete(node.id);
+        continue;
+      }
       if (known?.address === address) continue;
       known?.link.stop();
       this.inbound.set(node.id, { address, link: this.subscribe(node.id, address) });
