@@ -72,7 +72,7 @@ export function noteNode(nodes: Map<string, NodeRecord>, node: NodeRecord): void
 export interface MoveSettings {
   /** What a node sends, and what it takes, for copies of replicas at most. */
   readonly bytesPerSecond: number;
-  /** Moves that a node takes part in at a time, as the one that loses or the one that gets a replica. */
+  /** Moves that a node takes part in at a time, as the one that sends a replica, its partition's leader, or the one that gets it. */
   readonly perNode: number;
   /** A node that was not heard of for so long is lost: others take its replicas over, s; 0: never. */
   readonly lostAfterSeconds: number;
