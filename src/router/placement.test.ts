@@ -271,14 +271,16 @@ describe('planMoves', () => {
     const of = (count: number): RingNode[] => nodesOf(count, 5);
     const { voters } = placePartitions({ ...shape, nodes: of(100) });
     for (const count of [99, 101, 110]) {
-      // The best of some tries: others use the machine as well.
+      // The best of some tries, by this process's own time: others use the machine as well.
       let fastest = Number.POSITIVE_INFINITY;
       let moves: readonly VoterMove[] = [];
       for (let tries = 0; tries < 5 && fastest >= 1_000; tries += 1) {
-        const start = performance.now();
+        const start = process.cpuUsage();
         moves = planMoves(voters, { ...shape, nodes: of(count) }).moves;
-        fastest = Math.min(fastest, performance.now() - start);
+        const { user, system } = process.cpuUsage(start);
+        fastest = Math.min(fastest, (user + system) / 1_000);
       }
+      console.log(`100 nodes to ${count}: ${Math.round(fastest)} ms`);
       expect(fastest).toBeLessThan(1_000);
       expect(moves.length).toBeLessThanOrEqual(
         Math.ceil((Math.abs(count - 100) * 30_000 * LOAD_BOUND_DEFAULT) / count),
