@@ -66,6 +66,7 @@ class Board {
   private readonly held: readonly Set<number>[];
   private readonly ring: Ring;
   private readonly orders: (Uint16Array | undefined)[];
+  private readonly ranks: (Uint16Array | undefined)[];
 
   constructor(input: PlacementInput, voters: number[][]) {
     const { nodes, partitions, replicationFactor, loadBound = LOAD_BOUND_DEFAULT } = input;
@@ -75,6 +76,7 @@ class Board {
     this.voters = voters;
     this.ring = new Ring(nodes, input.vnodes);
     this.orders = new Array<Uint16Array | undefined>(partitions);
+    this.ranks = new Array<Uint16Array | undefined>(partitions);
     const slots = partitions * Math.min(replicationFactor, nodes.length);
     const weights = nodes.reduce((sum, { weight = 1 }) => sum + weight, 0);
     const shares = nodes.map(({ weight = 1 }) => (slots * weight) / weights);
@@ -89,6 +91,29 @@ class Board {
   order(partition: number): Uint16Array {
     this.orders[partition] ??= this.ring.walk(partitionToken(partition));
     return this.orders[partition];
+  }
+
+  /** The place of a node in the order of a partition. */
+  rank(partition: number, node: number): number {
+    let ranks = this.ranks[partition];
+    if (ranks === undefined) {
+      ranks = new Uint16Array(this.nodes.length);
+      for (const [place, id] of this.order(partition).entries()) ranks[id] = place;
+      this.ranks[partition] = ranks;
+    }
+    return ranks[node]!;
+  }
+
+  /** Whether the voters would be in fewer zones with `to` in the place of `from`. */
+  losesZone(partition: number, from: number, to: number): boolean {
+    let others = false;
+    let doubled = false;
+    for (const node of this.voters[partition]!) {
+      if (node === from) continue;
+      if (this.zone(node) === this.zone(from)) others = true;
+      if (this.zone(node) === this.zone(to)) doubled = true;
+    }
+    return doubled && !others;
   }
 
   partitionsOf(node: number): ReadonlySet<number> {
@@ -197,13 +222,9 @@ function moveOne(board: Board, from: number, to: number): number | null {
   const sameZone = board.zone(from) === board.zone(to);
   for (const partition of board.partitionsOf(from)) {
     const voters = board.voters[partition]!;
-    if (voters.includes(to)) continue;
-    if (!sameZone) {
-      const after = voters.map((node) => (node === from ? to : node));
-      if (board.zoneCount(after) < board.zoneCount(voters)) continue;
-    }
-    const rank = board.order(partition).indexOf(to);
+    const rank = board.rank(partition, to);
     if (rank > bestRank || (rank === bestRank && partition > best!)) continue;
+    if (voters.includes(to) || (!sameZone && board.losesZone(partition, from, to))) continue;
     best = partition;
     bestRank = rank;
   }
