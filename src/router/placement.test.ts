@@ -163,6 +163,16 @@ describe('planMoves', () => {
     },
   );
 
+  it('relieves a node above its bound though no other is short', () => {
+    const nodes = nodesOf(3, 3);
+    const holder = (at: number): string[] => [`node-${at < 12 ? 0 : 1 + (at % 2)}`];
+    const current = Array.from({ length: 24 }, (_, at) => holder(at));
+    expect(loads(current, nodes)).toEqual([12, 6, 6]);
+    const { moves } = planMoves(current, { partitions: 24, replicationFactor: 1, nodes });
+    expect(moves.map(({ from }) => from)).toEqual(['node-0', 'node-0']);
+    expect(Math.max(...loads(applied(current, moves), nodes))).toBe(10);
+  });
+
   it('replaces the voters of a node that leaves, and little else', () => {
     const nodes = nodesOf(8, 8);
     const before = placePartitions({ partitions: 96, replicationFactor: 3, nodes });

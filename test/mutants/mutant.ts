@@ -188,6 +188,8 @@ export async function hunt(mutant: Mutant, seeds: number): Promise<Hunted> {
 }
 
 /** Simulations that bring out faster what the plain nemesis brings out rarely. */
+/** Nodes neither come nor go. */
+export const NO_MEMBERS = { join: 0, leave: 0, factor: 0, rebalance: 0 };
 export const RESTLESS: SimulationOptions = { faultEveryMs: 60, shape: { nodes: 3 } };
 export const SPLITS: SimulationOptions = {
   faultEveryMs: 80,

@@ -1,5 +1,5 @@
 /** Deliberate bugs in reads that any voter answers: at quorum, session and stale (10, 12). */
-import { type Mutant, REPAIRS, SPLITS } from './mutant.ts';
+import { type Mutant, NO_MEMBERS, REPAIRS, SPLITS } from './mutant.ts';
 
 export const READ_MUTANTS: readonly Mutant[] = [
   {
@@ -65,8 +65,8 @@ export const READ_MUTANTS: readonly Mutant[] = [
     options: {
       ...REPAIRS,
       faultMs: 6_000,
-      shape: { nodes: 4, partitions: 1, clients: 3, datagrams: false },
-      faults: { move: 30, split: 20, isolate: 10, bridge: 10, wipe: 0, damage: 0, store: 0 },
+      shape: { nodes: 4, spares: 0, zones: 1, partitions: 1, clients: 3, datagrams: false },
+      faults: { ...NO_MEMBERS, move: 30, split: 20, isolate: 10, bridge: 10, wipe: 0, damage: 0, store: 0 },
     },
   },
   {
@@ -142,7 +142,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader tells followers how fresh they are before it is established',
-    seed: 191,
+    seed: 110,
     breaks: '12',
     file: 'src/node/core/replication.ts',
     from: '= leadership.serving\n',
@@ -150,7 +150,10 @@ export const READ_MUTANTS: readonly Mutant[] = [
     caught: /invariant 10/,
     options: {
       ...SPLITS,
-      faults: { store: 30, crash: 20, pause: 20, split: 5, wipe: 0, damage: 0, move: 0, drain: 0 },
+      faults: {
+        ...NO_MEMBERS,
+        ...{ store: 30, crash: 20, pause: 20, split: 5, wipe: 0, damage: 0, move: 0, drain: 0 },
+      },
     },
   },
   {
