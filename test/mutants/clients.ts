@@ -8,7 +8,7 @@ import { ISOLATION, type Mutant, RESTLESS, ROUTED, SPLITS } from './mutant.ts';
 export const CLIENT_MUTANTS: readonly Mutant[] = [
   {
     name: 'a write is acknowledged at quorum when its leader has it',
-    seed: 1,
+    seed: 2,
     breaks: '6',
     file: 'src/node/core/write-path.ts',
     from: "durability: 'leader',",
@@ -17,7 +17,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader acknowledgement does not wait for the fsync',
-    seed: 1,
+    seed: 2,
     breaks: 'G3',
     file: 'src/node/core/write-path.ts',
     from: 'this.early[done]! <= replica.log.durableIndex',
@@ -26,7 +26,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a read is served without the confirmation of a quorum',
-    seed: 3,
+    seed: 7,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (round.grants.size < this.leadership.quorum) return;',
@@ -36,7 +36,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'reads are served before an entry of the own epoch is committed',
-    seed: 11,
+    seed: 66,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (!leadership.serving || this.waiting.length === 0 ||',
@@ -46,7 +46,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a quorum that was heard of lately counts as a confirmation',
-    seed: 3,
+    seed: 7,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (round.grants.size < this.leadership.quorum) return;',
@@ -84,7 +84,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a session is opened however old its time is',
-    seed: 3,
+    seed: 1,
     breaks: '11',
     file: 'src/node/core/sessions.ts',
     from: "if (now - id.sessionTime > this.limits.windowMs) return { kind: 'expired' };",
@@ -94,7 +94,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the result of an increment is not kept for its retries',
-    seed: 4,
+    seed: 1,
     breaks: '11',
     file: 'src/node/core/machine.ts',
     from: 'const conditional = !isBlind(command);',
@@ -167,7 +167,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a router forwards again what may have been applied',
-    seed: 34,
+    seed: 8,
     breaks: '11',
     file: 'src/router/proxy.ts',
     from: "refusal?.code === 'NOT_LEADER' && refusal.outcome === 'not_applied';",
@@ -189,7 +189,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a request that a client has cancelled stays with a router for ever',
-    seed: 9,
+    seed: 18,
     breaks: '11',
     file: 'src/router/proxy.ts',
     from: '      if (reply.end) this.#release(forward);',
@@ -226,7 +226,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a condition is judged by a value that was read before it was overwritten',
-    seed: 33,
+    seed: 52,
     breaks: '11',
     file: 'src/node/core/known-values.ts',
     from: 'if (fetch !== undefined) fetch.stale = true;',
@@ -244,7 +244,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a condition that did not hold waits for all voters and is then told as applied',
-    seed: 5,
+    seed: 6,
     breaks: '11',
     file: 'src/node/core/write-path.ts',
     from: "if (ack === 'all' && !onAll && result.kind === 'applied') {",
@@ -262,7 +262,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a value ends before its time',
-    seed: 1,
+    seed: 2,
     breaks: '11',
     file: 'src/node/core/expiry.ts',
     from: 'if (item.expiresAt > clock || full) {',
@@ -289,7 +289,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'nothing ends by itself',
-    seed: 1,
+    seed: 3,
     breaks: '13',
     file: 'src/node/core/leadership.ts',
     from: '    this.expiry.tick();\n',
@@ -298,7 +298,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a new leader does not look for what was due before it',
-    seed: 20,
+    seed: 14,
     breaks: '13',
     file: 'src/node/core/expiry.ts',
     from: 'private dueAt = 0;',
@@ -307,7 +307,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'what is told of while the table of expiries is read is forgotten',
-    seed: 237,
+    seed: 485,
     breaks: '13',
     file: 'src/node/core/expiry.ts',
     from: `host.overloaded || this.reading) return;
@@ -321,7 +321,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a value that gets another time to live may lose its bytes',
-    seed: 25,
+    seed: 14,
     breaks: '11',
     file: 'src/node/core/known-values.ts',
     from: '(!whole || base === null || base.value !== NO_BYTES)',
@@ -330,7 +330,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a restarted replica forgets which results it has stored',
-    seed: 5,
+    seed: 17,
     breaks: '11',
     file: 'src/node/core/replica-set.ts',
     from: 'sessions.record(requestId, index, !isBlind(command), timestamp);',

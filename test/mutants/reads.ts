@@ -4,7 +4,7 @@ import { type Mutant, NO_MEMBERS, REPAIRS, SPLITS } from './mutant.ts';
 export const READ_MUTANTS: readonly Mutant[] = [
   {
     name: 'a quorum read does not ask for entries that are not decided yet',
-    seed: 49,
+    seed: 123,
     breaks: '10',
     file: 'src/node/core/quorum-reads.ts',
     from: 'const newest = keys.map((key) => this.pending.newestOf(key, machine.decidedIndex));',
@@ -13,7 +13,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a quorum read forgets what its own log has not decided yet',
-    seed: 18,
+    seed: 49,
     breaks: '10',
     file: 'src/node/core/quorum-reads.ts',
     from: 'Math.max(own, round.newest[at]!));',
@@ -22,7 +22,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a quorum read is answered by one voter',
-    seed: 3,
+    seed: 12,
     breaks: '10',
     file: 'src/node/core/quorum-reads.ts',
     from: 'if (round.granted.size < quorumSize(round.voters.length)) return;',
@@ -31,7 +31,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a quorum read does not wait until what was found is decided',
-    seed: 1,
+    seed: 2,
     breaks: '10',
     file: 'src/node/core/quorum-reads.ts',
     from: 'Math.max(own, round.newest[at]!));',
@@ -40,7 +40,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a voter says of an absent key that nothing touched it',
-    seed: 24,
+    seed: 56,
     breaks: '10',
     file: 'src/node/core/quorum-reads.ts',
     from: 'stored === null ? machine.decidedIndex : stored.version',
@@ -71,7 +71,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'an entry of another epoch is taken for the committed one',
-    seed: 1,
+    seed: 2,
     breaks: '2',
     file: 'src/node/core/replica.ts',
     from: '    if (log.epochAt(index) !== epoch) return;\n',
@@ -80,7 +80,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a session read does not wait for what the session has seen',
-    seed: 4,
+    seed: 2,
     breaks: '10',
     file: 'src/node/core/local-reads.ts',
     from: 'waits.length > 0 || sessionIndex > machine.decidedIndex',
@@ -89,7 +89,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader that is not confirmed says that what a session has seen is lost',
-    seed: 238,
+    seed: 18,
     breaks: '10',
     file: 'src/node/core/local-reads.ts',
     from: 'return leadership.reads.read(handle, () => this.confirmed(read));',
@@ -98,7 +98,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a write counts as lost whose epoch the log does not know any more',
-    seed: 29,
+    seed: 7,
     breaks: '10',
     file: 'src/node/core/local-reads.ts',
     from: "machine.epochs.epochAt(index) === epoch ? 'ready' : 'lost';",
@@ -107,7 +107,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a session is not told that its early write is lost',
-    seed: 21,
+    seed: 48,
     breaks: '10',
     file: 'src/node/core/local-reads.ts',
     from: "machine.epochs.epochAt(index) === epoch ? 'ready' : 'lost';",
@@ -116,7 +116,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader echoes clocks that came after it had asked a quorum',
-    seed: 20,
+    seed: 62,
     breaks: '12',
     file: 'src/node/core/freshness.ts',
     from: 'first.at < contactAt',
@@ -158,7 +158,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower is as fresh as it was told before it has decided as much',
-    seed: 21,
+    seed: 2,
     breaks: '12',
     file: 'src/node/core/freshness.ts',
     from: 'first.index <= decidedIndex',
@@ -167,7 +167,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower takes the clock of its former run for its own',
-    seed: 16,
+    seed: 233,
     breaks: '12',
     file: 'src/node/core/follower.ts',
     from: 'append.echo > 0 && append.echoBoot === replica.host.options.boot',

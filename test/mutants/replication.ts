@@ -27,7 +27,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a conflicting entry is kept',
-    seed: 4,
+    seed: 1,
     breaks: '2',
     file: 'src/node/core/follower.ts',
     from: `        this.noteLost(log.truncate(index - 1), () => false);
@@ -58,7 +58,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a learner counts for the quorum',
-    seed: 10,
+    seed: 1,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: 'if (progress.votes) matches.push(progress.match);',
@@ -68,7 +68,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader outside of the voters counts itself',
-    seed: 315,
+    seed: 277,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: 'this.selfVotes = record.voters.some((voter) => voter.id === replica.meta.replica);',
@@ -82,7 +82,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower believes the commit index for entries that it has not verified',
-    seed: 13,
+    seed: 2,
     breaks: '4',
     file: 'src/node/core/follower.ts',
     from: 'const prev = append.prevIndex;',
@@ -93,7 +93,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'entries are applied before they are committed',
-    seed: 8,
+    seed: 1,
     breaks: '4',
     file: 'src/node/core/replica.ts',
     from: 'const limit = Math.min(log.commitIndex, log.durableIndex);',
@@ -103,7 +103,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'entries are applied before they are durable here',
-    seed: 1,
+    seed: 4,
     breaks: '4',
     file: 'src/node/core/replica.ts',
     from: 'const limit = Math.min(log.commitIndex, log.durableIndex);',
@@ -211,7 +211,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower confirms an epoch below its promise',
-    seed: 22,
+    seed: 2,
     breaks: '5',
     file: 'src/node/core/follower.ts',
     from: 'granted: false, promiseEpoch: meta.promiseEpoch }',
@@ -221,7 +221,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower takes entries of a leader below its promise',
-    seed: 22,
+    seed: 2,
     breaks: '5',
     file: 'src/node/core/follower.ts',
     from: 'if (epoch < replica.meta.promiseEpoch) return this.sendRefusal(leader, epoch, append.sentAt);',
@@ -231,7 +231,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower acknowledges what it has not verified',
-    seed: 1,
+    seed: 4,
     breaks: '7',
     file: 'src/node/core/follower.ts',
     from: 'const match = Math.min(this.verifiedIndex, replica.log.durableIndex);',
@@ -241,7 +241,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'what was verified against one leader counts for the next',
-    seed: 9,
+    seed: 1,
     breaks: '7',
     file: 'src/node/core/follower.ts',
     from: `    this.leader = null;

@@ -4,7 +4,7 @@ import { COPIES, type Mutant, REPAIRS, RESTLESS, SPLITS } from './mutant.ts';
 export const STORAGE_MUTANTS: readonly Mutant[] = [
   {
     name: 'a group of the WAL is durable without an fsync',
-    seed: 2,
+    seed: 3,
     breaks: '5',
     file: 'src/node/wal/segment-files.ts',
     from: `      file.sync((syncError) => {
@@ -18,7 +18,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'an fsync counts for what was appended while it was under way',
-    seed: 7,
+    seed: 5,
     breaks: '5',
     file: 'src/node/wal/writer.ts',
     from: 'if (group.callerLsn !== 0) this.#listener.durable(group.callerLsn);',
@@ -28,7 +28,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the head of the WAL goes before what was written again is durable',
-    seed: 121,
+    seed: 152,
     breaks: '5',
     file: 'src/node/wal/writer.ts',
     from: 'if (cut === null || this.#durableLsn < cut.lsn) return;',
@@ -90,7 +90,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a snapshot is switched to without a sync of the store',
-    seed: 50,
+    seed: 60,
     breaks: 'G1',
     file: 'src/node/core/snapshot-receiver.ts',
     from: `    this.host.store({
@@ -104,7 +104,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a chunk of a snapshot is lost',
-    seed: 6,
+    seed: 3,
     breaks: '9',
     file: 'src/node/core/snapshot-receiver.ts',
     from: '      batch,\n      done: (error) => {',
@@ -114,7 +114,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a snapshot does not raise the promise of its receiver',
-    seed: 6,
+    seed: 2,
     breaks: '5',
     file: 'src/node/core/replica.ts',
     from: 'if (epoch !== this.meta.promiseEpoch || this.leadership !== null) return;',
@@ -143,7 +143,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a snapshot puts back the promise of when it was offered',
-    seed: 1,
+    seed: 9,
     breaks: '5',
     file: 'src/node/core/replica.ts',
     from: 'this.setMeta({ ...this.meta, generation, baseIndex: mark.index, baseEpoch: mark.epoch });',
@@ -172,7 +172,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'deduplication is lost in a snapshot',
-    seed: 6,
+    seed: 2,
     breaks: '11',
     file: 'src/node/core/snapshot-receiver.ts',
     from: '    this.sessions = sessions;',
@@ -183,7 +183,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the deduplication table is lost at a restart',
-    seed: 1,
+    seed: 2,
     breaks: '11',
     file: 'src/node/core/replica-set.ts',
     from: '    this.add(partition, meta, log, state);',
@@ -213,7 +213,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the log end that a node tells leaves out what the WAL writes on its own account',
-    seed: 29,
+    seed: 24,
     breaks: '9',
     file: 'src/node/wal/writer.ts',
     from: 'return this.#durableLsn;',
@@ -241,7 +241,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'an old copy of a directory is admitted at its second start',
-    seed: 2,
+    seed: 9,
     breaks: '9',
     file: 'src/router/controller/runs.ts',
     from: 'if (last === undefined || register.runs.includes(last.run) || last.boot < register.admittedBoot)',
@@ -281,7 +281,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a directory does not remember the runs since the one that it knows to be admitted',
-    seed: 25,
+    seed: 54,
     breaks: '13',
     file: 'src/node/format.ts',
     from: 'runs: [...(found?.runs ?? []), newId()].slice(-RUNS_MAX),',
