@@ -42,13 +42,10 @@ export interface ShownMoves {
  */
 export function estimateSeconds(moves: readonly Move[], { bytesPerSecond, perNode }: MoveSettings): number {
   const seconds = new Map<string, number>();
-  // Without a leader, or with nobody to send to, it takes its time all the same.
-  for (const { to, bytes, copied, sender } of moves)
-    for (const node of to === '' ? [sender] : [sender, to])
-      if (to === '' || node !== '') {
-        const own = Math.max(0, bytes - copied) / bytesPerSecond + MOVE_SECONDS / perNode;
-        seconds.set(node, (seconds.get(node) ?? 0) + own);
-      }
+  for (const { to, bytes, copied, sender } of moves) {
+    const own = Math.max(0, bytes - copied) / bytesPerSecond + MOVE_SECONDS / perNode;
+    for (const node of [sender, to]) if (node !== '') seconds.set(node, (seconds.get(node) ?? 0) + own);
+  }
   return Math.max(0, ...seconds.values());
 }
 

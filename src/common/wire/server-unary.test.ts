@@ -56,6 +56,8 @@ function failed(request: Request, error: RingkeepError): Reply {
   return { id: request.id, end: true, result: 'failure', failure: toFailure(error) };
 }
 
+const MOVE = { from: 'n1', to: '', state: 'active', reason: 'why', bytes: 5e12, copied: 1, sender: 'n1' };
+
 describe('unary calls', () => {
   it('answer Get, Put and Delete without a hello, an operation or an id', async () => {
     const { handler, call, put } = await serve((request) =>
@@ -234,18 +236,7 @@ describe('administration', () => {
           ...{ state: order, reason: `${node} ${membership}`, replicationFactor },
           // What is not named of a change does not arrive; zero and false do.
           settings: { bytesPerSecond: 5e9, perNode: 3, lostAfterSeconds: 60, automatic: true, ...settings },
-          moves: [
-            {
-              partition,
-              from: 'n1',
-              to: '',
-              state: 'active',
-              reason: 'why',
-              bytes: 5e12,
-              copied: 1,
-              sender: 'n1',
-            },
-          ],
+          moves: [{ ...MOVE, partition }],
           stuck: [{ partition, node }],
           choices: [{ node, votes: true, reason: 'first', learns: false }],
           bytesPerSecond: 5e10,
@@ -272,18 +263,7 @@ describe('administration', () => {
     expect(await grpcConnector.moves(server.address, hello, moves, 2000)).toEqual({
       ...{ state: 'MOVES_CONFIGURE', reason: 'n4 NODE_MEMBER', replicationFactor: 0 },
       settings: { bytesPerSecond: 5e9, perNode: 3, ...settings },
-      moves: [
-        {
-          partition: 8,
-          from: 'n1',
-          to: '',
-          state: 'active',
-          reason: 'why',
-          bytes: 5e12,
-          copied: 1,
-          sender: 'n1',
-        },
-      ],
+      moves: [{ ...MOVE, partition: 8 }],
       stuck: [{ partition: 8, node: 'n4' }],
       choices: [{ node: 'n4', votes: true, reason: 'first', learns: false }],
       bytesPerSecond: 5e10,

@@ -90,17 +90,18 @@ function reasonOf(before: Goal, after: Goal): string {
 
 // ---------------------------------------------------------------- the plan
 
-/** Voters by partition, as far as they are known; `unsure`: partitions whose record is lost, and is being rebuilt. */
-interface Known {
-  readonly voters: string[][];
-  readonly unsure: ReadonlySet<number>;
+/** Partitions whose record is lost, and is being rebuilt. */
+function unsurePartitions({ partitions }: Context): Set<number> {
+  const unsure = new Set<number>();
+  for (const { partition, record, rebuilding } of partitions.values())
+    if (record === null || rebuilding) unsure.add(partition);
+  return unsure;
 }
 
-function knownVoters({ partitions }: Context): Known {
-  const unsure = new Set<number>();
+/** Voters by partition, as far as they are known. */
+function knownVoters({ partitions }: Context): string[][] {
   const voters: string[][] = [];
-  for (const { partition, record, rebuilding, hearsay } of partitions.values()) {
-    if (record === null || rebuilding) unsure.add(partition);
+  for (const { record, hearsay } of partitions.values()) {
     const heard = record === null ? hearsay : [record];
     const newest = heard.reduce<PartitionRecord | null>(
       (best, one) => (best === null || one.epoch > best.epoch ? one : best),
@@ -108,7 +109,7 @@ function knownVoters({ partitions }: Context): Known {
     );
     voters.push((newest?.voters ?? []).map(({ node }) => node));
   }
-  return { voters, unsure };
+  return voters;
 }
 
 /**
@@ -116,29 +117,23 @@ function knownVoters({ partitions }: Context): Known {
  * nothing is levelled by half of the picture.
  */
 export function planFor(context: Context, goal: Goal, kept: readonly VoterMove[] = []): PlacementPlan {
-  const { voters: current, unsure } = knownVoters(context);
   if (goal.nodes.length === 0) return { moves: [], stuck: [] };
+  const current = knownVoters(context);
   for (const { partition, from, to } of kept) {
     const voters = current[partition]!;
     if (from !== null) voters.splice(voters.indexOf(from), 1);
     if (to !== null) voters.push(to);
   }
   const { moves, stuck } = planMoves(current, { ...goal, partitions: current.length });
-  const all = composeMoves([...kept, ...moves]);
-  if (unsure.size === 0) return { moves: all, stuck };
+  const unsure = unsurePartitions(context);
+  if (unsure.size === 0) return { moves: composeMoves([...kept, ...moves]), stuck };
   const stays = new Set(goal.nodes.map(({ id }) => id));
-  const isNeeded = (move: VoterMove): boolean =>
-    kept.includes(move) || move.to === null || move.from === null || !stays.has(move.from);
+  const isNeeded = ({ partition, from, to }: VoterMove): boolean =>
+    !unsure.has(partition) && (to === null || from === null || !stays.has(from));
   return {
-    moves: all.filter((move) => !unsure.has(move.partition) && isNeeded(move)),
+    moves: composeMoves([...kept, ...moves.filter(isNeeded)]),
     stuck: stuck.filter(({ partition }) => !unsure.has(partition)),
   };
-}
-
-function unsureCount({ partitions }: Context): number {
-  let count = 0;
-  for (const { record, rebuilding } of partitions.values()) if (record === null || rebuilding) count += 1;
-  return count;
 }
 
 /** Of a plan, what is under way and leads to a goal. */
@@ -174,7 +169,7 @@ function plan(context: Context, now: number, last: RebalanceRecord | null): void
     if (!moveSettingsOf(context).automatic || now - memory.goalSince < options.settleMs) return;
     // What was ended by hand begins again by hand, or when the nodes are others.
     if (last?.state === 'aborted' && sameGoal(last.goal, goal)) return;
-    const as = `${memory.configurations} ${unsureCount(context)} ${memory.goal}`;
+    const as = `${memory.configurations} ${unsurePartitions(context).size} ${memory.goal}`;
     if (as === memory.lookedAs || now - memory.lookedAt < options.planEveryMs) return;
     memory.lookedAs = as;
     memory.lookedAt = now;
@@ -261,7 +256,7 @@ export function previewMoves(context: Context, now: number): PlacementPlan {
 
 /** Returns why the voters of a partition are where they are, as of now, as far as they are known. */
 export function explainVoters(context: Context, now: number, partition: number): NodeChoice[] {
-  const { voters: current } = knownVoters(context);
+  const current = knownVoters(context);
   const goal = goalOf(context, now);
   if (goal.nodes.length === 0) return [];
   const choices = explainPartition(partition, current, { ...goal, partitions: current.length });
@@ -280,7 +275,7 @@ export function explainVoters(context: Context, now: number, partition: number):
 function stuckNow(context: Context, now: number): PlacementPlan['stuck'] {
   const { rebalance: memory, store } = context;
   if (store.cluster() === null) return [];
-  const as = `${memory.configurations} ${unsureCount(context)} ${JSON.stringify(goalOf(context, now))}`;
+  const as = `${memory.configurations} ${unsurePartitions(context).size} ${JSON.stringify(goalOf(context, now))}`;
   if (as !== memory.stuckAs) {
     memory.stuck = previewMoves(context, now).stuck;
     memory.stuckAs = as;
