@@ -1,7 +1,7 @@
 /** What docs/CONSISTENCY.md says of each level of reads beside its guarantee: who answers while the network is split or voters are away. */
 import { describe, expect, it } from 'vitest';
 import { LINEARIZABLE_GET, QUORUM_GET } from '../../src/common/reads.ts';
-import { Bench, STALE, session, told } from '../support/sim-bench.ts';
+import { type Asked, Bench, STALE, session, told } from '../support/sim-bench.ts';
 import type { SimNode } from './sim-node.ts';
 
 const OTHER = 'other';
@@ -23,7 +23,7 @@ describe('while a follower is cut off', () => {
       expect(bench.read(away, STALE)).toBe('first');
       expect(bench.bound(away)).toBeGreaterThan(bench.now - writtenAt);
       // Nor is it much more than the truth.
-      expect(bench.bound(away)).toBeLessThan(bench.now - cutAt + 500);
+      expect(bench.bound(away)).toBeLessThan((bench.now - cutAt) * 1.02 + 600);
       expect(bench.read(away, { ...STALE, maxStalenessMs: 300 })).toBe('UNAVAILABLE');
       bench.run(1_000);
     }
@@ -95,7 +95,7 @@ describe('while the leader is cut off', () => {
     for (const node of bench.voters.filter((voter) => voter !== old)) {
       expect(bench.read(node, QUORUM_GET)).toBe('second');
       expect(bench.read(node, session(bench.decided(bench.leader)))).toBe('second');
-      expect(bench.bound(node)).toBeLessThan(800);
+      expect(bench.bound(node)).toBeLessThan(1_000);
     }
   });
 });
@@ -127,7 +127,7 @@ describe('while there is no leader', () => {
     const { bench: idle, followers: both } = leaderless(false);
     for (const node of both) {
       const asked = idle.ask(node, { get: QUORUM_GET });
-      idle.run(50);
+      idle.run(200);
       expect(told(asked.reply!)).toBe('first');
     }
   });
@@ -165,14 +165,19 @@ describe('while voters are changed', () => {
     const spare = cluster.nodes.find(({ id }) => !record.voters.some(({ node }) => node === id))!;
     const leaving = record.voters.find(({ node }) => node !== bench.leader.id)!;
     const staying = bench.voters.filter(({ id }) => id !== leaving.node);
-    const answers = new Set<string>();
+    const asked: Asked[] = [];
     expect(cluster.controllers[0]!.moveVoter(0, leaving.id, spare.id)).toBe(true);
-    bench.until('the move', () => {
-      for (const node of staying) answers.add(bench.read(node, QUORUM_GET));
+    const isMoved = (): boolean => {
       const now = cluster.invariants.record(0)!;
       return now.established && now.voters.some(({ node }) => node === spare.id);
-    });
-    expect(answers).toEqual(new Set(['first', 'UNAVAILABLE']));
+    };
+    // Often enough to meet the moments between the two configurations, however short they are.
+    while (!isMoved()) {
+      asked.push(...staying.map((node) => bench.ask(node, { get: QUORUM_GET })));
+      bench.run(5);
+    }
+    bench.until('their answers', () => asked.every(({ reply }) => reply !== null));
+    expect(new Set(asked.map(({ reply }) => told(reply!)))).toEqual(new Set(['first', 'UNAVAILABLE']));
     bench.until('an answer again', () => bench.read(spare, QUORUM_GET) === 'first');
   });
 });

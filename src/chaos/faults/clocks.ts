@@ -12,6 +12,9 @@ import { type ClusterProcess, eventually, STEP_MS } from '../process.ts';
 
 const CONFIRM_MS = 10_000;
 const MINUTE_MS = 60_000;
+/** A busy node answers late: it is asked again, so often at most, until an answer took no longer than this. */
+const CLOCK_QUESTIONS = 5;
+const CLOCK_QUESTION_MS = 200;
 /** Debian's package `faketime` has it below the folder of the architecture. */
 const LIBRARY_FOLDERS = ['/usr/lib', '/usr/lib64', '/usr/local/lib'];
 const LIBRARY = 'faketime/libfaketimeMT.so.1';
@@ -32,11 +35,21 @@ function findLibrary(): string | null {
 
 const missing = (): string | null => (findLibrary() === null ? 'libfaketime not installed' : null);
 
-/** Returns how far a process's wall clock is ahead of this one's, ms, to about a second. */
+/** Returns how far a process's wall clock is ahead of this one's, ms, to about a second: the shortest of some questions tells it best. */
 export async function clockOffsetMs(node: ClusterProcess): Promise<number> {
-  const response = await fetch(`http://${node.http}/healthz`, { signal: AbortSignal.timeout(CONFIRM_MS) });
-  await response.arrayBuffer();
-  return Date.parse(response.headers.get('date') ?? '') - Date.now();
+  let best = Number.POSITIVE_INFINITY;
+  let offset = 0;
+  for (let times = 0; times < CLOCK_QUESTIONS && best > CLOCK_QUESTION_MS; times += 1) {
+    const before = Date.now();
+    const response = await fetch(`http://${node.http}/healthz`, { signal: AbortSignal.timeout(CONFIRM_MS) });
+    const after = Date.now();
+    await response.arrayBuffer();
+    if (after - before >= best) continue;
+    best = after - before;
+    // In whole seconds, rounded down, at some moment between the two.
+    offset = Date.parse(response.headers.get('date') ?? '') + 500 - (before + after) / 2;
+  }
+  return offset;
 }
 
 /** The clock of one process. */

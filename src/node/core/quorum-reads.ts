@@ -200,9 +200,7 @@ export class QuorumReads {
     if (!reply.granted) {
       round.refused.add(from);
       if (round.voters.length - round.refused.size >= quorumSize(round.voters.length)) return;
-      this.rounds.delete(round.round);
-      for (const read of round.reads) this.fail(read, 'the voters are being changed');
-      return;
+      return this.abandon(round);
     }
     for (const at of round.reads.keys()) {
       round.newest[at] = Math.max(round.newest[at]!, reply.newest[at] ?? Number.POSITIVE_INFINITY);
@@ -213,11 +211,8 @@ export class QuorumReads {
 
   private settle(round: Round): void {
     if (round.granted.size < quorumSize(round.voters.length)) return;
+    if (!this.carries(round.configuration, round.voters)) return this.abandon(round);
     this.rounds.delete(round.round);
-    if (!this.carries(round.configuration, round.voters)) {
-      for (const read of round.reads) this.fail(read, 'the voters are being changed');
-      return;
-    }
     const { decidedIndex } = this.replica.machine;
     for (const [at, read] of round.reads.entries()) {
       const own = this.pending.newestOf(read.key, decidedIndex);
@@ -243,8 +238,10 @@ export class QuorumReads {
   tick(): void {
     const { now } = this.host;
     for (const round of this.rounds.values()) {
+      // Answers to the former voters' configuration can count no more.
+      if (!this.carries(round.configuration, round.voters)) this.abandon(round);
       // Each of them is told that its time is over.
-      if (round.reads.filter(({ handle }) => this.isWanted(handle)).length === 0)
+      else if (round.reads.filter(({ handle }) => this.isWanted(handle)).length === 0)
         this.rounds.delete(round.round);
       else if (now - round.askedAt >= ROUND_RETRY_MS) {
         round.askedAt = now;
@@ -283,6 +280,11 @@ export class QuorumReads {
     const leader = record?.leader?.node;
     const details = { partition, retryAfterMs: 5, ...(leader === undefined ? {} : { leader }) };
     this.host.fail(handle, new RingkeepError('UNAVAILABLE', message, 'not_applied', details));
+  }
+
+  private abandon(round: Round): void {
+    this.rounds.delete(round.round);
+    for (const read of round.reads) this.fail(read, 'the voters are being changed');
   }
 
   private failAll(message: string): void {
