@@ -302,7 +302,7 @@ class NodeShell {
         refused: (error) => this.refused(error),
       },
     });
-    this.every(limits.TICK_MS, () => this.engine.run((core) => core.tick()));
+    this.every(limits.TICK_MS, () => this.engine.tick());
     this.every(SPACE_CHECK_MS, () => this.checkSpace());
     this.every(FIGURES_MS, () => void this.watch.look());
   }

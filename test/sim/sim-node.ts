@@ -25,6 +25,8 @@ import type { RowChecks } from './row-checks.ts';
 import { type DirectorySurroundings, SimDirectory, WAL_DIRECTORY } from './sim-directory.ts';
 import { SimulationFailure, type World } from './world.ts';
 
+/** Ticks are up to so much late now and then, so that copies give way. */
+const LATE_MS_MAX = 100;
 /** Wall clock of the simulated machines at virtual time 0, ms. */
 const WALL_START_MS = 1_700_000_000_000;
 
@@ -116,7 +118,7 @@ export class SimNode {
       this.event((core) => {
         core.walSize(this.wal?.bytes() ?? 0, this.wal?.writtenBytes() ?? 0);
         core.diskSpace(this.disk.freeBytesSync());
-        core.tick();
+        core.tick(world.chance(0.1) ? world.between(0, LATE_MS_MAX) : 0);
       });
     });
     this.every(HEARTBEAT_MS, life, () => this.heartbeat());

@@ -3,21 +3,46 @@ import { CopyBudget, isMove } from './copy-budget.ts';
 
 const [X, Y, Z] = [{}, {}, {}];
 
-it('lets a second’s worth through, and then as much as time brings', () => {
-  const budget = new CopyBudget(1_000_000, 100);
-  budget.refill(1_000, 1_000);
-  let sent = 0;
-  for (let now = 1_000; now <= 11_000; now += 10) {
-    budget.refill(now, 1_000);
-    while (budget.send(100, true, X)) sent += 100;
+/** Sends all that is let through for so long, in chunks as they should be; returns the bytes. */
+function sendAll(budget: CopyBudget, from: number, ms: number, rate: number, lateMs = 0): number {
+  const before = budget.sentBytes;
+  for (let now = from; now < from + ms; now += 20) {
+    budget.refill(now, rate, lateMs);
+    const chunk = budget.chunkBytes(true);
+    while (budget.send(chunk, true, X)) budget.sentBytes += chunk;
   }
-  // What the bucket held at first is a chunk less than two seconds' worth at most.
-  expect(sent).toBeGreaterThanOrEqual(10_000);
-  expect(sent).toBeLessThanOrEqual(12_000);
+  return budget.sentBytes - before;
+}
+
+it('lets a quarter of a second’s worth through, and then as much as time brings', () => {
+  const budget = new CopyBudget(1_000_000, 100);
+  // It begins slowly.
+  expect(sendAll(budget, 1_000, 1_000, 16_000)).toBeLessThan(8_000);
+  sendAll(budget, 2_000, 5_000, 16_000);
+  // And again after a pause.
+  budget.refill(17_000, 16_000);
+  expect(sendAll(budget, 17_000, 5_000, 16_000)).toBeGreaterThanOrEqual(60_000);
+  const sent = sendAll(budget, 22_000, 10_000, 16_000);
+  expect(sent).toBeGreaterThanOrEqual(159_000);
+  expect(sent).toBeLessThanOrEqual(164_100);
+});
+
+it('gives way where timers run late, with smaller chunks, down to two whole chunks a second', () => {
+  const budget = new CopyBudget(1_000_000, 1_600);
+  sendAll(budget, 1_000, 10_000, 1_000_000);
+  expect([budget.moveLimit, budget.chunkBytes(true)]).toEqual([1_000_000, 1_600]);
+  sendAll(budget, 11_000, 10_000, 50_000, 20);
+  expect([budget.moveLimit, budget.chunkBytes(true)]).toEqual([3_200, 100]);
+  const sent = sendAll(budget, 21_000, 10_000, 50_000, 20);
+  expect(sent).toBeGreaterThan(31_000);
+  expect(sent).toBeLessThan(34_000);
+  // What was lost has to be replaced all the same.
+  expect(budget.chunkBytes(false)).toBe(1_600);
+  expect([1, 2, 3].map(() => budget.send(80_000, false, X))).toEqual([true, true, true]);
 });
 
 it('keeps what is urgent and the two directions of moves apart', () => {
-  const budget = new CopyBudget(1_000, 500);
+  const budget = new CopyBudget(4_000, 500);
   budget.refill(0, 500);
   expect([budget.send(500, true, X), budget.send(500, true, X)]).toEqual([true, false]);
   expect([budget.receive(500, X), budget.receive(500, X)]).toEqual([true, false]);
@@ -31,7 +56,8 @@ it('holds to a rate of moves above its own, for what is urgent as well', () => {
   for (const moves of [true, false]) {
     let sent = 0;
     while (budget.send(100, moves, X)) sent += 100;
-    expect(sent).toBe(5_000);
+    // Moves begin with an eighth.
+    expect(sent).toBe(moves ? 100 : 1_200);
   }
 });
 
@@ -66,9 +92,9 @@ it('lets nobody wait behind one who has gone, nor where there is enough for all'
   expect(budget.receive(1_000, X)).toBe(false);
   budget.refill(2_001, 1_000);
   expect(budget.receive(1_000, X)).toBe(true);
-  budget.refill(3_001, 3_000);
-  expect(budget.receive(2_000, Y)).toBe(true);
-  expect(budget.receive(1_000, X)).toBe(true);
+  budget.refill(3_001, 12_000);
+  expect(budget.receive(600, Y)).toBe(true);
+  expect(budget.receive(400, X)).toBe(true);
 });
 
 it('counts what was really sent and received', () => {

@@ -1,17 +1,28 @@
 /**
  * How many bytes of copies of replicas a node sends and takes: buckets that fill with time, and a queue before each. A copy that makes up for
  * a replica that was lost is urgent, and has the node's own rate, or that of moves where this is larger; one that only moves a replica has the
- * cluster's, in each direction.
- * INVARIANT: a bucket never holds more than a second's worth, or one chunk where that is more.
+ * cluster's, in each direction, less what gives way to clients (`GiveWay`).
+ * INVARIANT: a bucket never holds more than a quarter of a second's worth, or one chunk where that is more.
  * INVARIANT: copies that wait are served in the order in which they began to: each gets its chunk before any gets its next one.
  */
 import { MOVE_SETTINGS, type PartitionRecord, type Replica } from '../../common/topology.ts';
+import { GiveWay } from './give-way.ts';
 
 /** Who has not asked again for so long, ms, does not wait any more; everybody asks at every tick. */
 const GONE_MS = 1_000;
 
 /** What more was needed than was taken is waited for, but for no longer than that, s: nobody is given up for it. */
 const DEBT_S = 5;
+
+/** What was not used is kept for so long, s. */
+const BURST_S = 0.25;
+
+/** The node does nothing else while it reads, checks and packs a chunk: of a small rate chunks are smaller, this part of a second's worth. */
+const CHUNK_S = 1 / 32;
+/** But no smaller than this part of a whole one. */
+const CHUNK_LEAST = 1 / 16;
+/** So many whole chunks per second may be moved however late the node is. */
+const LEAST_CHUNKS = 2;
 
 /** Whoever takes part in a copy: the identity of its object is its place in the queue. */
 type Claimant = object;
@@ -27,7 +38,11 @@ class Bucket {
   constructor(rate: number, chunk: number) {
     this.rate = rate;
     this.chunk = chunk;
-    this.tokens = Math.max(rate, chunk);
+    this.tokens = this.most;
+  }
+
+  private get most(): number {
+    return Math.max(this.rate * BURST_S, this.chunk);
   }
 
   refill(now: number, rate: number): void {
@@ -40,7 +55,7 @@ class Bucket {
 
   /** Gives back what was taken and not needed; negative: so much more was needed, which the next ones wait for. */
   add(bytes: number): void {
-    const tokens = Math.min(Math.max(this.rate, this.chunk), this.tokens + bytes);
+    const tokens = Math.min(this.most, this.tokens + bytes);
     this.tokens = Math.max(tokens, -this.rate * DEBT_S);
   }
 
@@ -69,6 +84,8 @@ export class CopyBudget {
   sentLogBytes = 0;
   receivedLogBytes = 0;
   private readonly urgentRate: number;
+  private readonly chunk: number;
+  private readonly giveWay: GiveWay;
   private readonly urgent: Bucket;
   private readonly outward: Bucket;
   private readonly inward: Bucket;
@@ -76,17 +93,33 @@ export class CopyBudget {
   /** `chunk`: what is taken at a time, at most. */
   constructor(urgentRate: number, chunk: number) {
     this.urgentRate = urgentRate;
+    this.chunk = chunk;
+    this.giveWay = new GiveWay(LEAST_CHUNKS * chunk);
     const rate = MOVE_SETTINGS.bytesPerSecond;
     this.urgent = new Bucket(Math.max(urgentRate, rate), chunk);
     this.outward = new Bucket(rate, chunk);
     this.inward = new Bucket(rate, chunk);
   }
 
-  /** Time has passed; `moveRate` is that of the cluster for moves. */
-  refill(now: number, moveRate: number): void {
+  /** Time has passed, at a timer that ran so much late; `moveRate` is that of the cluster for moves. */
+  refill(now: number, moveRate: number, lateMs = 0): void {
+    const sent = this.sentBytes + this.sentLogBytes;
+    const received = this.receivedBytes + this.receivedLogBytes;
+    this.giveWay.tick(now, lateMs, moveRate, Math.max(sent, received));
     this.urgent.refill(now, Math.max(this.urgentRate, moveRate));
-    this.outward.refill(now, moveRate);
-    this.inward.refill(now, moveRate);
+    this.outward.refill(now, this.moveLimit);
+    this.inward.refill(now, this.moveLimit);
+  }
+
+  /** Bytes per second that moves may use now, in each direction. */
+  get moveLimit(): number {
+    return this.giveWay.limit;
+  }
+
+  /** How many bytes of rows the next chunk should have. */
+  chunkBytes(moves: boolean): number {
+    const fitting = Math.max(this.moveLimit * CHUNK_S, this.chunk * CHUNK_LEAST);
+    return moves ? Math.min(this.chunk, Math.ceil(fitting)) : this.chunk;
   }
 
   /** Takes the room to send so much; false: it is not `who`'s turn yet, and it has to ask again at the next tick. */

@@ -10,6 +10,8 @@ export interface CoreFigures {
   readonly diskFull: boolean;
   /** Copies of replicas are taken: there is space for them. */
   readonly roomForCopies: boolean;
+  /** Bytes per second that moves may use now, in each direction. */
+  readonly moveLimit: number;
   /** Partitions led here whose writers wait for a replica that is being filled. */
   readonly slowedPartitions: number;
   /** How far values that are due are behind their time, at the worst of the partitions led here, ms. */
@@ -40,6 +42,7 @@ export function figuresOf(core: NodeCore, openRequests: number): CoreFigures {
     durableLsn: core.durableLsn,
     diskFull: core.diskFull,
     roomForCopies: !core.room.full,
+    moveLimit: core.copies.moveLimit,
     slowedPartitions,
     expiryLatenessMs,
     scrubbedBytes: core.scrubs.bytesRead,

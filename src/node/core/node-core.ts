@@ -116,8 +116,9 @@ export class NodeCore implements NodeCoreEvents, Host {
     for (const partition of this.replicas.byPartition.keys()) this.touch(partition);
   }
 
-  tick(): void {
-    this.copies.refill(this.now, this.cache.moves.bytesPerSecond);
+  /** The clock's tick, so many ms later than it was to come. */
+  tick(lateMs = 0): void {
+    this.copies.refill(this.now, this.cache.moves.bytesPerSecond, lateMs);
     this.scrubs.tick(this.now);
     for (const replica of this.replicas.byPartition.values()) replica.tick();
     this.weigh();

@@ -96,7 +96,7 @@ export class SnapshotReceiver {
     const record = host.recordOf(replica.partition);
     const own = { id: replica.meta.replica, node: host.options.nodeId };
     if (this.roomTaken > 0 || record === undefined || !isMove(record, own)) return true;
-    const room = host.options.snapshotChunkBytes;
+    const room = host.copies.chunkBytes(true);
     if (!host.copies.receive(room, this)) return false;
     this.roomTaken = room;
     return true;

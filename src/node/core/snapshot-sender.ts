@@ -36,15 +36,18 @@ export function rowBytes(keys: readonly Uint8Array[], values: readonly Uint8Arra
 
 /** CRC32C over the lengths and bytes of a chunk's rows: guards the way from store to store. */
 export function chunkChecksum(keys: readonly Uint8Array[], values: readonly Uint8Array[]): number {
-  let checksum = 0;
-  const lengths = Buffer.alloc(8);
+  // One call of the library for all of them: three for each row take several times as long.
+  const bytes = Buffer.allocUnsafe(rowBytes(keys, values) + 8 * keys.length);
+  let at = 0;
   for (const [i, key] of keys.entries()) {
     const value = values[i] ?? EMPTY;
-    lengths.writeUInt32LE(key.byteLength, 0);
-    lengths.writeUInt32LE(value.byteLength, 4);
-    checksum = crc32c(value, crc32c(key, crc32c(lengths, checksum)));
+    bytes.writeUInt32LE(key.byteLength, at);
+    bytes.writeUInt32LE(value.byteLength, at + 4);
+    bytes.set(key, at + 8);
+    bytes.set(value, at + 8 + key.byteLength);
+    at += 8 + key.byteLength + value.byteLength;
   }
-  return checksum;
+  return crc32c(bytes);
 }
 
 /** Serves one snapshot to one replica. */
@@ -130,7 +133,7 @@ export class SnapshotSender {
     if (pull === null || this.view === null || this.reading) return;
     const record = host.recordOf(replica.partition);
     const moves = record !== undefined && isMove(record, this.to);
-    const room = host.options.snapshotChunkBytes;
+    const room = host.copies.chunkBytes(moves);
     if (!host.copies.send(room, moves, this)) {
       // Waiting for its turn is no silence: the receiver, which hears of the snapshot, has patience.
       if (host.now - this.lastOfferAt >= WAITING_MS) this.offer();

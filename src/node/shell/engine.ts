@@ -5,6 +5,7 @@
  */
 import { performance } from 'node:perf_hooks';
 import { assert } from '../../common/errors.ts';
+import { TICK_MS } from '../../common/limits.ts';
 import type { Topology } from '../../common/topology.ts';
 import type { PeerMessage, ReplicaReport, Reply, SealReply } from '../../common/wire/messages.ts';
 import type { CoreEvent, Effects, StoreEffect } from '../core/effects.ts';
@@ -31,6 +32,7 @@ export class Engine {
   private wal: Wal | null = null;
   private scheduled = false;
   private stopped = false;
+  private tickedAt = performance.now();
 
   constructor(core: NodeCore, store: Store, outputs: EngineOutputs) {
     this.core = core;
@@ -55,6 +57,14 @@ export class Engine {
     if (this.scheduled) return;
     this.scheduled = true;
     setImmediate(() => this.carryOut());
+  }
+
+  /** Called every `TICK_MS`: tells the core how much later than that it is. */
+  tick(): void {
+    const now = performance.now();
+    const lateMs = Math.max(0, now - this.tickedAt - TICK_MS);
+    this.tickedAt = now;
+    this.run((core) => core.tick(lateMs));
   }
 
   /** Ends the node for good. */

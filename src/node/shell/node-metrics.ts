@@ -101,6 +101,11 @@ export class NodeMetrics {
     gauge('sessions', 'Open client and router sessions.', (now) => now.sessions);
     gauge('peers', 'Nodes subscribed to this one.', (now) => now.peers);
     gauge('disk_full', '1 while writes are refused for lack of space.', (now) => (now.diskFull ? 1 : 0));
+    gauge(
+      'move_limit_bytes_per_second',
+      'What moves may use now, in each direction: less than their rate while timers run late.',
+      (now) => now.moveLimit,
+    );
     gauge('room_for_copies', '0 while no copies of replicas are taken for lack of space.', (now) =>
       now.roomForCopies ? 1 : 0,
     );

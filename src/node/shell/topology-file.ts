@@ -13,6 +13,8 @@ import type { Topology } from '../../common/topology.ts';
 
 const NAME = 'TOPOLOGY';
 const TEMPORARY = 'TOPOLOGY.tmp';
+/** From the end of one write to the next one at least, ms: moves bring a topology at every step, and renaming blocks. */
+const PAUSE_MS = 500;
 const packr = new Packr({ useRecords: false, copyBuffers: true, moreTypes: false });
 
 /** Reads the file; null when there is none that can be trusted. */
@@ -23,12 +25,13 @@ export function readTopology(disk: Disk): Topology | null {
   return packr.unpack(bytes.subarray(4)) as Topology;
 }
 
-/** Writes the newest of the topologies it is given, one at a time, without blocking. */
+/** Writes the newest of the topologies it is given, one at a time and with pauses, without blocking. */
 export class TopologyFile {
   private readonly disk: Disk;
   private readonly failed: (error: DiskError) => void;
   private next: Topology | null = null;
   private writing = false;
+  private pausing: NodeJS.Timeout | null = null;
   private closed = false;
 
   constructor(disk: Disk, failed: (error: DiskError) => void) {
@@ -39,12 +42,13 @@ export class TopologyFile {
   /** Remembers a topology to be written. */
   save(topology: Topology): void {
     this.next = topology;
-    if (!this.writing && !this.closed) this.write();
+    if (!this.writing && this.pausing === null && !this.closed) this.write();
   }
 
   /** Writes nothing more. */
   close(): void {
     this.closed = true;
+    if (this.pausing !== null) clearTimeout(this.pausing);
   }
 
   private write(): void {
@@ -83,6 +87,9 @@ export class TopologyFile {
     if (this.closed) return;
     if (error === null) this.publish();
     else this.failed(error);
-    if (this.next !== null) this.write();
+    this.pausing = setTimeout(() => {
+      this.pausing = null;
+      if (this.next !== null) this.write();
+    }, PAUSE_MS);
   }
 }
