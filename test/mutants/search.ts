@@ -37,6 +37,16 @@ function record(verdicts: readonly Hunted[]): void {
   }
 }
 
+/** One that takes too long, or breaks its child, must not lose what was found of the others. */
+async function tried(mutant: Mutant, seeds: number): Promise<Hunted> {
+  try {
+    return await hunt(mutant, seeds);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return { name: mutant.name, seed: null, reason, otherwise: [], unclean: [], seeds: 0, ms: 1 };
+  }
+}
+
 const { values } = parseArgs({
   options: {
     only: { type: 'string', default: '' },
@@ -49,7 +59,7 @@ const waiting = MUTANTS.filter(({ name }) => name.includes(values.only));
 const verdicts: Hunted[] = [];
 const worker = async (): Promise<void> => {
   for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
-    const verdict = await hunt(mutant, Number(values.seeds));
+    const verdict = await tried(mutant, Number(values.seeds));
     print(mutant, verdict);
     verdicts.push(verdict);
   }

@@ -7,6 +7,7 @@
 import { DiskError } from '../../src/common/disk.ts';
 import { RingkeepError } from '../../src/common/errors.ts';
 import { HEARTBEAT_MS, TICK_MS } from '../../src/common/limits.ts';
+import { createRandom, type Random } from '../../src/common/random.ts';
 import type { Topology } from '../../src/common/topology.ts';
 import type { PeerMessage, Reply, Request } from '../../src/common/wire/messages.ts';
 import type { NodeCoreOptions } from '../../src/node/core/api.ts';
@@ -69,6 +70,8 @@ export class SimNode {
   private readonly clockRate: number;
   private readonly wallOffsetMs: number;
   private readonly tickMs: number;
+  /** Of its own, so that what does not copy goes the same way with it and without it. */
+  private readonly lateness: Random;
 
   constructor(id: string, place: NodePlace, around: NodeSurroundings) {
     const { world } = around;
@@ -78,6 +81,7 @@ export class SimNode {
     this.clockRate = world.between(0.95, 1.05);
     this.wallOffsetMs = Math.floor(world.between(-2_000, 2_000));
     this.tickMs = TICK_MS * world.between(0.7, 2);
+    this.lateness = createRandom(world.seed * 1_000 + Buffer.from(id).reduce((sum, byte) => sum + byte));
     this.sessions = new NodeSessions(id, world, around.clients);
     const later = (delayMs: number, run: () => void): void => this.later(delayMs, run);
     this.directory = new SimDirectory(id, around, later);
@@ -100,6 +104,10 @@ export class SimNode {
     return this.directory.store;
   }
 
+  private lateMs(): number {
+    return this.lateness.next() < 0.1 ? this.lateness.next() * LATE_MS_MAX : 0;
+  }
+
   /** Starts the process: recovers the WAL, restores the core, connects. */
   start(): void {
     const { world, peers, control } = this.around;
@@ -118,7 +126,7 @@ export class SimNode {
       this.event((core) => {
         core.walSize(this.wal?.bytes() ?? 0, this.wal?.writtenBytes() ?? 0);
         core.diskSpace(this.disk.freeBytesSync());
-        core.tick(world.chance(0.1) ? world.between(0, LATE_MS_MAX) : 0);
+        core.tick(this.lateMs());
       });
     });
     this.every(HEARTBEAT_MS, life, () => this.heartbeat());
