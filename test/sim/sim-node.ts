@@ -104,10 +104,6 @@ export class SimNode {
     return this.directory.store;
   }
 
-  private lateMs(): number {
-    return this.lateness.next() < 0.1 ? this.lateness.next() * LATE_MS_MAX : 0;
-  }
-
   /** Starts the process: recovers the WAL, restores the core, connects. */
   start(): void {
     const { world, peers, control } = this.around;
@@ -126,7 +122,7 @@ export class SimNode {
       this.event((core) => {
         core.walSize(this.wal?.bytes() ?? 0, this.wal?.writtenBytes() ?? 0);
         core.diskSpace(this.disk.freeBytesSync());
-        core.tick(this.lateMs());
+        core.tick(this.lateness.next() < 0.1 ? this.lateness.next() * LATE_MS_MAX : 0);
       });
     });
     this.every(HEARTBEAT_MS, life, () => this.heartbeat());
