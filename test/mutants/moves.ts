@@ -195,4 +195,13 @@ export const MOVE_MUTANTS: readonly Mutant[] = [
     caught: /is not there on a node that still takes writes/,
     suite: 'src/node/core/copies.test.ts',
   },
+  {
+    name: 'copies do not give way to clients',
+    breaks: 'progress',
+    file: 'src/node/core/give-way.ts',
+    from: 'const isLate = this.late / this.ticks > LATE_MS;',
+    to: 'const isLate = false;',
+    caught: /gives way at once by a part of what was used/,
+    suite: 'src/node/core/give-way.test.ts',
+  },
 ];
