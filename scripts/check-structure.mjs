@@ -22,6 +22,7 @@ const LAYERS = {
   bench: ['bench', 'cli', 'client', 'common'],
   // Steps of the data path by themselves.
   'bench/micro': ['bench/micro', 'router', 'node', 'common'],
+  'bench/sketches': ['bench/sketches', 'bench', 'node', 'common'],
 };
 
 /** Pure and synchronous: events in, effects out. */
@@ -100,7 +101,7 @@ function lineOf(source, node) {
 function layerOf(file) {
   const [top, folder] = file.split('/');
   if (top === 'src') return folder;
-  return folder === 'micro' ? `${top}/${folder}` : top;
+  return `${top}/${folder}` in LAYERS ? `${top}/${folder}` : top;
 }
 
 function checkImport(file, source, node) {

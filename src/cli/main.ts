@@ -10,6 +10,7 @@ import { addBenchCommand } from './bench.ts';
 import { addChaosCommand } from './chaos.ts';
 import { addCheckHistoryCommand } from './check-history.ts';
 import { addExportCommand } from './export.ts';
+import { addHotCommand } from './hot.ts';
 import { addImportCommand } from './import/command.ts';
 import { addKeyCommands } from './key-commands.ts';
 import { addDrainCommand, addForgetCommand } from './members.ts';
@@ -53,6 +54,7 @@ async function buildProgram(argv: readonly string[], done: (status: number) => v
   addRebalanceCommand(program, done);
   addDrainCommand(program, done);
   addForgetCommand(program, done);
+  addHotCommand(program, done);
   addScrubCommand(program, done);
   addAckCommand(program, done);
   addKeyCommands(program, done);

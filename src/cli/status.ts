@@ -14,7 +14,7 @@ import type { RouterFigures } from '../router/index.ts';
 import { type ShownAcks, showAcks } from './ack.ts';
 import { type ClusterOptions, clusterStatus, count, statusAt, withCluster } from './common-options.ts';
 import { askMoves } from './moves.ts';
-import { EXIT, print, printJson } from './output.ts';
+import { EXIT, print, printJson, table } from './output.ts';
 import { movesLines, openMoveText, type ShownMoves, showMoves } from './shown-moves.ts';
 
 /** A node is asked for its figures for no longer than this. */
@@ -213,12 +213,6 @@ export function showStatus(status: StatusReply, storage: StorageByNode = new Map
       .sort((a, b) => a.partition - b.partition),
     addressTroubles,
   };
-}
-
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
-  const line = (row: readonly string[]) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0));
-  return rows.map((row) => line(row).join('  ').trimEnd()).join('\n');
 }
 
 function nodeState(node: ShownNode): string {

@@ -175,6 +175,10 @@ export const SCRUB_ROUNDS_MAX = 4;
 /** A replica that looks at its rows says so this often; without a word for so long, it is not waited for any more. */
 export const SCRUB_NEWS_MS = 2_000;
 export const SCRUB_SILENT_MS = 10_000;
+/** Keys that a node counts to find the hottest; keys and partitions that are told of at a time, and where nobody says how many. */
+export const HOT_KEYS_MAX = 1_024;
+export const HOT_TOLD_MAX = 1_000;
+export const HOT_TOLD_DEFAULT = 10;
 /** Scrubs on demand of which a process can still tell how they stand; of further ones the oldest is forgotten. */
 export const SCRUB_RUNS_MAX = 64;
 /** Snapshot chunk, and bytes/s that a node sends to replace what was lost, at least: as many as moves may, where these are more. */

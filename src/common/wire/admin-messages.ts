@@ -14,6 +14,39 @@ export interface StatusReply {
   replicas: ReplicaReport[];
   json: string;
 }
+export interface HotRequest {
+  hello: Hello | null;
+  limit: number;
+}
+export interface HotKey {
+  keyspace: string;
+  key: Uint8Array;
+  partition: number;
+  reads: number;
+  writes: number;
+  error: number;
+}
+export interface HotPartition {
+  partition: number;
+  reads: number;
+  writes: number;
+}
+export interface HotNode {
+  node: string;
+  reads: number;
+  writes: number;
+  problem: string;
+}
+/** Operations per second, of about the last `seconds`. */
+export interface HotReply {
+  seconds: number;
+  reads: number;
+  writes: number;
+  keys: readonly HotKey[];
+  partitions: readonly HotPartition[];
+  /** Of a router: what each node has told. */
+  nodes: readonly HotNode[];
+}
 export interface HashRequest {
   hello: Hello | null;
   partition: number;

@@ -34,6 +34,7 @@ import { CopyRoom } from './copy-room.ts';
 import { type CoreFigures, figuresOf } from './core-figures.ts';
 import { type CoreEvent, type Effects, noEffects, type StoreEffect, type WalReadEffect } from './effects.ts';
 import type { Host, PeerBody, RequestHandle } from './host.ts';
+import { HotKeys } from './hot-keys.ts';
 import { userKey } from './layout.ts';
 import { OpenRequests } from './open-requests.ts';
 import { ReplicaSet } from './replica-set.ts';
@@ -74,6 +75,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   private lastLsn = 0;
   private nextGenerationOffset = 1;
   readonly copies: CopyBudget;
+  readonly hot: HotKeys;
   readonly room: CopyRoom;
   readonly holds: WalHolds;
   private draining = false;
@@ -96,6 +98,7 @@ export class NodeCore implements NodeCoreEvents, Host {
     this.scrubs = new ScrubBook(options, this.replicas.byPartition);
     this.checkpoints = new Checkpoints(this);
     this.copies = new CopyBudget(options.snapshotBytesPerSecond, options.snapshotChunkBytes);
+    this.hot = new HotKeys(options.boot);
     this.room = new CopyRoom(options.copyReserveBytes);
     this.holds = new WalHolds(options.walHeldBytes);
   }
@@ -119,6 +122,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   /** The clock's tick, so many ms later than it was to come. */
   tick(lateMs = 0): void {
     this.copies.refill(this.now, this.cache.moves.bytesPerSecond, lateMs);
+    this.hot.tick(this.now);
     this.scrubs.tick(this.now);
     for (const replica of this.replicas.byPartition.values()) replica.tick();
     this.weigh();
@@ -257,6 +261,7 @@ export class NodeCore implements NodeCoreEvents, Host {
     const replica = this.replicas.byPartition.get(partition);
     const { get } = request;
     if (replica?.usable === true && get && get.level !== 'READ_LINEARIZABLE') {
+      this.hot.note(partition, request);
       const key = userKey(request.keyspace, request.key);
       if (get.level === 'READ_QUORUM') return replica.quorumReads.read(handle, key);
       return replica.localReads.read(handle, key, get);
@@ -264,6 +269,7 @@ export class NodeCore implements NodeCoreEvents, Host {
     if (replica === undefined || replica.leadership === null) {
       return this.fail(handle, notLeader(partition, topology.record(partition), this.draining));
     }
+    this.hot.note(partition, request);
     execute(replica.leadership, handle, request, client);
   }
 

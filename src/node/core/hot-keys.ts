@@ -1,0 +1,154 @@
+/**
+ * What a node is asked for most, always on: rates of all its partitions, and of the keys with the most operations, which are sampled where there
+ * are many. Old operations count less and less: half after `HALF_LIFE_MS`.
+ * INVARIANT: memory is bounded: `HOT_KEYS_MAX` keys, and two numbers for each partition that is asked for.
+ * Cheap on purpose, since every operation passes here: with samples some 0.2 µs each (docs/HOT-KEYS.md).
+ */
+
+import { toLatin1 } from '../../common/bytes.ts';
+import { HOT_KEYS_MAX } from '../../common/limits.ts';
+import type { Request } from '../../common/wire/messages.ts';
+import { splitUserKey, userKey } from './layout.ts';
+import { TopKeys } from './top-keys.ts';
+
+/** After so long, ms, an operation counts half; what is told are the rates of about the last half minute. */
+export const HALF_LIFE_MS = 10_000;
+/** With more operations than that per second, one of `SAMPLE` is looked at in the mean. */
+const SAMPLED_FROM = 2_000;
+const SAMPLE = 8;
+/** How often it is looked whether to sample, ms. */
+const RATE_MS = 1_000;
+
+/** Operations per second. */
+export interface Rates {
+  readonly reads: number;
+  readonly writes: number;
+}
+
+export interface HotKey extends Rates {
+  readonly keyspace: string;
+  readonly key: Uint8Array;
+  /** Operations per second that it may have had besides. */
+  readonly error: number;
+}
+
+export interface HotPartition extends Rates {
+  readonly partition: number;
+}
+
+/** What a node is asked for, per second. */
+export interface HotReport extends Rates {
+  /** Time that the rates are of, about, s. */
+  readonly seconds: number;
+  readonly keys: readonly HotKey[];
+  readonly partitions: readonly HotPartition[];
+}
+
+interface Counts {
+  reads: number;
+  writes: number;
+}
+
+/** Counts for one node. Times are monotonic ms. */
+export class HotKeys {
+  private readonly sketch = new TopKeys(HOT_KEYS_MAX);
+  private readonly partitions = new Map<number, Counts>();
+  /** Time that the counts are of, ms; halved as they are. */
+  private span = 0;
+  private now = 0;
+  private halvedAt = 0;
+  private rateAt = 0;
+  private sinceRate = 0;
+  private sample = 1;
+  /** Operations until the next one that is looked at. */
+  private skip = 1;
+  private state: number;
+
+  /** `seed` chooses which operations are looked at. */
+  constructor(seed: number) {
+    this.state = (seed ^ 0x2545f491) | 1;
+  }
+
+  /** Counts a request that is carried out here. */
+  note(partition: number, request: Request): void {
+    const { operation, keyspace, batch } = request;
+    if (operation === 'scan') return;
+    if (operation === 'get') this.count(partition, keyspace, request.key, 1, 0);
+    else if (batch == null) this.count(partition, keyspace, request.key, 0, 1);
+    else for (const item of batch.items) this.count(partition, keyspace, item.key, 0, 1);
+  }
+
+  private count(partition: number, keyspace: string, key: Uint8Array, reads: number, writes: number): void {
+    let counts = this.partitions.get(partition);
+    if (counts === undefined) {
+      counts = { reads: 0, writes: 0 };
+      this.partitions.set(partition, counts);
+    }
+    counts.reads += reads;
+    counts.writes += writes;
+    this.sinceRate += 1;
+    this.skip -= 1;
+    if (this.skip > 0) return;
+    this.skip = this.draw();
+    const weight = this.sample;
+    this.sketch.add(toLatin1(userKey(keyspace, key)), reads * weight, writes * weight);
+  }
+
+  /** Returns 1 to 2 * sample - 1, each as probable as the others (xorshift32). */
+  private draw(): number {
+    if (this.sample === 1) return 1;
+    let x = this.state;
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    this.state = x;
+    return 1 + ((x >>> 0) % (2 * this.sample - 1));
+  }
+
+  /** Time has passed. */
+  tick(now: number): void {
+    if (this.now === 0) {
+      this.halvedAt = now;
+      this.rateAt = now;
+    } else this.span += now - this.now;
+    this.now = now;
+    if (now - this.rateAt >= RATE_MS) {
+      const perSecond = (this.sinceRate * 1_000) / (now - this.rateAt);
+      this.sample = perSecond >= SAMPLED_FROM ? SAMPLE : 1;
+      this.rateAt = now;
+      this.sinceRate = 0;
+    }
+    if (now - this.halvedAt < HALF_LIFE_MS) return;
+    this.halvedAt = now;
+    this.halve();
+  }
+
+  private halve(): void {
+    this.span /= 2;
+    this.sketch.halve();
+    for (const [partition, counts] of this.partitions) {
+      counts.reads /= 2;
+      counts.writes /= 2;
+      if (counts.reads + counts.writes < 0.01) this.partitions.delete(partition);
+    }
+  }
+
+  /** Tells what is asked for most: at most `limit` keys and as many partitions, the most asked one first. */
+  report(limit: number): HotReport {
+    const seconds = this.span / 1_000;
+    const rate = (count: number): number => (seconds === 0 ? 0 : count / seconds);
+    const keys = this.sketch.top(limit).map(({ key, reads, writes, error }): HotKey => {
+      const named = splitUserKey(Buffer.from(key, 'latin1'));
+      return { ...named, reads: rate(reads), writes: rate(writes), error: rate(error) };
+    });
+    const partitions = [...this.partitions].map(([partition, { reads, writes }]) => ({
+      ...{ partition, reads: rate(reads), writes: rate(writes) },
+    }));
+    partitions.sort((a, b) => b.reads + b.writes - (a.reads + a.writes));
+    const sum = (of: 'reads' | 'writes'): number => partitions.reduce((total, each) => total + each[of], 0);
+    return {
+      ...{ seconds, keys: keys.filter(({ reads, writes }) => reads + writes > 0) },
+      ...{ partitions: partitions.slice(0, limit), reads: sum('reads'), writes: sum('writes') },
+    };
+  }
+}
