@@ -61,6 +61,14 @@ export class TopKeys {
     return all.sort((a, b) => b.reads + b.writes - (a.reads + a.writes)).slice(0, limit);
   }
 
+  /** Returns the operations of the key with the most. */
+  most(): number {
+    let most = 0;
+    for (let slot = 0; slot < this.keys.length; slot += 1)
+      most = Math.max(most, this.reads[slot]! + this.writes[slot]!);
+    return most;
+  }
+
   private admit(key: string): number {
     const { keys, heap, slots } = this;
     if (keys.length < heap.length) {

@@ -106,6 +106,16 @@ export class NodeMetrics {
       'What moves may use now, in each direction: less than their rate while timers run late.',
       (now) => now.moveLimit,
     );
+    gauge(
+      'hottest_key_share',
+      'Of the operations here, the part that the hottest key has.',
+      (now) => now.hotShares.key,
+    );
+    gauge(
+      'hottest_partition_share',
+      'Of the operations here, the part that the hottest partition has.',
+      (now) => now.hotShares.partition,
+    );
     gauge('room_for_copies', '0 while no copies of replicas are taken for lack of space.', (now) =>
       now.roomForCopies ? 1 : 0,
     );
