@@ -11,7 +11,8 @@ export interface CoreFigures {
   /** Copies of replicas are taken: there is space for them. */
   readonly roomForCopies: boolean;
   /** Of all operations here, what the hottest key and the hottest partition have. */
-  readonly hotShares: { readonly key: number; readonly partition: number };
+  readonly hottestKeyShare: number;
+  readonly hottestPartitionShare: number;
   /** Bytes per second that moves may use now, in each direction. */
   readonly moveLimit: number;
   /** Partitions led here whose writers wait for a replica that is being filled. */
@@ -44,7 +45,7 @@ export function figuresOf(core: NodeCore, openRequests: number): CoreFigures {
     durableLsn: core.durableLsn,
     diskFull: core.diskFull,
     roomForCopies: !core.room.full,
-    hotShares: core.hot.shares(),
+    ...core.hot.shares(),
     moveLimit: core.copies.moveLimit,
     slowedPartitions,
     expiryLatenessMs,

@@ -70,8 +70,8 @@ it('counts every key of a batch, and each keyspace by itself; scans are of no ke
   const told = hot.report(10);
   expect(told.keys.map(({ keyspace, key }) => `${keyspace}/${key}`).sort()).toEqual(['/a', '/b', 'other/a']);
   expect([told.reads, told.writes]).toEqual([1, 2]);
-  expect(hot.shares()).toEqual({ key: expect.closeTo(1 / 3, 9), partition: 1 });
-  expect(new HotKeys(1).shares()).toEqual({ key: 0, partition: 0 });
+  expect(hot.shares()).toEqual({ hottestKeyShare: expect.closeTo(1 / 3, 9), hottestPartitionShare: 1 });
+  expect(new HotKeys(1).shares()).toEqual({ hottestKeyShare: 0, hottestPartitionShare: 0 });
 });
 
 it('looks at a sample where there are many, and tells the same rates', () => {

@@ -134,7 +134,7 @@ export class HotKeys {
   }
 
   /** Shares of all operations that the hottest key and the hottest partition have, 0 to 1. */
-  shares(): { key: number; partition: number } {
+  shares(): { hottestKeyShare: number; hottestPartitionShare: number } {
     let all = 0;
     let most = 0;
     for (const { reads, writes } of this.partitions.values()) {
@@ -142,7 +142,7 @@ export class HotKeys {
       most = Math.max(most, reads + writes);
     }
     const share = (count: number): number => (all === 0 ? 0 : Math.min(1, count / all));
-    return { key: share(this.sketch.most()), partition: share(most) };
+    return { hottestKeyShare: share(this.sketch.most()), hottestPartitionShare: share(most) };
   }
 
   /** Tells what is asked for most: at most `limit` keys and as many partitions, the most asked one first. */

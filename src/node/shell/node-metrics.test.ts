@@ -6,7 +6,8 @@ const FIGURES: NodeFigures = {
   ...{ replicas: 4, leaders: 2, openRequests: 0, walBytes: 9, durableLsn: 7, sessions: 1, peers: 2 },
   ...{
     roomForCopies: true,
-    hotShares: { key: 0.25, partition: 0.5 },
+    hottestKeyShare: 0.25,
+    hottestPartitionShare: 0.5,
     moveLimit: 2_000_000,
     slowedPartitions: 2,
   },

@@ -109,12 +109,12 @@ export class NodeMetrics {
     gauge(
       'hottest_key_share',
       'Of the operations here, the part that the hottest key has.',
-      (now) => now.hotShares.key,
+      (now) => now.hottestKeyShare,
     );
     gauge(
       'hottest_partition_share',
       'Of the operations here, the part that the hottest partition has.',
-      (now) => now.hotShares.partition,
+      (now) => now.hottestPartitionShare,
     );
     gauge('room_for_copies', '0 while no copies of replicas are taken for lack of space.', (now) =>
       now.roomForCopies ? 1 : 0,
