@@ -10,6 +10,8 @@ export interface CoreFigures {
   readonly diskFull: boolean;
   /** Copies of replicas are taken: there is space for them. */
   readonly roomForCopies: boolean;
+  /** Gets that were answered by what was read for another one, since the start. */
+  readonly sharedReads: number;
   /** Of all operations here, what the hottest key and the hottest partition have. */
   readonly hottestKeyShare: number;
   readonly hottestPartitionShare: number;
@@ -45,6 +47,7 @@ export function figuresOf(core: NodeCore, openRequests: number): CoreFigures {
     durableLsn: core.durableLsn,
     diskFull: core.diskFull,
     roomForCopies: !core.room.full,
+    sharedReads: core.hot.sharedReads,
     ...core.hot.shares(),
     moveLimit: core.copies.moveLimit,
     slowedPartitions,

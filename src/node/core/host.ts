@@ -10,6 +10,7 @@ import type { NodeCoreOptions } from './api.ts';
 import type { CopyBudget } from './copy-budget.ts';
 import type { CopyRoom } from './copy-room.ts';
 import type { CoreEvent, StoreEffect, WalReadEffect } from './effects.ts';
+import type { HotKeys } from './hot-keys.ts';
 import type { ScrubBook } from './scrub-book.ts';
 import type { StoreRead } from './store-reads.ts';
 import type { WalHolds } from './wal-holds.ts';
@@ -66,6 +67,8 @@ export interface Host {
   uniqueId(): string;
   /** What may be sent and taken of copies of replicas. */
   readonly copies: CopyBudget;
+  /** What is asked for most. */
+  readonly hot: HotKeys;
   /** Whether there is room for them. */
   readonly room: CopyRoom;
   /** What of the WAL is kept for those who are sent a snapshot from here. */

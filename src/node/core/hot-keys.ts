@@ -51,6 +51,8 @@ interface Counts {
 
 /** Counts for one node. Times are monotonic ms. */
 export class HotKeys {
+  /** Gets that were answered by what was read for another one, since the start. */
+  sharedReads = 0;
   private readonly sketch = new TopKeys(HOT_KEYS_MAX);
   private readonly partitions = new Map<number, Counts>();
   /** Time that the counts are of, ms; halved as they are. */

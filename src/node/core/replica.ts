@@ -25,6 +25,7 @@ import { QuorumReads } from './quorum-reads.ts';
 import { buildReport } from './report.ts';
 import { ReplicaScrubs } from './scrub.ts';
 import type { SessionLimits } from './sessions.ts';
+import { SharedGets } from './shared-gets.ts';
 import { type InstalledSnapshot, SnapshotReceiver } from './snapshot-receiver.ts';
 
 /** One replica of one partition on this node. */
@@ -39,6 +40,7 @@ export class Replica {
   /** The newest record seen of this partition. */
   record: PartitionRecord | null = null;
   readonly quorumReads: QuorumReads;
+  readonly gets: SharedGets;
   readonly localReads: LocalReads;
   readonly freshness = new Freshness();
   private readonly follower: Follower;
@@ -97,6 +99,7 @@ export class Replica {
     this.follower = new Follower(this);
     this.scrubs = new ReplicaScrubs(this);
     this.quorumReads = new QuorumReads(this, new PendingKeys(log));
+    this.gets = new SharedGets(this);
     this.localReads = new LocalReads(this, this.freshness);
   }
 
@@ -407,6 +410,7 @@ export class Replica {
   private endReads(): void {
     this.quorumReads.end();
     this.localReads.close();
+    this.gets.end();
   }
 
   /** Ends for good: the node drops this replica. */
@@ -462,6 +466,7 @@ export class Replica {
     this.quorumReads.flush();
     this.leadership?.flush();
     this.follower.flush();
+    this.gets.flush();
   }
 
   private decide(): void {

@@ -23,7 +23,7 @@ import {
 import { CODEC_COUNTER, isInt64, parseCounter } from '../../common/text.ts';
 import type { AckLevel, PartitionRecord } from '../../common/topology.ts';
 import type { AckName, BatchItem, Condition, Request, Row, SessionMark } from '../../common/wire/messages.ts';
-import { answerGet, damagedRead, failedRead, shown } from './answers.ts';
+import { damagedRead, failedRead, shown } from './answers.ts';
 import {
   type Ack,
   type Command,
@@ -325,7 +325,7 @@ export function execute(
   leadership.requests += 1;
   if (request.operation === 'get') {
     const key = userKey(request.keyspace, request.key);
-    return leadership.reads.read(handle, () => answerGet(replica, handle, key));
+    return leadership.reads.read(handle, () => replica.gets.add(handle, key));
   }
   if (request.operation === 'scan')
     return leadership.reads.read(handle, () => scan(leadership, handle, request));

@@ -6,6 +6,7 @@ const FIGURES: NodeFigures = {
   ...{ replicas: 4, leaders: 2, openRequests: 0, walBytes: 9, durableLsn: 7, sessions: 1, peers: 2 },
   ...{
     roomForCopies: true,
+    sharedReads: 41,
     hottestKeyShare: 0.25,
     hottestPartitionShare: 0.5,
     moveLimit: 2_000_000,
@@ -37,6 +38,7 @@ describe('the metrics of a node', () => {
     const before = await registry.metrics();
     expect(metricIn(before, 'replicas')).toBe('4');
     expect(before).toMatch(/^ringkeep_node_slowed_partitions\{.*\} 2$/m);
+    expect(metricIn(before, 'shared_reads_total')).toBe('41');
     expect(metricIn(before, 'hottest_key_share')).toBe('0.25');
     expect(metricIn(before, 'hottest_partition_share')).toBe('0.5');
     expect(metricIn(before, 'move_limit_bytes_per_second')).toBe('2000000');

@@ -55,6 +55,15 @@ export class NodeMetrics {
       registers,
     });
     new Counter({
+      name: 'ringkeep_node_shared_reads_total',
+      help: 'Gets that were answered by what was read for another get of the same key.',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(figures().sharedReads);
+      },
+    });
+    new Counter({
       name: 'ringkeep_node_scrub_bytes_total',
       help: 'Bytes of rows that scrubs have read here.',
       registers,

@@ -1,0 +1,84 @@
+/**
+ * Gets that may be answered from the state, and wait for the end of the present event: those of one key are one read of the store. A hot key
+ * is asked for many times in the same round of confirmations.
+ * INVARIANT: a get never joins a read that the store may have begun: a write that was decided since would be missing.
+ */
+import { NO_BYTES, toLatin1 } from '../../common/bytes.ts';
+import type { Value } from '../../common/wire/messages.ts';
+import { failedRead, shown } from './answers.ts';
+import type { RequestHandle } from './host.ts';
+import type { StoredValue } from './layout.ts';
+import type { Replica } from './replica.ts';
+
+interface Waiting {
+  readonly handle: RequestHandle;
+  /** Age of the state that was good enough, which a stale read is told, ms. */
+  readonly stalenessMs: number;
+}
+
+interface Group {
+  readonly key: Uint8Array;
+  readonly all: Waiting[];
+}
+
+const ABSENT = { found: false, value: NO_BYTES, codec: 0, version: 0, epoch: 0, expiresAt: 0 };
+
+/** The gets of one replica. */
+export class SharedGets {
+  private readonly replica: Replica;
+  private groups = new Map<string, Group>();
+
+  constructor(replica: Replica) {
+    this.replica = replica;
+  }
+
+  /** Takes a get: the state of now is new enough for it. */
+  add(handle: RequestHandle, key: Uint8Array, stalenessMs = 0): void {
+    const text = toLatin1(key);
+    const group = this.groups.get(text);
+    if (group === undefined) this.groups.set(text, { key, all: [{ handle, stalenessMs }] });
+    else group.all.push({ handle, stalenessMs });
+    this.replica.host.touch(this.replica.partition);
+  }
+
+  /** Reads each key once. */
+  flush(): void {
+    if (this.groups.size === 0) return;
+    const { groups } = this;
+    this.groups = new Map();
+    for (const group of groups.values()) this.read(group);
+  }
+
+  private read({ key, all }: Group): void {
+    const { host, partition, machine } = this.replica;
+    host.hot.sharedReads += all.length - 1;
+    const wanted = (): boolean => all.some(({ handle }) => host.isOpen(handle));
+    machine.read(key, wanted, (error, stored) => {
+      if (error !== null) {
+        for (const { handle } of all) host.fail(handle, failedRead(partition, error));
+        return;
+      }
+      // What was read is as new as when it was asked for, perhaps newer, and not newer than what is decided by now.
+      const found = this.found(stored);
+      for (const { handle, stalenessMs } of all)
+        host.reply(handle, { result: 'value', value: { ...found, stalenessMs } });
+    });
+  }
+
+  private found(stored: StoredValue | null): Omit<Value, 'stalenessMs'> {
+    const { partition, machine } = this.replica;
+    const seenIndex = machine.decidedIndex;
+    if (stored === null) return { ...ABSENT, partition, seenIndex };
+    const { version, epoch, expiresAt } = stored;
+    return { found: true, ...shown(stored), version, epoch, partition, expiresAt, seenIndex };
+  }
+
+  /** This replica answers nothing any more. */
+  end(): void {
+    const { groups } = this;
+    this.groups = new Map();
+    const { host, partition } = this.replica;
+    for (const { all } of groups.values())
+      for (const { handle } of all) host.fail(handle, failedRead(partition, null));
+  }
+}
