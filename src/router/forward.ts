@@ -24,10 +24,10 @@ const LAST_WORDS_MS = 50;
 export const OPERATIONS = ['get', 'put', 'delete', 'increment', 'scan', 'touch', 'batch'] as const;
 
 /**
- * `held`: no leader is known. `queued`: waits for its node's connection or credit. `sent`: a node may have it.
+ * `joined`: waits for another get of its key, or goes with one. `held`: no leader is known. `queued`: waits for its node's connection or credit. `sent`: a node may have it.
  * `done`: answered, or nobody waits for an answer any more.
  */
-export type ForwardState = 'held' | 'queued' | 'sent' | 'done';
+export type ForwardState = 'joined' | 'held' | 'queued' | 'sent' | 'done';
 
 /** Whom a request's answer goes to. */
 export interface ForwardOwner {
@@ -56,6 +56,10 @@ export interface Forward {
   attempts: number;
   /** Replies allowed beyond the first, told before it was sent. */
   credits: number;
+  /** By what it is told apart from gets that it may go together with; null: it goes by itself. */
+  sharedKey: string | null;
+  /** It is under way for its key. */
+  active: boolean;
   /** Its bytes are its own, not a view of a received message. */
   detached: boolean;
 }
@@ -85,6 +89,8 @@ export function createForward(
     epoch: 0,
     attempts: 0,
     credits: 0,
+    sharedKey: null,
+    active: false,
     detached: false,
   };
 }
@@ -138,4 +144,30 @@ export function failureReply(
 ): Reply {
   const failure: Failure = { ...NO_DETAILS, ...details, code, outcome, message };
   return { id: 0, end: true, result: 'failure', failure };
+}
+
+/** Whether any voter of the partition may answer it. */
+export function isForAnyVoter({ get }: Request): boolean {
+  return get != null && get.level !== 'READ_LINEARIZABLE';
+}
+
+/** Returns why a request was not sent in time. `unavailable`: reasons by partition; `link`: the way to the node that it waits for. */
+export function unsentReply(
+  { partition, state, node }: Pick<Forward, 'partition' | 'state' | 'node'>,
+  link: { readonly ready: boolean; readonly trouble: string } | undefined,
+  unavailable: ReadonlyMap<number, string>,
+): Reply {
+  const answer = (code: ErrorCode, text: string): Reply =>
+    failureReply(code, 'not_applied', text, { partition });
+  if (state === 'joined')
+    return answer('DEADLINE_EXCEEDED', 'other gets of the same key were not answered in time');
+  if (state === 'held') {
+    const reason = unavailable.get(partition) ?? '';
+    return reason === ''
+      ? answer('UNAVAILABLE', `partition ${partition} had no leader in time`)
+      : answer('NO_QUORUM', `partition ${partition} has no leader: ${reason}`);
+  }
+  return link === undefined || link.ready
+    ? answer('DEADLINE_EXCEEDED', `the time ran out before node ${node} took the request`)
+    : answer('UNAVAILABLE', `node ${node} cannot be reached (${link.trouble})`);
 }

@@ -9,56 +9,27 @@
 import { type Clock, every, systemClock } from '../common/clock.ts';
 import { type ErrorCode, RingkeepError } from '../common/errors.ts';
 import * as limits from '../common/limits.ts';
-import type { Log } from '../common/log.ts';
 import { goesToLeader, lessLoaded } from '../common/replica-choice.ts';
-import type { NodeRecord, Topology } from '../common/topology.ts';
-import type {
-  Connector,
-  KeyValueHandler,
-  Peer,
-  SessionConnection,
-  SessionSink,
-} from '../common/wire/contract.ts';
+import type { Topology } from '../common/topology.ts';
+import type { KeyValueHandler, Peer, SessionConnection, SessionSink } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import type { Credit, Reply, Request } from '../common/wire/messages.ts';
 import { ClientSession, type ClientSessionHost } from './client-session.ts';
-import { createForward, detach, type Forward, failureReply, forwardAgain, isWrite } from './forward.ts';
+import {
+  createForward,
+  detach,
+  type Forward,
+  failureReply,
+  forwardAgain,
+  isForAnyVoter,
+  isWrite,
+  unsentReply,
+} from './forward.ts';
 import { NodeLink, type NodeLinkHost } from './node-link.ts';
+import type { ProxyLimits, ProxyOptions, ProxyStats } from './proxy-options.ts';
 import { type Bound, RequestCounters } from './request-counters.ts';
 import { type Route, Routing } from './routing.ts';
-
-/** Requests and bytes that a router holds; the defaults are those of limits.ts. */
-export interface ProxyLimits {
-  readonly requestsMax: number;
-  readonly requestBytesMax: number;
-  /** For one node; and for all partitions without a leader together. */
-  readonly nodeRequestsMax: number;
-}
-
-export interface ProxyOptions {
-  readonly connector: Pick<Connector, 'openSession'>;
-  /** HOST:PORT under which this process reaches a node. */
-  readonly addressOf: (node: NodeRecord) => string;
-  /** Why partitions have no leader, by partition; asked only when requests have to be refused for it. */
-  readonly unavailable: () => ReadonlyMap<number, string>;
-  /** What the cluster waits for before it is formed. */
-  readonly waitingFor: () => string;
-  readonly log: Log;
-  readonly limits?: Partial<ProxyLimits>;
-  /** Default: the process's. */
-  readonly clock?: Clock;
-  /** The highest protocol version to speak with nodes; default: PROTOCOL_MAX. */
-  readonly protocolMax?: number;
-}
-
-/** Figures for metrics. */
-export interface ProxyStats {
-  readonly sessions: number;
-  readonly requests: number;
-  readonly requestBytes: number;
-  readonly held: number;
-  readonly nodes: readonly { node: string; connected: boolean; queued: number; sent: number }[];
-}
+import { Flight, SingleFlight, sharedKey } from './single-flight.ts';
 
 /** Period of the sweep that expires and repeats, ms. No request has a timer of its own. */
 const SWEEP_MS = 20;
@@ -79,6 +50,9 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   #heldCount = 0;
   /** Refused by a leader that is not ready; the next sweep forwards them. */
   #later: Forward[] = [];
+  readonly #singleFlight = new SingleFlight();
+  /** Gets that go for several clients. */
+  readonly #flights = new Set<Forward>();
   #requests = 0;
   #requestBytes = 0;
   readonly #clock: Clock;
@@ -174,7 +148,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
       if (forward.state === 'sent') this.#links.get(forward.node)?.cancel(forward);
       else this.#abandonUnsent(forward, failureReply('CANCELLED', 'not_applied', 'cancelled by the caller'));
     }
-    this.#flush();
+    this.#settle(this.#clock.now());
   }
 
   takeCredits(session: ClientSession, credits: Credit[]): void {
@@ -201,6 +175,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   }
 
   #admit(session: ClientSession, request: Request, now: number): void {
+    request.sharedReads = 0;
     const invalid = this.#check(session, request);
     if (invalid !== '') {
       this.#refuse(session, request, failureReply('INVALID_ARGUMENT', 'not_applied', invalid));
@@ -217,7 +192,28 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
     session.open.set(forward.ownId, forward);
     this.#requests += 1;
     this.#requestBytes += forward.bytes;
-    this.#dispatch(forward);
+    forward.sharedKey = sharedKey(request);
+    if (this.#singleFlight.admit(forward)) return this.#dispatch(forward);
+    forward.state = 'joined';
+    detach(forward);
+  }
+
+  /** A get has ended, or is given up: those that wait for its key go. Whoever calls has the links pumped, or the next sweep has. */
+  #landed(forward: Forward): void {
+    this.#flights.delete(forward);
+    const riders = this.#stopped ? [] : this.#singleFlight.ended(forward);
+    const [first] = riders;
+    if (first === undefined) return;
+    if (riders.length === 1) {
+      first.active = true;
+      return this.#dispatch(first);
+    }
+    const flight = new Flight(riders, this.#clock.now(), (rider, reply) => this.#finish(rider, reply));
+    this.counters.sharedReads += riders.length - 1;
+    this.#requests += 1;
+    this.#requestBytes += flight.forward.bytes;
+    this.#flights.add(flight.forward);
+    this.#dispatch(flight.forward);
   }
 
   /** Returns what is wrong with a request as far as forwarding it goes; empty when nothing is. */
@@ -376,29 +372,39 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
     const later = this.#later.indexOf(forward);
     if (later >= 0) this.#later.splice(later, 1);
     else if (forward.state === 'held') this.#heldCount -= 1;
-    else this.#links.get(forward.node)?.dropped();
+    else if (forward.state === 'queued') this.#links.get(forward.node)?.dropped();
     this.#finish(forward, reply);
   }
 
   /** Answers a request that is nowhere any more. */
   #finish(forward: Forward, reply: Reply): void {
-    if (forward.owner !== null) {
-      this.counters.count(forward.request.operation, reply);
-      forward.owner.answer(forward, reply);
-    }
-    forward.owner = null;
+    this.#answer(forward, reply);
     this.#release(forward);
+  }
+
+  #answer(forward: Forward, reply: Reply): void {
+    const { owner } = forward;
+    if (owner === null) return;
+    forward.owner = null;
+    if (!this.#flights.has(forward)) this.counters.count(forward.request.operation, reply);
+    owner.answer(forward, reply);
   }
 
   #release(forward: Forward): void {
     forward.state = 'done';
     this.#requests -= 1;
     this.#requestBytes -= forward.bytes;
+    this.#landed(forward);
   }
 
   #settle(now: number): void {
     for (const link of this.#links.values()) if (link.queued > 0) link.pump(now);
     this.#flush();
+  }
+
+  /** All that has no end yet: of clients, and what goes for several of them. */
+  #open(): Iterable<Forward>[] {
+    return [[...this.#flights], ...[...this.#sessions].map(({ open }) => open.values())];
   }
 
   #flush(): void {
@@ -413,14 +419,14 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
     this.#later = [];
     for (const forward of later) this.#dispatch(forward);
     let unavailable: ReadonlyMap<number, string> | undefined;
-    for (const session of this.#sessions) {
-      for (const forward of session.open.values()) {
+    for (const open of this.#open()) {
+      for (const forward of open) {
         if (forward.state === 'sent') {
           if (now >= forward.deadline + DEADLINE_GRACE_MS)
             this.#giveUp(forward, 'DEADLINE_EXCEEDED', `node ${forward.node} did not answer in time`);
         } else if (now >= forward.heldUntil) {
           unavailable ??= this.#options.unavailable();
-          this.#abandonUnsent(forward, this.#unsentReply(forward, unavailable));
+          this.#abandonUnsent(forward, unsentReply(forward, this.#links.get(forward.node), unavailable));
         }
       }
     }
@@ -438,8 +444,8 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
    * again, under the same id.
    */
   #leaveOldLeaders(changed: ReadonlySet<number>): void {
-    for (const session of this.#sessions) {
-      for (const forward of session.open.values()) {
+    for (const open of this.#open()) {
+      for (const forward of open) {
         const { state, partition, node, request } = forward;
         if (state !== 'sent' || !changed.has(partition) || isForAnyVoter(request)) continue;
         const route = this.#routing.leader(partition);
@@ -453,29 +459,8 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   #giveUp(forward: Forward, code: ErrorCode, text: string): void {
     const outcome = isWrite(forward.request) ? 'unknown' : 'not_applied';
     const reply = failureReply(code, outcome, text, { partition: forward.partition });
-    this.counters.count(forward.request.operation, reply);
-    forward.owner?.answer(forward, reply);
-    forward.owner = null;
+    this.#answer(forward, reply);
     this.#links.get(forward.node)?.cancel(forward);
+    this.#landed(forward);
   }
-
-  #unsentReply(forward: Forward, unavailable: ReadonlyMap<number, string>): Reply {
-    const { partition } = forward;
-    const answer = (code: ErrorCode, text: string): Reply =>
-      failureReply(code, 'not_applied', text, { partition });
-    if (forward.state === 'held') {
-      const reason = unavailable.get(partition) ?? '';
-      return reason === ''
-        ? answer('UNAVAILABLE', `partition ${partition} had no leader in time`)
-        : answer('NO_QUORUM', `partition ${partition} has no leader: ${reason}`);
-    }
-    const link = this.#links.get(forward.node);
-    return link === undefined || link.ready
-      ? answer('DEADLINE_EXCEEDED', `the time ran out before node ${forward.node} took the request`)
-      : answer('UNAVAILABLE', `node ${forward.node} cannot be reached (${link.trouble})`);
-  }
-}
-
-function isForAnyVoter({ get }: Request): boolean {
-  return get != null && get.level !== 'READ_LINEARIZABLE';
 }

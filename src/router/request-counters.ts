@@ -18,6 +18,8 @@ export type ResultCode = 'OK' | ErrorCode;
 export class RequestCounters {
   /** Requests that were forwarded once more. */
   forwardedAgain = 0;
+  /** Gets that went with another one. */
+  sharedReads = 0;
   readonly #byCode = new Map<ResultCode, number[]>();
   readonly #refused = new Map<Bound, number>(BOUNDS.map((bound) => [bound, 0]));
 

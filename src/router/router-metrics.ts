@@ -7,7 +7,7 @@ import type { ServerStats } from '../common/wire/server.ts';
 import type { RebalanceStatus } from './controller/rebalance.ts';
 import type { ControllerStatus } from './controller/types.ts';
 import type { ControllerCounts } from './controller-shell.ts';
-import type { ProxyStats } from './proxy.ts';
+import type { ProxyStats } from './proxy-options.ts';
 import type { RequestCounters } from './request-counters.ts';
 
 /** Where the figures come from. */
@@ -65,6 +65,14 @@ function defineRequests(registry: Registry, sources: RouterSources, node: (id: s
     'Requests that met a node without the leadership.',
     [],
     () => [[{}, requests.forwardedAgain]],
+  );
+  define(
+    registry,
+    Counter,
+    'shared_reads_total',
+    'Gets that went with another one of the same key.',
+    [],
+    () => [[{}, requests.sharedReads]],
   );
   define(registry, Gauge, 'requests_in_flight', 'Requests in the router.', [], () => [
     [{}, proxy().requests],

@@ -30,7 +30,8 @@ import { Controller } from './controller/controller.ts';
 import type { BootstrapOptions, ControllerOptions, ControllerStatus } from './controller/types.ts';
 import { ControllerShell, type NodeProtocol } from './controller-shell.ts';
 import { type EmbeddedTopologyStore, openEmbeddedTopologyStore } from './embedded-topology-store.ts';
-import { type ProxyLimits, type ProxyStats, RequestProxy } from './proxy.ts';
+import { RequestProxy } from './proxy.ts';
+import type { ProxyLimits, ProxyStats } from './proxy-options.ts';
 import { createRouterMetrics } from './router-metrics.ts';
 import { TopologyHub } from './topology-hub.ts';
 

@@ -7,7 +7,8 @@ import type { NodeRecord, PartitionRecord, Topology } from '../../src/common/top
 import { grpcConnector } from '../../src/common/wire/connections.ts';
 import type { Failure, Reply, Request } from '../../src/common/wire/messages.ts';
 import type { StreamLimits, WireServer } from '../../src/common/wire/server.ts';
-import { type ProxyOptions, RequestProxy } from '../../src/router/proxy.ts';
+import { RequestProxy } from '../../src/router/proxy.ts';
+import type { ProxyOptions } from '../../src/router/proxy-options.ts';
 import {
   listen,
   openClient,

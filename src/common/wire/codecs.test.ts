@@ -58,7 +58,7 @@ const head = {
   attempt: uint32,
   ack: fc.constantFrom<AckName>('ACK_QUORUM', 'ACK_LEADER', 'ACK_ALL', 'ACK_DEFAULT'),
   traceParent: text,
-  idempotencyKey: bytes,
+  ...{ idempotencyKey: bytes, sharedReads: uint32 },
 };
 const condition = fc.option(
   fc.record({

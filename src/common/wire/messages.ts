@@ -117,6 +117,8 @@ export interface Request {
   condition?: Condition | null;
   operation: 'get' | 'put' | 'delete' | 'increment' | 'scan' | 'touch' | 'batch';
   idempotencyKey?: Uint8Array;
+  /** Of a router: so many more gets of clients are answered by this one. */
+  sharedReads?: number;
   get?: GetOperation | null;
   put?: PutOperation | null;
   delete?: Record<string, never> | null;

@@ -140,6 +140,7 @@ function writeRequest(writer: ProtoWriter, request: Request): void {
   }
   if (request.batch) writeBatch(writer, request.batch, sizeOfRequest(request));
   if (request.idempotencyKey !== undefined) writer.bytes(20, request.idempotencyKey);
+  if (request.sharedReads !== undefined) writer.uint(21, request.sharedReads);
   writer.end(mark);
 }
 
@@ -363,7 +364,7 @@ function emptyRequest(): PartialRequest {
     scan: null,
     touch: null,
     batch: null,
-    idempotencyKey: EMPTY_BYTES,
+    ...{ idempotencyKey: EMPTY_BYTES, sharedReads: 0 },
   };
 }
 
@@ -411,6 +412,9 @@ function readRequest(reader: ProtoReader, keyspace: string): Request {
         break;
       case 20:
         request.idempotencyKey = reader.bytes();
+        break;
+      case 21:
+        request.sharedReads = reader.uint();
         break;
       default:
         if ((field >= 12 && field <= 16) || field === 18 || field === 19)
