@@ -116,7 +116,9 @@ export class HistoryRecorder {
 
   /** Records an operation that ended with an error. */
   failed(operation: Operation, error: RingkeepError): void {
-    this.#addAll(operation, { result: error.outcome, code: error.code });
+    // That it is applied is also said where an earlier call with the same idempotency key is what took effect.
+    const isOwn = error.outcome !== 'applied' || operation.spec.idempotencyKey.length === 0;
+    this.#addAll(operation, { result: isOwn ? error.outcome : 'unknown', code: error.code });
   }
 
   #addAll(operation: Operation, output: HistoryOutput): void {

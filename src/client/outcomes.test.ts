@@ -11,6 +11,7 @@ import {
   type ScriptedSession,
   StoreModel,
 } from '../../test/support/client-network.ts';
+import type { HistoryEvent } from '../common/history.ts';
 import type { Request } from '../common/wire/messages.ts';
 import type { ConnectOptions } from './options.ts';
 
@@ -94,6 +95,16 @@ describe('the outcome of a write', () => {
       expect(await endOf(db.put('k', 1, { ack: 'all' }))).toBe('ACK_NOT_REACHED applied');
       expect(new Set(writes.map(({ sequence }) => sequence)).size).toBe(1);
     }
+  });
+
+  it('stands in the history as unknown if it is applied, but perhaps by an earlier call with its idempotency key', async () => {
+    const events: HistoryEvent[] = [];
+    const { db } = setUp([ackNotReached], { recorder: (event) => events.push(event) });
+    for (const idempotencyKey of [undefined, 'i'])
+      await endOf(
+        db.put('k', 1, { ack: 'all', ...(idempotencyKey === undefined ? {} : { idempotencyKey }) }),
+      );
+    expect(events.map(({ output }) => output?.result)).toEqual(['applied', 'unknown']);
   });
 
   it('tells how far it has come, as it was last told', async () => {

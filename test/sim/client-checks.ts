@@ -203,22 +203,25 @@ export class ClientChecks {
 
   /** Ends a write or read without a result. */
   failed(operation: Operation, outcome: 'applied' | 'not_applied' | 'unknown', code: ErrorCode): void {
-    for (const one of [operation, ...operation.parts]) this.end(one, { result: outcome, code });
-    if (operation.kind === 'get') return;
+    const { kind, partition, request } = operation;
+    // An earlier operation with its idempotency key is what took effect, and may not have been enough voters.
+    const ghost = this.ghost(partition);
+    const isApplied = outcome === 'applied' && ghost.effectOf(request) !== undefined;
+    const isRepeat = outcome === 'applied' && !isApplied && ghost.repeatOf(request) !== undefined;
+    const result = isRepeat ? 'not_applied' : outcome;
+    for (const one of [operation, ...operation.parts]) this.end(one, { result, code });
+    if (kind === 'get') return;
     if (outcome === 'unknown') this.counts.unknown += 1;
     if (outcome === 'applied') {
       this.counts.applied += 1;
-      const ghost = this.ghost(operation.partition);
-      // An earlier operation with its idempotency key is what voters lack.
-      const index = ghost.effectOf(operation.request) ?? ghost.repeatOf(operation.request)?.index;
       this.world.check(
-        index !== undefined,
+        isApplied || isRepeat,
         () => `${describe(operation)} was told applied and is not committed`,
       );
     }
     if (outcome === 'not_applied') {
       this.counts.notApplied += 1;
-      this.ghost(operation.partition).deny(operation.request);
+      ghost.deny(request);
     }
   }
 

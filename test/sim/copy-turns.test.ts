@@ -78,8 +78,8 @@ it.each([1, 2])('of several partitions take turns (seed %i)', { timeout: 120_000
   expect(world.counts.get('node snapshot_given_up') ?? 0).toBe(0);
   expect(isMoved()).toBe(true);
   expect(moved()).toBeGreaterThanOrEqual(4);
-  // At the rate that was set: neither faster nor much slower.
+  // No faster than at the rate that was set, nor slower than where copies give way all the time: two chunks a second.
   const seconds = (world.now - begunAt) / 1_000;
   expect(seconds).toBeGreaterThan((moved() * PARTITION_BYTES) / RATE - 5);
-  expect(seconds).toBeLessThan((1.5 * moved() * PARTITION_BYTES) / RATE);
+  expect(seconds).toBeLessThan((1.25 * moved() * PARTITION_BYTES) / (2 * CHUNK));
 });
