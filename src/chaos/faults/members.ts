@@ -5,7 +5,11 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { RingkeepError } from '../../common/errors.ts';
+import type { PartitionRecord } from '../../common/topology.ts';
 import type { Move } from '../../common/wire/admin-messages.ts';
+import { grpcConnector } from '../../common/wire/connections.ts';
+import { makeHello } from '../../common/wire/handshake.ts';
+import { reconnecting } from '../../common/wire/reconnecting.ts';
 import type { ProcessCluster } from '../cluster.ts';
 import { type ActiveFault, ANYWHERE, type FaultDriver, pickNode } from '../fault.ts';
 import { type ClusterProcess, eventually } from '../process.ts';
@@ -17,7 +21,7 @@ const LOST_AFTER_S = 5;
 const LOST_AFTER_DEFAULT_S = 300;
 /** A step of a move is waited for so long, looked for so often, and its victim is away for so long, ms. */
 const STEP_WAIT_MS = 10_000;
-const LOOK_MS = 5;
+const LOOK_MS = 20;
 const DOWN_MS = 300;
 
 async function votesOf(cluster: ProcessCluster, { name }: ClusterProcess): Promise<number> {
@@ -192,43 +196,77 @@ const drain: FaultDriver = {
 /** How far a move is when somebody who takes part in it is killed. */
 const STEPS = ['its learner is there', 'its voters change', 'it is done'] as const;
 
-/** Finds a move that is at a step now; null: none is. */
-async function moveAt(cluster: ProcessCluster, step: (typeof STEPS)[number]): Promise<Move | null> {
-  const [{ moves }, { records }] = await Promise.all([
-    cluster.moves({ order: 'MOVES_TELL' }),
-    cluster.topology(),
-  ]);
-  const isAt = ({ partition, to, state }: Move): boolean => {
-    if (to === '') return false;
-    const { learners, voters, previousVoters } = records.find((record) => record.partition === partition)!;
-    const has = (replicas: readonly { readonly node: string }[]) => replicas.some(({ node }) => node === to);
-    if (step === 'its learner is there') return has(learners);
-    if (step === 'its voters change') return has(voters) && previousVoters.length > 0;
-    return state === 'done' && has(voters);
-  };
-  return moves.find(isAt) ?? null;
+type Records = Map<number, PartitionRecord>;
+
+function isAt(step: (typeof STEPS)[number], { partition, to, state }: Move, records: Records): boolean {
+  const record = records.get(partition);
+  if (to === '' || record === undefined) return false;
+  const has = (replicas: readonly { readonly node: string }[]) => replicas.some(({ node }) => node === to);
+  if (step === 'its learner is there') return has(record.learners);
+  if (step === 'its voters change') return has(record.voters) && record.previousVoters.length > 0;
+  return state === 'done' && has(record.voters);
 }
 
-/** Kills somebody at every step of the moves, and starts it again; tells at which steps it was. */
+/**
+ * Resolves with who takes part in a move that comes to a step, and runs; null: nobody does in time. Records are pushed by the router at every change: voters change
+ * for some milliseconds only, which questions would miss.
+ */
+async function victimAt(
+  cluster: ProcessCluster,
+  step: (typeof STEPS)[number],
+  who: (move: Move) => ClusterProcess | undefined,
+): Promise<ClusterProcess | null> {
+  const records: Records = new Map();
+  let moves: readonly Move[] = [];
+  let met: ClusterProcess | null = null;
+  const look = (): void => {
+    const there = moves.filter((move) => isAt(step, move, records)).map(who);
+    met ??= there.find((one) => one?.running === true) ?? null;
+  };
+  const watch = reconnecting(({ up, down }) =>
+    grpcConnector.watchTopology(cluster.router.address, makeHello({ role: 'client' }), {
+      onTopology: (topology) => {
+        up();
+        for (const record of topology.records) records.set(record.partition, record);
+        look();
+      },
+      onEnd: down,
+    }),
+  );
+  try {
+    const until = performance.now() + STEP_WAIT_MS;
+    while (met === null && performance.now() < until) {
+      moves = (await cluster.moves({ order: 'MOVES_TELL' }).catch(() => ({ moves }))).moves;
+      look();
+      if (met === null) await delay(LOOK_MS);
+    }
+  } finally {
+    watch.stop();
+  }
+  return met;
+}
+
+/**
+ * Kills somebody at every step of moves, and starts it again: while a node gets its first replicas, loses all of them, and gets some again, so
+ * that there are moves at each step. Tells at which steps it was.
+ */
 async function killAtSteps(
   cluster: ProcessCluster,
+  node: ClusterProcess,
   who: (move: Move) => ClusterProcess | undefined,
 ): Promise<string> {
   const met: string[] = [];
-  for (const step of STEPS) {
-    const until = performance.now() + STEP_WAIT_MS;
-    while (performance.now() < until) {
-      const move = await moveAt(cluster, step).catch(() => null);
-      const victim = move === null ? undefined : who(move);
-      if (victim?.running === true) {
-        await victim.kill('SIGKILL');
-        await delay(DOWN_MS);
-        if (!victim.running) await victim.start();
-        met.push(`${victim.name} when ${step}`);
-        break;
-      }
-      await delay(LOOK_MS);
+  for (const [at, step] of STEPS.entries()) {
+    const leaves = at % 2 === 1;
+    if (at > 0) await membership(cluster, node, leaves);
+    const victim = await victimAt(cluster, step, who);
+    if (victim !== null) {
+      await victim.kill('SIGKILL');
+      await delay(DOWN_MS);
+      if (!victim.running) await victim.start();
+      met.push(`${victim.name} when ${step}`);
     }
+    await voting(cluster, node, (votes) => (leaves ? votes === 0 : votes > 0));
   }
   if (met.length < STEPS.length)
     throw new RingkeepError(
@@ -238,7 +276,7 @@ async function killAtSteps(
   return `killed ${met.join(', ')}`;
 }
 
-/** A node joins, and somebody who takes part in its moves is killed at each of their steps. */
+/** A node joins, leaves and joins again, and somebody who takes part in its moves is killed at each of their steps. */
 function killWhileMoving(
   kind: string,
   whom: string,
@@ -248,14 +286,11 @@ function killWhileMoving(
     kind,
     family: 'members',
     group: 'members',
-    text: `a node joins, and ${whom} is killed when a learner is made, when voters change, and after it`,
+    text: `a node joins, leaves and joins again, and ${whom} is killed when a learner is made, when voters change, and after it`,
     missing: ANYWHERE,
     inject: async ({ cluster }) => {
       const node = await joined(cluster);
-      const lane = killAtSteps(cluster, (move) => who(cluster, move)).then(async (met) => {
-        await voting(cluster, node, (votes) => votes > 0);
-        return met;
-      });
+      const lane = killAtSteps(cluster, node, (move) => who(cluster, move));
       return active(node.name, lane, () => retired(cluster, node));
     },
   };
