@@ -355,7 +355,7 @@ class RouterShell {
   #hot(limit: number): Promise<HotReply> {
     const ask = (node: NodeRecord, wanted: number): Promise<HotReply> =>
       this.#connector.hot(this.#addressOf(node), this.#helloTo(node), wanted, ADMIN_ASK_MS);
-    return askHot(this.#topology?.nodes ?? [], limit, ({ id }) => id, ask);
+    return askHot(this.#shell.topology()?.nodes ?? [], limit, ({ id }) => id, ask);
   }
 
   #helloTo({ id }: NodeRecord): Hello {
