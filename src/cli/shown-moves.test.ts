@@ -61,7 +61,7 @@ describe('what is shown of moves', () => {
     );
     expect(shown).toMatchObject({ total: 4, done: 1, active: 1, bytes: 640 * MIB, copied: 200 * MIB });
     expect(movesLines(shown)).toEqual([
-      'Moves replicas (n4 has come): 1 of 4 done, 1 under way; 200.0 MiB of 640.0 MiB, 12.0 MiB/s, about 29 s left',
+      'Moves replicas (n4 has come): 1 of 4 done, 1 under way; 200.0 MiB of 640.0 MiB, 12.0 MiB/s, about 37 s left',
       '2 waiting: the disk of n4 is full',
     ]);
   });
@@ -79,6 +79,15 @@ describe('what is shown of moves', () => {
     expect(movesLines(showMoves(reply({ state: 'done', stuck })))).toEqual([
       '2 replicas on n3 should move, and no other node can take them',
     ]);
+  });
+
+  it('goes by the pace of the last seconds where copies give way, which has a least', () => {
+    const moves = [move({ state: 'active', copied: 60 * MIB })];
+    const left = (bytesPerSecond: number) => showMoves(reply({ moves, bytesPerSecond })).secondsLeft;
+    expect([0, 64 * MIB].map(left)).toEqual([7, 7]);
+    expect(left(2 * MIB)).toBe(50);
+    // Hardly anything: the move is at something else.
+    expect(left(1)).toBe(201);
   });
 
   it('promises no end while every move waits, and lets none take time back from others', () => {

@@ -8,6 +8,8 @@ import type { Move, MovesReply, OverfullNode, StuckVoter } from '../common/wire/
 
 /** Besides its bytes a move takes about so long: rounds between controller and replicas, s. */
 const MOVE_SECONDS = 1;
+/** Of their rate, what copies have at least when they give way to clients. */
+const LEAST_SHARE = 1 / 32;
 
 /** What is shown of moves. */
 export interface ShownMoves {
@@ -49,6 +51,17 @@ export function estimateSeconds(moves: readonly Move[], { bytesPerSecond, perNod
   return Math.max(0, ...seconds.values());
 }
 
+/**
+ * Returns how long open moves go on, about: at their rate, or at the pace of the last seconds where copies give way to clients, which do not
+ * go below a part of the rate. A pace that is slower than that is one of moves that copy nothing at the moment.
+ */
+function estimateLeft(open: readonly Move[], settings: MoveSettings, bytesPerSecond: number): number {
+  const left = open.reduce((sum, { bytes, copied }) => sum + Math.max(0, bytes - copied), 0);
+  const atPace = bytesPerSecond === 0 ? 0 : left / bytesPerSecond;
+  const slowest = { ...settings, bytesPerSecond: settings.bytesPerSecond * LEAST_SHARE };
+  return Math.max(estimateSeconds(open, settings), Math.min(atPace, estimateSeconds(open, slowest)));
+}
+
 /** Returns what is shown of a reply. */
 export function showMoves(reply: MovesReply): ShownMoves {
   const { plan, state, reason, moves, stuck, overfull, replicationFactor, bytesPerSecond } = reply;
@@ -66,7 +79,7 @@ export function showMoves(reply: MovesReply): ShownMoves {
     bytes: moves.reduce((sum, { bytes }) => sum + bytes, 0),
     copied: moves.reduce((sum, { copied }) => sum + copied, 0),
     bytesPerSecond,
-    secondsLeft: goesOn && open.length > 0 ? Math.ceil(estimateSeconds(open, settings)) : null,
+    secondsLeft: goesOn && open.length > 0 ? Math.ceil(estimateLeft(open, settings, bytesPerSecond)) : null,
     settings,
     replicationFactor,
     moves,

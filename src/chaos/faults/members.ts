@@ -208,8 +208,8 @@ function isAt(step: (typeof STEPS)[number], { partition, to, state }: Move, reco
 }
 
 /**
- * Resolves with who takes part in a move that comes to a step, and runs; null: nobody does in time. Records are pushed by the router at every change: voters change
- * for some milliseconds only, which questions would miss.
+ * Resolves with who takes part in a move that comes to a step, and runs; null: nobody does in time. Records are pushed by the router at every
+ * change: voters change for some milliseconds only, which questions would miss.
  */
 async function victimAt(
   cluster: ProcessCluster,
