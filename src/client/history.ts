@@ -143,7 +143,8 @@ export class HistoryRecorder {
 
   #add(operation: Operation, output: HistoryOutput): void {
     const { kind } = operation.spec;
-    if (kind !== 'scan' && kind !== 'batch') this.#write(operation, { ...operation.spec, kind }, output);
+    if (kind !== 'scan' && kind !== 'batch' && kind !== 'salt')
+      this.#write(operation, { ...operation.spec, kind }, output);
   }
 
   /** Records what an operation did with one key. */

@@ -5,9 +5,18 @@
 
 /** Protocol versions this build speaks, inclusive; what each adds is in wire/versions.ts. */
 export const PROTOCOL_MIN = 1;
-export const PROTOCOL_MAX = 2;
+export const PROTOCOL_MAX = 3;
 /** The first version with scrubs on demand. */
 export const SCRUB_PROTOCOL = 2;
+/** The first version that knows salts. */
+export const SALT_PROTOCOL = 3;
+/** Copies that a hot key can have. */
+export const SALT_COPIES_MAX = 8;
+/** Copies of hot keys of others that one leader holds, and their bytes. */
+export const COPIES_HELD_MAX = 256;
+export const COPIES_HELD_BYTES_MAX = 32 * 1024 * 1024;
+/** Salted keys of one partition: their names are written with every batch of it. */
+export const SALTS_MAX = 16;
 
 /** Key length in bytes, inclusive. */
 export const KEY_BYTES_MIN = 1;

@@ -21,7 +21,7 @@ const FORWARD_TIME_MIN_MS = 5;
 const LAST_WORDS_MS = 50;
 
 /** Operations, in the order of the request counters. */
-export const OPERATIONS = ['get', 'put', 'delete', 'increment', 'scan', 'touch', 'batch'] as const;
+export const OPERATIONS = ['get', 'put', 'delete', 'increment', 'scan', 'touch', 'batch', 'salt'] as const;
 
 /**
  * `joined`: waits for another get of its key, or goes with one. `held`: no leader is known. `queued`: waits for its node's connection or credit. `sent`: a node may have it.

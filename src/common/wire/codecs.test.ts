@@ -58,7 +58,7 @@ const head = {
   attempt: uint32,
   ack: fc.constantFrom<AckName>('ACK_QUORUM', 'ACK_LEADER', 'ACK_ALL', 'ACK_DEFAULT'),
   traceParent: text,
-  ...{ idempotencyKey: bytes, sharedReads: uint32 },
+  ...{ idempotencyKey: bytes, sharedReads: uint32, saltIn: uint32 },
 };
 const condition = fc.option(
   fc.record({
@@ -127,9 +127,12 @@ const request: fc.Arbitrary<Request> = fc.oneof(
     operation: fc.constant('batch' as const),
     batch: fc.record({ items: fc.array(item, { maxLength: 4 }) }),
   }),
+  fc.record({ ...head, operation: fc.constant('salt' as const), salt: fc.record({ copies: uint32 }) }),
 );
 
+const salts = fc.option(fc.record({ partitions: fc.array(uint32, { maxLength: 8 }) }));
 const receiptOf = fc.record({
+  salts,
   partition: uint32,
   epoch: uint64,
   version: uint64,
@@ -146,26 +149,36 @@ const receiptOf = fc.record({
 });
 const blankReceipt = {
   ...{ partition: 1, epoch: 2, version: 3, durability: 'quorum' as const, logTime: 4 },
-  ...{ duplicate: false, counter: 0, conditionFailed: false, index: 5, items: [], repeated: false },
+  ...{
+    duplicate: false,
+    counter: 0,
+    conditionFailed: false,
+    index: 5,
+    items: [],
+    repeated: false,
+    salts: null,
+  },
 };
 
+const value = fc.record({
+  found: fc.boolean(),
+  value: bytes,
+  codec: uint32,
+  version: uint64,
+  epoch: uint64,
+  partition: uint32,
+  expiresAt: uint64,
+  seenIndex: uint64,
+  stalenessMs: uint32,
+  salts,
+});
 const row = fc.record({ keyspace: text, key: bytes, value: bytes, codec: uint32, version: uint64 });
 const reply: fc.Arbitrary<Reply> = fc.oneof(
   fc.record({
     id: uint64,
     end: fc.boolean(),
     result: fc.constant('value' as const),
-    value: fc.record({
-      found: fc.boolean(),
-      value: bytes,
-      codec: uint32,
-      version: uint64,
-      epoch: uint64,
-      partition: uint32,
-      expiresAt: uint64,
-      seenIndex: uint64,
-      stalenessMs: uint32,
-    }),
+    value,
   }),
   fc.record({
     id: uint64,
@@ -240,6 +253,30 @@ const peerMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
       newest: fc.array(uint64, { maxLength: 4 }),
       commitIndex: uint64,
       commitEpoch: uint64,
+    }),
+  }),
+  fc.record({
+    ...peerHead,
+    body: fc.constant('copyOrder' as const),
+    copyOrder: fc.record({
+      kind: fc.constantFrom('COPY_DROP' as const, 'COPY_INSTALL' as const, 'COPY_LOOK' as const),
+      home: uint32,
+      number: uint64,
+      key: bytes,
+      confirm: fc.boolean(),
+      token: text,
+      value: fc.option(value),
+    }),
+  }),
+  fc.record({
+    ...peerHead,
+    body: fc.constant('copyReply' as const),
+    copyReply: fc.record({
+      number: uint64,
+      homeEpoch: uint64,
+      token: text,
+      held: fc.boolean(),
+      reads: uint64,
     }),
   }),
   fc.record({
@@ -413,7 +450,8 @@ describe('codecs by hand', () => {
 
   it('UnaryRequest is that of the schema', () =>
     agree(unaryRequest, hotCodecs.unaryRequest, schemaCodecs.unaryRequest));
-  it('Receipt is that of the schema', () => agree(receiptOf, hotCodecs.receipt, schemaCodecs.receipt));
+  it('Receipt is that of the schema', () =>
+    agree(receiptOf, hotCodecs.receipt as GenericCodec<typeof blankReceipt>, schemaCodecs.receipt));
 
   it('UnaryRequest survives damage', () => survives(unaryRequest, hotCodecs.unaryRequest));
   it('ClientMessage survives damage', () => survives(clientMessage, hotCodecs.clientMessage));

@@ -79,6 +79,14 @@ export interface BatchItem {
   increment?: IncrementOperation | null;
   check?: Record<string, never> | null;
 }
+/** Of a hot key; 0 copies: it is a key like any other again. */
+export interface SaltOperation {
+  copies: number;
+}
+/** Partitions whose leaders have a copy of a hot key. */
+export interface Salts {
+  partitions: number[];
+}
 export interface BatchOperation {
   items: BatchItem[];
 }
@@ -115,10 +123,12 @@ export interface Request {
   ack: AckName;
   traceParent: string;
   condition?: Condition | null;
-  operation: 'get' | 'put' | 'delete' | 'increment' | 'scan' | 'touch' | 'batch';
+  operation: 'get' | 'put' | 'delete' | 'increment' | 'scan' | 'touch' | 'batch' | 'salt';
   idempotencyKey?: Uint8Array;
   /** Of a router: so many more gets of clients are answered by this one. */
   sharedReads?: number;
+  /** 1 more than the partition whose copy of the key is read; 0: the key itself. */
+  saltIn?: number;
   get?: GetOperation | null;
   put?: PutOperation | null;
   delete?: Record<string, never> | null;
@@ -126,6 +136,7 @@ export interface Request {
   scan?: ScanOperation | null;
   touch?: TouchOperation | null;
   batch?: BatchOperation | null;
+  salt?: SaltOperation | null;
 }
 
 export interface Value {
@@ -138,6 +149,8 @@ export interface Value {
   expiresAt: number;
   seenIndex: number;
   stalenessMs: number;
+  /** Of a key that is salted. */
+  salts?: Salts | null;
 }
 
 export interface Receipt {
@@ -153,6 +166,8 @@ export interface Receipt {
   index: number;
   items: ReceiptItem[];
   repeated: boolean;
+  /** Of a salt operation: what is in effect now. */
+  salts?: Salts | null;
 }
 
 export interface ReceiptItem {
@@ -378,6 +393,23 @@ export interface ProbeReply {
   commitIndex: number;
   commitEpoch: number;
 }
+export type CopyOrderKind = 'COPY_DROP' | 'COPY_INSTALL' | 'COPY_LOOK';
+export interface CopyOrder {
+  kind: CopyOrderKind;
+  home: number;
+  number: number;
+  key: Uint8Array;
+  confirm: boolean;
+  token: string;
+  value: Value | null;
+}
+export interface CopyReply {
+  number: number;
+  homeEpoch: number;
+  token: string;
+  held: boolean;
+  reads: number;
+}
 export interface PeerMessage {
   partition: number;
   from: string;
@@ -393,7 +425,9 @@ export interface PeerMessage {
     | 'snapshotChunk'
     | 'scrub'
     | 'probe'
-    | 'probeReply';
+    | 'probeReply'
+    | 'copyOrder'
+    | 'copyReply';
   append?: Append | null;
   appendReply?: AppendReply | null;
   confirm?: Confirm | null;
@@ -404,6 +438,8 @@ export interface PeerMessage {
   scrub?: Scrub | null;
   probe?: Probe | null;
   probeReply?: ProbeReply | null;
+  copyOrder?: CopyOrder | null;
+  copyReply?: CopyReply | null;
 }
 export interface PeerBatch {
   welcome: Welcome | null;

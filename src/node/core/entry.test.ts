@@ -46,6 +46,11 @@ const command = fc.oneof(
     keptUntil: safe,
     write,
   }),
+  fc.record({
+    kind: fc.constant('salt' as const),
+    salted: bytes,
+    partitions: fc.array(fc.nat(), { maxLength: 8 }),
+  }),
   fc.record({ kind: fc.constant('expireSessions' as const), before: safe }),
   fc.record({
     kind: fc.constant('expireKeys' as const),

@@ -6,7 +6,7 @@
  *   offset  bytes
  *   0       1      format (1)
  *   1       1      command: 1 establish, 2 tick, 3 put, 4 delete, 5 increment, 6 expire sessions, 7 scrub, 8 expire keys,
- *                  9 touch, 10 batch, 11 once; 12 check, in a batch only
+ *                  9 touch, 10 batch, 11 once, 13 salt (since protocol 3); 12 check, in a batch only
  *   2       1      acknowledgement level: 0 leader, 1 quorum, 2 all
  *   3       1      flags: bit 0 a request id follows, bits 1-2 condition (0 none, 1 absent, 2 exists, 3 version)
  *   4       8      epoch
@@ -21,6 +21,7 @@
  *                        expire sessions  u64 those last used before this log time are dropped
  *                        expire keys      per key: u64 expires at, u32 key length, key
  *                        check      u32 key length, key
+ *                        salt       u32 key length, key, per partition with a copy: u32
  *                        batch      per command: as a nested one
  *                        once       u32 record key length, record key, fingerprint (8), u64 kept until, the nested command
  *                        nested     u32 length of what follows, u8 command, u8 condition, u64 its version, body
@@ -49,6 +50,7 @@ const COMMANDS = [
   'batch',
   'once',
   'check',
+  'salt',
 ] as const;
 const ACKS = ['leader', 'quorum', 'all'] as const;
 const CONDITIONS = ['none', 'absent', 'exists', 'version'] as const;
@@ -124,6 +126,12 @@ export type Command =
       readonly keptUntil: number;
       readonly write: WriteCommand;
     }
+  | {
+      /** The key has copies in these partitions from now on; in none: it is not salted any more. */
+      readonly kind: 'salt';
+      readonly salted: Uint8Array;
+      readonly partitions: readonly number[];
+    }
   | { readonly kind: 'expireSessions'; readonly before: number }
   | { readonly kind: 'expireKeys'; readonly due: readonly DueKey[] };
 
@@ -182,6 +190,8 @@ function bodyBytes(command: Command): number {
       return command.due.reduce((sum, { key }) => sum + 12 + key.byteLength, 0);
     case 'check':
       return 4 + command.key.byteLength;
+    case 'salt':
+      return 4 + command.salted.byteLength + 4 * command.partitions.length;
     case 'batch':
       return command.items.reduce((sum, item) => sum + nestedBytes(item), 0);
     case 'once':
@@ -250,6 +260,10 @@ function encodeBody(buffer: Buffer, start: number, command: Command): void {
     }
   } else if (command.kind === 'batch') {
     for (const item of command.items) offset = putNested(buffer, offset, item);
+  } else if (command.kind === 'salt') {
+    offset = putKey(buffer, offset, command.salted);
+    for (const [at, partition] of command.partitions.entries())
+      buffer.writeUInt32LE(partition, offset + 4 * at);
   } else if (command.kind === 'once') {
     offset = putKey(buffer, offset, command.record);
     buffer.set(command.fingerprint, offset);
@@ -310,6 +324,14 @@ function readOnce(bytes: Buffer): Command {
   const [write, ...more] = readNested(bytes.subarray(offset + FINGERPRINT_BYTES + 8));
   if (write === undefined || more.length > 0) throw new UnknownEntryError('entry with not one write');
   return { kind: 'once', record, fingerprint, keptUntil, write };
+}
+
+function readSaltCommand(bytes: Buffer): Command {
+  const salted = readKey(bytes, 0);
+  const partitions: number[] = [];
+  for (let offset = 4 + salted.byteLength; offset < bytes.byteLength; offset += 4)
+    partitions.push(bytes.readUInt32LE(offset));
+  return { kind: 'salt', salted, partitions };
 }
 
 /** Writes a key and its length; returns the offset behind it. */
@@ -404,6 +426,7 @@ function decodeBody(
   if (kind === 'expireKeys') return { kind, due: readDue(buffer, offset) };
   if (kind === 'batch') return readBatch(buffer.subarray(offset));
   if (kind === 'once') return readOnce(buffer.subarray(offset));
+  if (kind === 'salt') return readSaltCommand(buffer.subarray(offset));
   const key = readKey(buffer, offset);
   const keyEnd = offset + 4 + key.byteLength;
   if (kind === 'delete' || kind === 'check') return { kind, key, condition };

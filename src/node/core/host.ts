@@ -75,6 +75,8 @@ export interface Host {
   readonly holds: WalHolds;
   /** A replica does not need what was held for it any more. */
   endHold(replica: string): void;
+  /** The records of all partitions that this node has heard of. */
+  records(): Iterable<PartitionRecord>;
   /** A partition's record as this node has heard it; undefined: it has not. */
   recordOf(partition: number): PartitionRecord | undefined;
 

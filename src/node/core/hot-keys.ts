@@ -74,7 +74,7 @@ export class HotKeys {
   /** Counts a request that is carried out here. */
   note(partition: number, request: Request): void {
     const { operation, keyspace, batch } = request;
-    if (operation === 'scan') return;
+    if (operation === 'scan' || operation === 'salt') return;
     if (operation === 'get') this.count(partition, keyspace, request.key, 1 + (request.sharedReads ?? 0), 0);
     else if (batch == null) this.count(partition, keyspace, request.key, 0, 1);
     else for (const item of batch.items) this.count(partition, keyspace, item.key, 0, 1);

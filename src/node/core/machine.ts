@@ -35,6 +35,7 @@ import {
 import { entryOf, type ReplicaLog } from './log.ts';
 import { encodeRecord, repeat } from './once.ts';
 import { encodeResult, openResult, type WriteResult } from './result.ts';
+import type { SaltSets } from './salt-sets.ts';
 import type { Sessions } from './sessions.ts';
 import type { StoreRead } from './store-reads.ts';
 
@@ -60,6 +61,7 @@ export interface MachineState {
   readonly mark: AppliedMark;
   readonly sessions: Sessions;
   readonly epochs: EpochStarts;
+  readonly salts: SaltSets;
   /** The deduplication table in the store is as of this index. */
   readonly checkpointIndex: number;
 }
@@ -74,6 +76,7 @@ export class Machine {
   readonly generation: number;
   readonly sessions: Sessions;
   readonly epochs: EpochStarts;
+  readonly salts: SaltSets;
   private readonly hooks: MachineHooks;
   private readonly values: KnownValues;
   /** Results by row (latin1) that the store has not finished; null: released. */
@@ -103,6 +106,7 @@ export class Machine {
     this.generation = generation;
     this.sessions = state.sessions;
     this.epochs = state.epochs;
+    this.salts = state.salts;
     this.mark = state.mark;
     this.appliedIndex = state.mark.index;
     this.handedIndex = state.mark.index;
@@ -201,6 +205,7 @@ export class Machine {
       this.expireKeys(entry, command.due);
       return null;
     }
+    if (command.kind === 'salt') this.salts.set(command.salted, command.partitions);
     if (command.kind === 'expireSessions') {
       for (const { client, sequence } of this.sessions.expire(command.before)) {
         this.writeResult(resultRow(client, sequence), null, entry.index);
@@ -365,7 +370,7 @@ export class Machine {
         value: sealRow(NO_BYTES, bytes),
       });
     };
-    put(TABLE_META, encodeApplied(mark));
+    put(TABLE_META, encodeApplied(mark, this.salts.size === 0 ? NO_BYTES : this.salts.encode()));
     if (withSessions) put(TABLE_SESSIONS, this.sessions.encode(mark.index));
     this.handedIndex = mark.index;
     this.batchesInFlight++;

@@ -12,7 +12,6 @@ import {
   PROTOCOL_MAX,
   REQUEST_TIMEOUT_MS,
   REQUEST_TIMEOUT_MS_MAX,
-  SESSION_BYTES_MAX,
   STORE_READS_MAX,
 } from '../../common/limits.ts';
 import type { AckLevel, PartitionRecord, Replica as ReplicaName, Topology } from '../../common/topology.ts';
@@ -44,19 +43,11 @@ import { ScrubBook } from './scrub-book.ts';
 import { type StoreRead, StoreReads } from './store-reads.ts';
 import { TopologyCache } from './topology-cache.ts';
 import { WalHolds } from './wal-holds.ts';
+import { weigh } from './weights.ts';
 
 /** Generations of one process run: boot * this + a counter, as a u32: 262,144 boots. Every snapshot attempt takes one. */
 const GENERATIONS_PER_BOOT = 16_384;
 const REPORT_MS = 1_000;
-/** Entries of led partitions that are not applied yet, bytes: what a quorum of slow followers can make a node hold. */
-const LED_UNAPPLIED_BYTES_MAX = 32 * 1024 * 1024;
-/**
- * Committed entries that are not applied yet, bytes. Uncommitted ones do not count: only taking more lets them commit,
- * so a bound on them could stop a cluster for good (each node full of what the others wait for). Their leaders bound
- * them.
- */
-const COMMITTED_UNAPPLIED_BYTES_MAX = 96 * 1024 * 1024;
-
 /** All that a node decides; see `NodeCoreEvents` for its events. */
 export class NodeCore implements NodeCoreEvents, Host {
   readonly options: NodeCoreOptions;
@@ -80,6 +71,8 @@ export class NodeCore implements NodeCoreEvents, Host {
   readonly holds: WalHolds;
   private draining = false;
   private admitted = false;
+  /** Of replicas here to other ones here. */
+  private ownMessages: PeerMessage[] = [];
   private readonly dirty = new Set<number>();
   private readonly awaiting = new Set<number>();
   private readonly requests: OpenRequests;
@@ -125,23 +118,11 @@ export class NodeCore implements NodeCoreEvents, Host {
     this.hot.tick(this.now);
     this.scrubs.tick(this.now);
     for (const replica of this.replicas.byPartition.values()) replica.tick();
-    this.weigh();
+    const weights = weigh(this.replicas.byPartition.values());
+    this.overloaded = weights.overloaded;
+    this.sessionsFull = weights.sessionsFull;
+    this.applyBehind = weights.applyBehind;
     this.checkpoints.tick();
-  }
-
-  private weigh(): void {
-    let led = 0;
-    let committed = 0;
-    let remembered = 0;
-    for (const { log, machine, leadership, usable } of this.replicas.byPartition.values()) {
-      remembered += machine.sessions.weight;
-      if (!usable || machine.appliedIndex >= log.lastIndex) continue;
-      committed += log.weightBetween(machine.appliedIndex, log.commitIndex);
-      if (leadership !== null) led += log.weightBetween(machine.appliedIndex, log.lastIndex);
-    }
-    this.overloaded = led > LED_UNAPPLIED_BYTES_MAX;
-    this.sessionsFull = remembered > SESSION_BYTES_MAX;
-    this.applyBehind = committed > COMMITTED_UNAPPLIED_BYTES_MAX;
   }
 
   peerConnected(node: string): void {
@@ -228,9 +209,10 @@ export class NodeCore implements NodeCoreEvents, Host {
     const problem = checkRequest(request, this.options.valueBytesMax);
     if (problem !== null) return this.fail(handle, problem);
     const client = request.clientId.byteLength > 0 ? request.clientId : clientId;
-    // It names the deduplication session, which reads have none of.
-    const isRead = request.operation === 'get' || request.operation === 'scan';
-    if (!isRead && client.byteLength !== CLIENT_ID_BYTES) {
+    // It names the deduplication session, which neither reads have nor what can be repeated.
+    const { operation } = request;
+    const isDeduplicated = operation !== 'get' && operation !== 'scan' && operation !== 'salt';
+    if (isDeduplicated && client.byteLength !== CLIENT_ID_BYTES) {
       return this.fail(
         handle,
         new RingkeepError('INVALID_ARGUMENT', `a write needs a client id of ${CLIENT_ID_BYTES} bytes`),
@@ -254,13 +236,14 @@ export class NodeCore implements NodeCoreEvents, Host {
         new RingkeepError('NOT_READY', 'the node knows no topology yet', 'not_applied', details),
       );
     }
-    const partition = partitionFor(request, topology.partitionCount);
+    const home = partitionFor(request, topology.partitionCount);
+    const partition = request.saltIn ? request.saltIn - 1 : home;
     if (partition >= topology.partitionCount) {
       return this.fail(handle, new RingkeepError('INVALID_ARGUMENT', `there is no partition ${partition}`));
     }
     const replica = this.replicas.byPartition.get(partition);
     const { get } = request;
-    if (replica?.usable === true && get && get.level !== 'READ_LINEARIZABLE') {
+    if (replica?.usable === true && get && get.level !== 'READ_LINEARIZABLE' && partition === home) {
       this.hot.note(partition, request);
       const key = userKey(request.keyspace, request.key);
       if (get.level === 'READ_QUORUM') return replica.quorumReads.read(handle, key);
@@ -270,7 +253,8 @@ export class NodeCore implements NodeCoreEvents, Host {
       return this.fail(handle, notLeader(partition, topology.record(partition), this.draining));
     }
     this.hot.note(partition, request);
-    execute(replica.leadership, handle, request, client);
+    if (partition === home) execute(replica.leadership, handle, request, client);
+    else replica.leadership.copies.read(handle, request, home);
   }
 
   cancel(connection: number, id: number): void {
@@ -319,11 +303,13 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   /** Carries out what is due and hands over all effects since the last call. */
   take(): Effects {
+    this.deliverOwn();
     for (let round = 0; this.dirty.size > 0; round++) {
       assert(round < 1_000, 'flushing ends');
       const partitions = [...this.dirty];
       this.dirty.clear();
       for (const partition of partitions) this.flushReplica(partition);
+      this.deliverOwn();
     }
     const effects = this.effects;
     this.effects = noEffects();
@@ -440,7 +426,16 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   send(partition: number, epoch: number, from: string, to: ReplicaName, body: PeerBody): void {
-    this.effects.peers.push({ node: to.node, message: { partition, epoch, from, to: to.id, ...body } });
+    const message = { partition, epoch, from, to: to.id, ...body };
+    if (to.node === this.options.nodeId) this.ownMessages.push(message);
+    else this.effects.peers.push({ node: to.node, message });
+  }
+
+  /** Delivers what replicas of this node tell each other: leaders about copies of hot keys. */
+  private deliverOwn(): void {
+    const messages = this.ownMessages;
+    this.ownMessages = [];
+    if (messages.length > 0) this.peerMessages(this.options.nodeId, messages);
   }
 
   sealReply(reply: SealReply): void {
@@ -462,6 +457,10 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   wrote(bytes: number): void {
     this.clientBytes += bytes;
+  }
+
+  records(): Iterable<PartitionRecord> {
+    return this.cache.allRecords();
   }
 
   /** A partition's record as this node has heard it. */

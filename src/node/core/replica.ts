@@ -119,6 +119,7 @@ export class Replica {
       read: (read, wanted) => host.read(read, wanted),
       decided: (entry, result) => {
         this.leadership?.writes.decided(entry, result);
+        this.leadership?.salts.decided(entry);
         if (entry.command.kind === 'scrub') this.scrubs.start(entry.index);
       },
       applied: (index) => {
@@ -310,6 +311,10 @@ export class Replica {
         return this.quorumReads.onProbe({ id: from, node }, message.probe!);
       case 'probeReply':
         return this.quorumReads.onReply(from, epoch, message.probeReply!);
+      case 'copyOrder':
+        return leadership?.copies.onOrder({ replica: { id: from, node }, epoch }, message.copyOrder!);
+      case 'copyReply':
+        return leadership?.salts.onReply({ id: from, node }, epoch, message.copyReply!);
       default:
     }
     if (leadership === null || leadership.epoch !== epoch) return;

@@ -17,6 +17,7 @@ import {
   KEY_BYTES_MAX,
   KEY_BYTES_MIN,
   KEYSPACE_BYTES_MAX,
+  SALT_COPIES_MAX,
   SCAN_BYTES_MAX,
   TTL_MS_MAX,
 } from '../../common/limits.ts';
@@ -69,6 +70,8 @@ export function checkRequest(request: Request, valueBytesMax: number): RingkeepE
     return invalid('INVALID_ARGUMENT', `a keyspace name has at most ${KEYSPACE_BYTES_MAX} bytes`);
   }
   if (operation === 'get') return checkGet(request);
+  if (request.saltIn) return invalid('INVALID_ARGUMENT', 'only a get can be asked of a copy');
+  if (operation === 'salt') return checkSalt(request);
   return checkWrite(request, valueBytesMax);
 }
 
@@ -76,11 +79,18 @@ function isCount(number: number): boolean {
   return Number.isSafeInteger(number) && number >= 0;
 }
 
-function checkGet({ get }: Request): RingkeepError | null {
+function checkGet({ get, saltIn }: Request): RingkeepError | null {
   if (!get) return invalid('INVALID_ARGUMENT', 'a get without its operation');
+  if (saltIn && get.level !== 'READ_LINEARIZABLE')
+    return invalid('INVALID_ARGUMENT', 'copies are read at READ_LINEARIZABLE');
   const isMark = ({ index, epoch }: SessionMark): boolean => isCount(index) && isCount(epoch);
   if (isCount(get.sessionIndex) && isCount(get.maxStalenessMs) && get.early.every(isMark)) return null;
   return invalid('INVALID_ARGUMENT', 'bad numbers in a get');
+}
+
+function checkSalt({ salt }: Request): RingkeepError | null {
+  if (salt && salt.copies <= SALT_COPIES_MAX) return null;
+  return invalid('INVALID_ARGUMENT', `a key has at most ${SALT_COPIES_MAX} copies`);
 }
 
 function checkScan(request: Request): RingkeepError | null {
@@ -329,6 +339,10 @@ export function execute(
   }
   if (request.operation === 'scan')
     return leadership.reads.read(handle, () => scan(leadership, handle, request));
+  if (request.operation === 'salt') {
+    const key = userKey(request.keyspace, request.key);
+    return leadership.salts.request(handle, key, request.salt!.copies);
+  }
   if (leadership.pauseTarget !== '') {
     const details = { partition: replica.partition, retryAfterMs: 5 };
     const message = 'the leadership is being handed over';

@@ -21,7 +21,15 @@ interface Group {
   readonly all: Waiting[];
 }
 
-const ABSENT = { found: false, value: NO_BYTES, codec: 0, version: 0, epoch: 0, expiresAt: 0 };
+const ABSENT = {
+  found: false,
+  value: NO_BYTES,
+  codec: 0,
+  version: 0,
+  epoch: 0,
+  expiresAt: 0,
+  stalenessMs: 0,
+};
 
 /** The gets of one replica. */
 export class SharedGets {
@@ -59,18 +67,20 @@ export class SharedGets {
         return;
       }
       // What was read is as new as when it was asked for, perhaps newer, and not newer than what is decided by now.
-      const found = this.found(stored);
+      const found = this.valueOf(stored, machine.decidedIndex);
+      found.salts = this.replica.leadership?.salts.of(key) ?? null;
       for (const { handle, stalenessMs } of all)
-        host.reply(handle, { result: 'value', value: { ...found, stalenessMs } });
+        host.reply(handle, { result: 'value', value: stalenessMs === 0 ? found : { ...found, stalenessMs } });
     });
   }
 
-  private found(stored: StoredValue | null): Omit<Value, 'stalenessMs'> {
-    const { partition, machine } = this.replica;
-    const seenIndex = machine.decidedIndex;
+  /** What a reader is shown who is known to see everything up to `seenIndex`. */
+  valueOf(stored: StoredValue | null, seenIndex: number): Value {
+    const { partition } = this.replica;
     if (stored === null) return { ...ABSENT, partition, seenIndex };
     const { version, epoch, expiresAt } = stored;
-    return { found: true, ...shown(stored), version, epoch, partition, expiresAt, seenIndex };
+    const { value, codec } = shown(stored);
+    return { found: true, value, codec, version, epoch, partition, expiresAt, seenIndex, stalenessMs: 0 };
   }
 
   /** This replica answers nothing any more. */

@@ -50,7 +50,7 @@ function receiptItem({ failed, version, counter }: ItemResult): ReceiptItem {
 }
 
 /** A write as it came. */
-interface Proposal {
+export interface Proposal {
   readonly handle: RequestHandle;
   readonly id: RequestId;
   readonly ack: Ack;
@@ -115,7 +115,9 @@ export class WritePath {
     });
   }
 
-  private take({ handle, id, ack, command }: Proposal): void {
+  /** Appends a write, unless it has been before or cannot be. */
+  take(proposal: Proposal): void {
+    const { handle, id, ack, command } = proposal;
     const { replica, host } = this.leadership;
     if (ack === 'leader' && !isBlind(command)) {
       return this.refuse(handle, 'CONDITION_UNSUPPORTED', 'a conditional result is known at commit only');
@@ -151,6 +153,7 @@ export class WritePath {
     if (!this.leadership.hasQuorumContact()) {
       return this.refuse(handle, 'NO_QUORUM', 'no quorum of voters answers', 250);
     }
+    if (this.leadership.salts.holds(proposal)) return;
     const early =
       ack === 'leader' && timestamp - id.sessionTime <= host.options.sessionWindowMs && id.sessionTime > 0;
     const index = this.append(ack, id, command, timestamp);
@@ -181,6 +184,7 @@ export class WritePath {
       command,
     };
     replica.appendOwn(entry);
+    this.leadership.salts.appended(command, entry.index);
     replica.machine.prefetch(command);
     host.touch(replica.partition);
     return entry.index;
