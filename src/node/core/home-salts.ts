@@ -14,6 +14,7 @@ import type { Replica as ReplicaName } from '../../common/topology.ts';
 import type { CopyOrder, CopyOrderKind, CopyReply, Salts, Value } from '../../common/wire/messages.ts';
 import { type Command, type Entry, touchedKeys } from './entry.ts';
 import type { RequestHandle } from './host.ts';
+import { splitUserKey } from './layout.ts';
 import type { Leadership } from './leadership.ts';
 import { entryOf } from './log.ts';
 import { chooseCopies } from './salt-choice.ts';
@@ -73,6 +74,18 @@ interface SaltedKey {
   copyReads: number;
 }
 
+/** One salted key, as others are told. */
+export interface SaltReport {
+  readonly keyspace: string;
+  readonly key: Uint8Array;
+  /** Its home. */
+  readonly partition: number;
+  /** `held`: as far as the home knows, it answers reads. */
+  readonly copies: readonly { readonly partition: number; readonly held: boolean }[];
+  /** Writes that wait for copies to be dropped. */
+  readonly waitingWrites: number;
+}
+
 /** The salts of one leadership. */
 export class HomeSalts {
   private readonly leadership: Leadership;
@@ -122,6 +135,17 @@ export class HomeSalts {
   /** Writes that wait for copies to be dropped. */
   get waitingCount(): number {
     return this.waiting.length;
+  }
+
+  /** What is salted here, for those who look at it. */
+  report(): SaltReport[] {
+    const { partition } = this.leadership.replica;
+    return [...this.keys.values()].map(({ key, copies }) => ({
+      ...splitUserKey(key),
+      partition,
+      copies: copies.map(({ partition: at, state }) => ({ partition: at, held: state === 'held' })),
+      waitingWrites: this.waiting.filter(({ command }) => touchesKey(command, toLatin1(key))).length,
+    }));
   }
 
   // ---------------------------------------------------------------- reads
@@ -282,7 +306,7 @@ export class HomeSalts {
 
   private isAwaited(salted: SaltedKey): boolean {
     const name = toLatin1(salted.key);
-    return this.waiting.some(({ command }) => touchedKeys(command).some((key) => toLatin1(key) === name));
+    return this.waiting.some(({ command }) => touchesKey(command, name));
   }
 
   private read(salted: SaltedKey, tokens: ReadonlyMap<Copy, string>): void {
@@ -464,6 +488,10 @@ export class HomeSalts {
     this.keys.clear();
     this.asked.clear();
   }
+}
+
+function touchesKey(command: Command, name: string): boolean {
+  return touchedKeys(command).some((key) => toLatin1(key) === name);
 }
 
 function unknownCopy(partition: number): Copy {
