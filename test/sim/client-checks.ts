@@ -299,7 +299,7 @@ export class ClientChecks {
 
   /** A node answers a request. Checked when the reply leaves: a later commit is no excuse. */
   replied(node: string, request: Request, clientId: Uint8Array, reply: Reply): void {
-    if (reply.result !== 'receipt' || reply.receipt == null) return;
+    if (reply.result !== 'receipt' || reply.receipt == null || request.operation === 'salt') return;
     const { receipt } = reply;
     const ghost = this.ghost(receipt.partition);
     const name = requestName(toLatin1(clientId), request.sequence);

@@ -20,6 +20,7 @@ import { Invariants } from './invariants.ts';
 import { Network, type NetworkProfile } from './network.ts';
 import { PeerLinks } from './peer-links.ts';
 import { RowChecks } from './row-checks.ts';
+import { Salter } from './salter.ts';
 import { TAGGED_COUNTERS, TAGGED_KEYS } from './sim-batch.ts';
 import { ACKS, SimClient, type Workload, type WorkloadClient } from './sim-client.ts';
 import { SimController } from './sim-controller.ts';
@@ -117,6 +118,7 @@ export class Cluster {
   readonly backups: StoreState[] = [];
   /** While true, the topology store leaves the outcome of many writes unknown. */
   storeUnsure = false;
+  readonly salter: Salter;
   private readonly numbers: ClusterNumbers;
 
   constructor(world: World, shape: ClusterShape, numbers: ClusterNumbers = {}) {
@@ -176,6 +178,7 @@ export class Cluster {
     for (const controller of this.controllers) control.add(this.nodes, controller);
     this.sessions = new SimSessions(this.network);
     this.routers = this.makeRouters();
+    this.salter = new Salter(world, this.nodes, this.workload);
   }
 
   /** Crashes a node together with its clients' connections. */

@@ -136,6 +136,7 @@ function settle(cluster: Cluster): void {
   const { clients } = cluster;
   const world: World = cluster.world;
   for (const client of clients) client.stop();
+  cluster.salter.stop();
   reach(cluster, SETTLE_MS, 'all operations end', () => clients.every(({ open }) => open === 0));
   // Each request got its one last reply, and none is counted any more.
   reach(cluster, ROUTERS_MS, 'no router holds anything', () => cluster.routers.every(({ idle }) => idle));

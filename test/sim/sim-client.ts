@@ -26,6 +26,7 @@ import type {
   GetOperation,
   Reply,
   Request,
+  Value,
 } from '../../src/common/wire/messages.ts';
 import { Routing } from '../../src/router/routing.ts';
 import { type ClientChecks, CODEC_BYTES, type Operation, type Wish } from './client-checks.ts';
@@ -163,6 +164,8 @@ interface Running extends SessionPin {
   readonly deadline: number;
   readonly sequences: PartitionSequences | null;
   attempt: number;
+  /** Partition whose copy of the key the last attempt has asked; null: the key itself. */
+  copyIn: number | null;
   failures: number;
   redirected: boolean;
   /** Attempts without an answer. */
@@ -200,6 +203,8 @@ export class SimClient implements WorkloadClient {
   private readonly links = new Map<string, Link>();
   private readonly sequences = new Map<number, PartitionSequences>();
   private readonly session = new Session();
+  /** Partitions that have held copies of keys. */
+  private readonly salted = new Map<string, Set<number>>();
   private readonly budget = new RetryBudget(RETRY_DEFAULTS);
   private nextRequest = 1;
   private values = 0;
@@ -244,6 +249,7 @@ export class SimClient implements WorkloadClient {
       sessionGeneration: 0,
       maybeApplied: false,
       attempt: 0,
+      copyIn: null,
       failures: 0,
       redirected: false,
       inFlight: 0,
@@ -267,7 +273,8 @@ export class SimClient implements WorkloadClient {
       this.fail(running, 'unknown', 'SESSION_EXPIRED');
       return;
     }
-    const node = this.route(running.operation);
+    running.copyIn = this.copyFor(running);
+    const node = this.route(running);
     const link = node === null ? null : this.link(node);
     if (link === null) {
       this.retry(running, 'UNAVAILABLE', 0);
@@ -317,7 +324,8 @@ export class SimClient implements WorkloadClient {
     if (kind === 'increment') return { ...base, increment: { delta: Number(input), ttlMs } };
     if (kind === 'touch') return { ...base, touch: { ttlMs } };
     if (kind === 'delete') return { ...base, delete: {} };
-    return { ...base, get: getOf(running.operation) };
+    const saltIn = running.copyIn === null ? 0 : running.copyIn + 1;
+    return { ...base, saltIn, get: getOf(running.operation) };
   }
 
   private answered(running: Running, sessionTime: number, reply: Reply | null): void {
@@ -335,6 +343,7 @@ export class SimClient implements WorkloadClient {
         this.around.checks.acknowledged(running.operation, reply.receipt);
       } else if (reply.value != null) {
         this.session.read(reply.value, running.operation.seen);
+        this.learn(running, reply.value);
         this.around.checks.read(running.operation, reply.value);
       }
       this.finish(running, true);
@@ -360,7 +369,7 @@ export class SimClient implements WorkloadClient {
       return;
     }
     if (error.code === 'NOT_LEADER' && error.leader !== undefined && error.epoch !== undefined) {
-      this.routing.hint(running.operation.partition, error.leader, error.epoch);
+      this.routing.hint(running.copyIn ?? running.operation.partition, error.leader, error.epoch);
     }
     this.retry(running, error.code, error.retryAfterMs ?? 0);
   }
@@ -406,9 +415,31 @@ export class SimClient implements WorkloadClient {
     running.done(applied);
   }
 
+  /**
+   * Remembers for good where a key has had copies: whoever asks there later, as an outdated client would, must not be shown what was there
+   * then.
+   */
+  private learn({ operation, copyIn }: Running, { salts }: Value): void {
+    const { world } = this.around;
+    if (copyIn !== null) world.count('copy read');
+    if (salts == null) return;
+    const known = this.salted.get(operation.key) ?? new Set();
+    this.salted.set(operation.key, known);
+    for (const partition of salts.partitions) known.add(partition);
+  }
+
+  /** The partition whose copy is asked; null: the key itself. */
+  private copyFor({ operation, attempt }: Running): number | null {
+    const { world } = this.around;
+    const known = operation.level === 'linearizable' ? this.salted.get(operation.key) : undefined;
+    if (operation.kind !== 'get' || known === undefined || attempt > 1 || world.chance(0.2)) return null;
+    return world.pick([...known]);
+  }
+
   /** The node to ask: the leader if one is known, else any; of quorum reads any. */
-  private route({ partition, level }: Operation): SimNode | null {
+  private route({ operation: { partition: home, level }, copyIn }: Running): SimNode | null {
     const { nodes, world } = this.around;
+    const partition = copyIn ?? home;
     if (level !== 'linearizable') return world.pick(nodes);
     const route = this.routing.ready ? this.routing.leader(partition) : null;
     const known = nodes.find((node) => node.id === route?.node);

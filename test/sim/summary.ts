@@ -18,6 +18,11 @@ const SEEDS_ENOUGH = 200;
 
 /** What many seeds must have exercised between them. */
 export const PATHS: readonly string[] = [
+  'copy read',
+  'node key_salted',
+  'node key_unsalted',
+  'peer copyOrder',
+  'peer copyReply',
   'controller cluster_record_rebuilt',
   'controller failover_started',
   'controller learner_added',

@@ -1,0 +1,72 @@
+/**
+ * Salts and unsalts keys of the workload all the time, as an operator would who cannot make up his mind, at whatever node leads their
+ * partition as far as that node knows. In a third of the seeds, with randomness of its own, so that the others go as they would without it.
+ */
+import { NO_BYTES } from '../../src/common/bytes.ts';
+import { createRandom, type Random } from '../../src/common/random.ts';
+import type { Request } from '../../src/common/wire/messages.ts';
+import type { Workload } from './sim-client.ts';
+import type { SimNode } from './sim-node.ts';
+import type { World } from './world.ts';
+
+/** Of so many seeds, one has salts. */
+export const SALTED_SEEDS = 3;
+/** Time between two orders, ms. */
+const EVERY_MS = 80;
+/** Most copies that are asked for. */
+const COPIES_MAX = 3;
+
+/** Orders salts of one simulation. */
+export class Salter {
+  private readonly world: World;
+  private readonly nodes: readonly SimNode[];
+  private readonly workload: Workload;
+  private readonly random: Random;
+  private requests = 0;
+  private stopped = false;
+
+  constructor(world: World, nodes: readonly SimNode[], workload: Workload) {
+    this.world = world;
+    this.nodes = nodes;
+    this.workload = workload;
+    this.random = createRandom(world.seed * 7_919);
+    if (world.seed % SALTED_SEEDS === 0) this.later();
+  }
+
+  /** Orders nothing more. What is salted stays. */
+  stop(): void {
+    this.stopped = true;
+  }
+
+  private later(): void {
+    this.world.schedule(2 * EVERY_MS * this.random.next(), () => {
+      if (this.stopped) return;
+      this.order();
+      this.later();
+    });
+  }
+
+  private pick<T>(list: readonly T[]): T {
+    return list[Math.floor(this.random.next() * list.length)]!;
+  }
+
+  private order(): void {
+    const { keys, counters } = this.workload;
+    const key = this.pick([...keys, ...counters]);
+    const copies = Math.floor(this.random.next() * (COPIES_MAX + 1));
+    this.world.trace(`salter: ${key} ${copies}`);
+    for (const node of this.nodes) {
+      const connection = node.paused ? null : node.accept(NO_BYTES, () => node.closed(connection!));
+      if (connection !== null) node.request(connection, this.request(key, copies));
+    }
+  }
+
+  private request(key: string, copies: number): Request {
+    this.requests += 1;
+    return {
+      ...{ id: this.requests, timeLeftMs: 1_000, keyspace: '', key: Buffer.from(key), clientId: NO_BYTES },
+      ...{ sequence: 0, lowWater: 0, sessionTime: 0, attempt: 1, ack: 'ACK_QUORUM', traceParent: '' },
+      ...{ operation: 'salt', salt: { copies } },
+    };
+  }
+}
