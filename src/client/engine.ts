@@ -343,7 +343,7 @@ export class Engine implements RoutesHost, LinkSink {
     this.#parked.delete(operation);
     if (operation.partition < 0 && !this.#locate(operation)) return;
     if (this.#isUncertain(operation)) return;
-    if (operation.isWrite) {
+    if (operation.isDeduplicated) {
       if (!this.#windows.admit(operation)) return;
       if (!operation.sequences!.pin(operation)) {
         this.#fail(operation, sessionLostError(operation));
@@ -431,7 +431,7 @@ export class Engine implements RoutesHost, LinkSink {
       operation.spec.signal!.removeEventListener('abort', operation.onAbort);
       operation.onAbort = null;
     }
-    if (operation.isWrite) this.#releaseSequence(operation);
+    if (operation.isDeduplicated) this.#releaseSequence(operation);
     if (this.#closing && this.#open.size === 0) setImmediate(() => this.destroy());
   }
 
