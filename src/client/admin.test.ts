@@ -14,7 +14,15 @@ import type { HotReply, StatusReply } from '../common/wire/admin-messages.ts';
 import type { Receipt, Reply, Request } from '../common/wire/messages.ts';
 import { type AdminTransport, ClientAdmin, type SaltOptions } from './admin.ts';
 
-const NOTHING: HotReply = { seconds: 10, reads: 1, writes: 0, keys: [], partitions: [], nodes: [] };
+const NOTHING: HotReply = {
+  seconds: 10,
+  reads: 1,
+  writes: 0,
+  keys: [],
+  partitions: [],
+  nodes: [],
+  salts: [],
+};
 const NODE = { node: 'n1', reads: 1, writes: 0, problem: '' };
 
 /** An administration whose endpoints answer so; remembers whom it asked. */
