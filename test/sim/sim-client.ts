@@ -45,6 +45,12 @@ export interface Workload {
   readonly concurrency: number;
   /** Pause between two operations, mean, ms. */
   readonly thinkMs: number;
+  /** Part of the operations that read. */
+  readonly reads: number;
+  /** Part of the operations on single keys that goes to the first key, or counter. */
+  readonly hot: number;
+  /** Part of the reads that are linearizable. */
+  readonly linearizable: number;
   /** Time of one operation, ms. */
   readonly timeoutMs: number;
   /** The cluster's default acknowledgement. Writes that want what it comes to name no level. */
@@ -83,9 +89,9 @@ export const SINGLE = { items: [], once: '' } as const;
 /** How a wish that is no read reads. */
 export const DEFAULT_READ = { level: 'linearizable', maxStalenessMs: 0 } as const;
 
-function nextRead(world: World): Pick<Wish, 'level' | 'maxStalenessMs'> {
+function nextRead(world: World, { linearizable }: Workload): Pick<Wish, 'level' | 'maxStalenessMs'> {
   const level = world.random.next();
-  if (level < 0.4) return DEFAULT_READ;
+  if (level < linearizable) return DEFAULT_READ;
   if (level < 0.7) return { level: 'quorum', maxStalenessMs: 0 };
   if (level < 0.9) return { level: 'session', maxStalenessMs: 0 };
   return { level: 'stale', maxStalenessMs: world.chance(0.5) ? Math.ceil(world.between(1, 500)) : 0 };
@@ -95,8 +101,9 @@ function nextRead(world: World): Pick<Wish, 'level' | 'maxStalenessMs'> {
 export function nextOperation(world: World, workload: Workload, checks: ClientChecks): Wish {
   if (world.chance(0.08)) return nextBatch(world, checks);
   const counter = world.chance(0.25);
-  const read = world.chance(0.35);
-  const key = world.pick(counter ? workload.counters : workload.keys);
+  const read = world.chance(workload.reads);
+  const keys = counter ? workload.counters : workload.keys;
+  const key = workload.hot > 0 && world.chance(workload.hot) ? keys[0]! : world.pick(keys);
   const kind = read ? 'get' : counter ? 'increment' : nextWrite(world);
   const level = world.random.next();
   const early = kind === 'put' || kind === 'delete';
@@ -114,7 +121,7 @@ export function nextOperation(world: World, workload: Workload, checks: ClientCh
     ttlMs: once === '' || world.chance(0.1) ? ttlMs : 0,
     ...SINGLE,
     once,
-    ...(read ? nextRead(world) : DEFAULT_READ),
+    ...(read ? nextRead(world, workload) : DEFAULT_READ),
   };
 }
 
