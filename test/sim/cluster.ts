@@ -22,13 +22,14 @@ import { PeerLinks } from './peer-links.ts';
 import { RowChecks } from './row-checks.ts';
 import { isSalted, Salter } from './salter.ts';
 import { TAGGED_COUNTERS, TAGGED_KEYS } from './sim-batch.ts';
-import { ACKS, SimClient, type Workload, type WorkloadClient } from './sim-client.ts';
+import { ACKS, SimClient } from './sim-client.ts';
 import { SimController } from './sim-controller.ts';
 import { SimNode } from './sim-node.ts';
 import { SimRoutedClient } from './sim-routed-client.ts';
 import { SimRouter } from './sim-router.ts';
 import { nodeServer, SimSessions } from './sim-sessions.ts';
 import { type Fate, SimTopologyStore } from './sim-topology-store.ts';
+import type { Workload, WorkloadClient } from './workload.ts';
 import type { World } from './world.ts';
 
 /** The shape of a cluster; whatever is absent is drawn from the seed. */

@@ -5,8 +5,8 @@
 import { NO_BYTES } from '../../src/common/bytes.ts';
 import { createRandom, type Random } from '../../src/common/random.ts';
 import type { Request } from '../../src/common/wire/messages.ts';
-import type { Workload } from './sim-client.ts';
 import type { SimNode } from './sim-node.ts';
+import type { Workload } from './workload.ts';
 import type { World } from './world.ts';
 
 /** Whether the keys of a seed are salted: of one in three. */
