@@ -185,6 +185,9 @@ export class Operation implements SessionPin {
   sentAt = 0;
   /** The get as it was sent. */
   get: GetOperation | null = null;
+  /** A get of a hot key that has copies, as far as was known when it was sent; `saltIn` is where, as in `Request.saltIn`. */
+  isSalted = false;
+  saltIn = 0;
   /** The second attempt beside this one; and of such an attempt, the first one. */
   hedge: Operation | null = null;
   /** This attempt has had its second one. */
@@ -215,6 +218,16 @@ export class Operation implements SessionPin {
     this.bytes = spec.key.length + (spec.put === null ? 0 : spec.put.value.length);
     if (spec.batch === null) return;
     for (const { key, put } of spec.batch) this.bytes += key.length + (put?.value.length ?? 0);
+  }
+
+  /** A second one may be asked when the first one takes long. */
+  get isHedgeable(): boolean {
+    return this.isAnywhere || this.isSalted;
+  }
+
+  /** The partition whose leader is asked: its own, or the one with a copy of its key. */
+  get askedPartition(): number {
+    return this.saltIn > 0 ? this.saltIn - 1 : this.partition;
   }
 
   /** Notes that an attempt may have reached a server and will not be heard of. */
@@ -280,6 +293,10 @@ export function buildRequest(operation: Operation, id: number, timeLeftMs: numbe
       request.salt = { copies: spec.copies };
       break;
   }
+  if (operation.saltIn > 0) request.saltIn = operation.saltIn;
+  const { hedgeOf } = operation;
+  // A router does not know of itself which of its gets belong together.
+  if (hedgeOf !== null && hedgeOf.link === operation.link) request.beside = hedgeOf.requestId;
   if (spec.idempotencyKey.length > 0) request.idempotencyKey = spec.idempotencyKey;
   return request;
 }

@@ -20,15 +20,16 @@ import { Invariants } from './invariants.ts';
 import { Network, type NetworkProfile } from './network.ts';
 import { PeerLinks } from './peer-links.ts';
 import { RowChecks } from './row-checks.ts';
-import { Salter } from './salter.ts';
+import { isSalted, Salter } from './salter.ts';
 import { TAGGED_COUNTERS, TAGGED_KEYS } from './sim-batch.ts';
-import { ACKS, SimClient, type Workload, type WorkloadClient } from './sim-client.ts';
+import { ACKS, SimClient } from './sim-client.ts';
 import { SimController } from './sim-controller.ts';
 import { SimNode } from './sim-node.ts';
 import { SimRoutedClient } from './sim-routed-client.ts';
 import { SimRouter } from './sim-router.ts';
 import { nodeServer, SimSessions } from './sim-sessions.ts';
 import { type Fate, SimTopologyStore } from './sim-topology-store.ts';
+import type { Workload, WorkloadClient } from './workload.ts';
 import type { World } from './world.ts';
 
 /** The shape of a cluster; whatever is absent is drawn from the seed. */
@@ -82,7 +83,7 @@ export function drawShape(world: World, fixed: Partial<ClusterShape>): ClusterSh
     ...drawCopies(world, fixed),
     spares: world.pick([0, 1, 1, 2]),
     zones: world.pick([1, 1, 2, 3]),
-    partitions: world.pick([1, 2, 3]),
+    partitions: world.pick(isSalted(world) ? [2, 3, 4] : [1, 2, 3]),
     controllers: world.pick([1, 2]),
     clients: world.pick([2, 3]),
     routedClients: world.pick([0, 1, 1, 2]),
@@ -166,7 +167,11 @@ export class Cluster {
       keys: [...keysFor('k', 2, shape.partitions), ...TAGGED_KEYS],
       counters: [...keysFor('n', 1, shape.partitions), ...TAGGED_COUNTERS],
       concurrency: 8,
-      thinkMs: world.pick([2, 4, 8]),
+      thinkMs: world.pick(isSalted(world) ? [1, 2, 4] : [2, 4, 8]),
+      // A key that is written all the time has no copies.
+      reads: isSalted(world) ? 0.93 : 0.35,
+      hot: isSalted(world) ? 0.6 : 0,
+      linearizable: isSalted(world) ? 0.8 : 0.4,
       timeoutMs: 3_000,
       defaultAck: DEFAULT_ACKS[world.seed % DEFAULT_ACKS.length]!,
     };

@@ -9,8 +9,8 @@ import { MOVE_BYTES_MIN } from '../../src/common/limits.ts';
 import { Cluster, type ClusterShape, drawShape } from './cluster.ts';
 import { describeKey, judge } from './history.ts';
 import { FAULT_WEIGHTS, type FaultWeights, Nemesis, type PlannedFault, planFaults } from './nemesis.ts';
-import type { WorkloadClient } from './sim-client.ts';
-import { DEFAULT_READ, SINGLE } from './sim-client.ts';
+import type { WorkloadClient } from './workload.ts';
+import { DEFAULT_READ, SINGLE } from './workload.ts';
 import { SimulationFailure, World } from './world.ts';
 
 /** What a run is made of; everything has a default. Times in virtual ms. */

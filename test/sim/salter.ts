@@ -5,14 +5,17 @@
 import { NO_BYTES } from '../../src/common/bytes.ts';
 import { createRandom, type Random } from '../../src/common/random.ts';
 import type { Request } from '../../src/common/wire/messages.ts';
-import type { Workload } from './sim-client.ts';
 import type { SimNode } from './sim-node.ts';
+import type { Workload } from './workload.ts';
 import type { World } from './world.ts';
 
-/** Of so many seeds, one has salts. */
-export const SALTED_SEEDS = 3;
+/** Whether the keys of a seed are salted: of one in three. */
+export function isSalted({ seed }: World): boolean {
+  return seed % 3 === 0;
+}
+
 /** Time between two orders, ms. */
-const EVERY_MS = 80;
+const EVERY_MS = 60;
 /** Most copies that are asked for. */
 const COPIES_MAX = 3;
 
@@ -30,7 +33,7 @@ export class Salter {
     this.nodes = nodes;
     this.workload = workload;
     this.random = createRandom(world.seed * 7_919);
-    if (world.seed % SALTED_SEEDS === 0) this.later();
+    if (isSalted(world)) this.later();
   }
 
   /** Orders nothing more. What is salted stays. */
@@ -52,8 +55,10 @@ export class Salter {
 
   private order(): void {
     const { keys, counters } = this.workload;
-    const key = this.pick([...keys, ...counters]);
-    const copies = Math.floor(this.random.next() * (COPIES_MAX + 1));
+    const [hot] = this.random.next() < 0.7 ? keys : counters;
+    const key = this.random.next() < 0.5 ? hot! : this.pick([...keys, ...counters]);
+    // Mostly they stay for a while.
+    const copies = this.random.next() < 0.1 ? 0 : 1 + Math.floor(this.random.next() * COPIES_MAX);
     this.world.trace(`salter: ${key} ${copies}`);
     for (const node of this.nodes) {
       const connection = node.paused ? null : node.accept(NO_BYTES, () => node.closed(connection!));

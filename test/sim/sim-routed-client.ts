@@ -16,9 +16,10 @@ import { VALUE_BYTES_CEILING } from '../../src/common/limits.ts';
 import type { ClientChecks, Operation, Wish } from './client-checks.ts';
 import { requestName } from './ghost.ts';
 import { inputsOf, wireItems } from './sim-batch.ts';
-import { ackOf, inputOf, nextOperation, type Workload, type WorkloadClient } from './sim-client.ts';
+import { ackOf } from './sim-client.ts';
 import { guarded, simClock } from './sim-clock.ts';
 import type { SimSessions } from './sim-sessions.ts';
+import { inputOf, nextOperation, type Workload, type WorkloadClient } from './workload.ts';
 import type { World } from './world.ts';
 
 /** What a routed client works with. */

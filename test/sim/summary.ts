@@ -62,6 +62,7 @@ export const PATHS: readonly string[] = [
   'router heard goaway',
   'router held',
   'router passed an answer on',
+  'router sent gets together',
   'router said CANCELLED not_applied',
   'router said DEADLINE_EXCEEDED not_applied',
   'router said DEADLINE_EXCEEDED unknown',

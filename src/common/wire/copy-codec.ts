@@ -7,6 +7,7 @@ import { readValue, writeValue } from './reply-codec.ts';
 
 const COPY_ORDERS: readonly CopyOrderKind[] = ['COPY_DROP', 'COPY_INSTALL', 'COPY_LOOK'];
 
+/** Writes the fields of an order. */
 export function writeCopyOrder(writer: ProtoWriter, order: CopyOrder): void {
   writer.uint(1, COPY_ORDERS.indexOf(order.kind));
   writer.uint(2, order.home);
@@ -17,6 +18,7 @@ export function writeCopyOrder(writer: ProtoWriter, order: CopyOrder): void {
   if (order.value) writeValue(writer, 7, order.value);
 }
 
+/** Writes the fields of an answer. */
 export function writeCopyReply(writer: ProtoWriter, reply: CopyReply): void {
   writer.uint(1, reply.number);
   writer.uint(2, reply.homeEpoch);
@@ -25,6 +27,7 @@ export function writeCopyReply(writer: ProtoWriter, reply: CopyReply): void {
   writer.uint(5, reply.reads);
 }
 
+/** Reads an order, the reader's present field. */
 export function readCopyOrder(reader: ProtoReader): CopyOrder {
   const kind: CopyOrderKind = 'COPY_DROP';
   const none = { home: 0, number: 0, key: EMPTY_BYTES, confirm: false, token: '', value: null };
@@ -48,6 +51,7 @@ export function readCopyOrder(reader: ProtoReader): CopyOrder {
   return order;
 }
 
+/** Reads an answer, the reader's present field. */
 export function readCopyReply(reader: ProtoReader): CopyReply {
   const reply: CopyReply = { number: 0, homeEpoch: 0, token: '', held: false, reads: 0 };
   const outer = reader.enter();

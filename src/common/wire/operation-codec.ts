@@ -27,6 +27,7 @@ const CONDITIONS: readonly ConditionKind[] = [
 
 const LEVELS: readonly ReadLevelName[] = ['READ_LINEARIZABLE', 'READ_QUORUM', 'READ_SESSION', 'READ_STALE'];
 
+/** Writes a get as the operation of the request that is open. */
 export function writeGet(
   writer: ProtoWriter,
   { level, sessionIndex, early, maxStalenessMs }: GetOperation,
@@ -44,12 +45,14 @@ export function writeGet(
   writer.end(get);
 }
 
+/** Writes a touch as the operation of the request that is open. */
 export function writeTouch(writer: ProtoWriter, { ttlMs }: TouchOperation): void {
   const touch = writer.begin(18, 12);
   writer.uint(1, ttlMs);
   writer.end(touch);
 }
 
+/** Writes a scan as the operation of the request that is open. */
 export function writeScan(
   writer: ProtoWriter,
   { partition, cursor, bytesMax, allKeyspaces }: ScanOperation,
@@ -62,12 +65,14 @@ export function writeScan(
   writer.end(scan);
 }
 
+/** Writes a salt as the operation of the request that is open. */
 export function writeSalt(writer: ProtoWriter, { copies }: SaltOperation): void {
   const salt = writer.begin(24, 12);
   writer.uint(1, copies);
   writer.end(salt);
 }
 
+/** Reads a salt, the reader's present field. */
 export function readSalt(reader: ProtoReader): SaltOperation {
   const salt: SaltOperation = { copies: 0 };
   const outer = reader.enter();
@@ -79,6 +84,7 @@ export function readSalt(reader: ProtoReader): SaltOperation {
   return salt;
 }
 
+/** Writes a condition as the field `field` of the message that is open. */
 export function writeCondition(writer: ProtoWriter, field: number, { kind, version }: Condition): void {
   const condition = writer.begin(field, 24);
   writer.uint(1, CONDITIONS.indexOf(kind));
@@ -86,6 +92,7 @@ export function writeCondition(writer: ProtoWriter, field: number, { kind, versi
   writer.end(condition);
 }
 
+/** Writes a put as the field `field` of the message that is open. */
 export function writePut(writer: ProtoWriter, field: number, { value, codec, ttlMs }: PutOperation): void {
   const put = writer.begin(field, value.length + 32);
   writer.bytes(1, value);
@@ -94,6 +101,7 @@ export function writePut(writer: ProtoWriter, field: number, { value, codec, ttl
   writer.end(put);
 }
 
+/** Writes an increment as the field `field` of the message that is open. */
 export function writeIncrement(
   writer: ProtoWriter,
   field: number,
@@ -105,6 +113,7 @@ export function writeIncrement(
   writer.end(increment);
 }
 
+/** Writes a batch as the operation of the request that is open. */
 export function writeBatch(writer: ProtoWriter, { items }: BatchOperation, bytesMax: number): void {
   const batch = writer.begin(19, bytesMax);
   for (const item of items) {
@@ -120,6 +129,7 @@ export function writeBatch(writer: ProtoWriter, { items }: BatchOperation, bytes
   writer.end(batch);
 }
 
+/** Reads a put, the reader's present field. */
 export function readPut(reader: ProtoReader): PutOperation {
   const put: PutOperation = { value: EMPTY_BYTES, codec: 0, ttlMs: 0 };
   const outer = reader.enter();
@@ -133,6 +143,7 @@ export function readPut(reader: ProtoReader): PutOperation {
   return put;
 }
 
+/** Reads a scan, the reader's present field. */
 export function readScan(reader: ProtoReader): ScanOperation {
   const scan: ScanOperation = { partition: 0, cursor: EMPTY_BYTES, bytesMax: 0, allKeyspaces: false };
   const outer = reader.enter();
@@ -147,6 +158,7 @@ export function readScan(reader: ProtoReader): ScanOperation {
   return scan;
 }
 
+/** Reads an increment, the reader's present field. */
 export function readIncrement(reader: ProtoReader): IncrementOperation {
   const increment: IncrementOperation = { delta: 0, ttlMs: 0 };
   const outer = reader.enter();
@@ -159,6 +171,7 @@ export function readIncrement(reader: ProtoReader): IncrementOperation {
   return increment;
 }
 
+/** Reads a touch, the reader's present field. */
 export function readTouch(reader: ProtoReader): TouchOperation {
   const touch: TouchOperation = { ttlMs: 0 };
   const outer = reader.enter();
@@ -182,6 +195,7 @@ function readMark(reader: ProtoReader): SessionMark {
   return mark;
 }
 
+/** Reads a get, the reader's present field. */
 export function readGet(reader: ProtoReader): GetOperation {
   const get: GetOperation = {
     level: 'READ_LINEARIZABLE',
@@ -237,6 +251,7 @@ function readItem(reader: ProtoReader): BatchItem {
   return item as BatchItem;
 }
 
+/** Reads a batch, the reader's present field. */
 export function readBatch(reader: ProtoReader): BatchOperation {
   const batch: BatchOperation = { items: [] };
   const outer = reader.enter();
@@ -252,6 +267,7 @@ export function readBatch(reader: ProtoReader): BatchOperation {
   return batch;
 }
 
+/** Reads an operation without fields, the reader's present field. */
 export function readNothing(reader: ProtoReader): Record<string, never> {
   const outer = reader.enter();
   while (reader.next() !== 0) reader.skip();
@@ -259,6 +275,7 @@ export function readNothing(reader: ProtoReader): Record<string, never> {
   return {};
 }
 
+/** Reads a condition, the reader's present field. */
 export function readCondition(reader: ProtoReader): Condition {
   const condition: Condition = { kind: 'CONDITION_NONE', version: 0 };
   const outer = reader.enter();

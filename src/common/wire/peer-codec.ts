@@ -86,6 +86,15 @@ function writeSnapshotChunk(writer: ProtoWriter, chunk: SnapshotChunk): void {
   writer.bool(8, chunk.gone);
 }
 
+function writeScrub(writer: ProtoWriter, scrub: Scrub): void {
+  writer.uint(1, scrub.index);
+  writer.text(2, scrub.hash);
+  writer.bool(3, scrub.damaged);
+  writer.uint(4, scrub.underWay);
+  writer.uint(5, scrub.rows);
+  writer.uint(6, scrub.bytes);
+}
+
 function writeBody(writer: ProtoWriter, message: PeerMessage, bytesMax: number): void {
   if (message.append) {
     const mark = writer.begin(5, bytesMax);
@@ -132,12 +141,7 @@ function writeBody(writer: ProtoWriter, message: PeerMessage, bytesMax: number):
   }
   if (message.scrub) {
     const mark = writer.begin(12, bytesMax);
-    writer.uint(1, message.scrub.index);
-    writer.text(2, message.scrub.hash);
-    writer.bool(3, message.scrub.damaged);
-    writer.uint(4, message.scrub.underWay);
-    writer.uint(5, message.scrub.rows);
-    writer.uint(6, message.scrub.bytes);
+    writeScrub(writer, message.scrub);
     writer.end(mark);
   }
   if (message.snapshotOffer) {

@@ -49,7 +49,7 @@ const command = fc.oneof(
   fc.record({
     kind: fc.constant('salt' as const),
     salted: bytes,
-    partitions: fc.array(fc.nat(), { maxLength: 8 }),
+    set: fc.record({ partitions: fc.array(fc.nat(), { maxLength: 8 }), automatic: fc.boolean() }),
   }),
   fc.record({ kind: fc.constant('expireSessions' as const), before: safe }),
   fc.record({

@@ -21,7 +21,7 @@
  *                        expire sessions  u64 those last used before this log time are dropped
  *                        expire keys      per key: u64 expires at, u32 key length, key
  *                        check      u32 key length, key
- *                        salt       u32 key length, key, per partition with a copy: u32
+ *                        salt       u32 key length, key, u8 flags (bit 0: automatic), per partition with a copy: u32
  *                        batch      per command: as a nested one
  *                        once       u32 record key length, record key, fingerprint (8), u64 kept until, the nested command
  *                        nested     u32 length of what follows, u8 command, u8 condition, u64 its version, body
@@ -29,6 +29,7 @@
  */
 import { asBuffer, readU64, writeU64 } from '../../common/bytes.ts';
 import { assert } from '../../common/errors.ts';
+import { decodeSet, encodeSet, type SaltSet, setBytes } from './salt-sets.ts';
 
 const FORMAT = 1;
 const HEADER_BYTES = 28;
@@ -127,10 +128,11 @@ export type Command =
       readonly write: WriteCommand;
     }
   | {
-      /** The key has copies in these partitions from now on; in none: it is not salted any more. */
+      /** Where a key has copies from now on. */
       readonly kind: 'salt';
+      /** User key; it is not touched. */
       readonly salted: Uint8Array;
-      readonly partitions: readonly number[];
+      readonly set: SaltSet;
     }
   | { readonly kind: 'expireSessions'; readonly before: number }
   | { readonly kind: 'expireKeys'; readonly due: readonly DueKey[] };
@@ -191,7 +193,7 @@ function bodyBytes(command: Command): number {
     case 'check':
       return 4 + command.key.byteLength;
     case 'salt':
-      return 4 + command.salted.byteLength + 4 * command.partitions.length;
+      return 4 + command.salted.byteLength + setBytes(command.set);
     case 'batch':
       return command.items.reduce((sum, item) => sum + nestedBytes(item), 0);
     case 'once':
@@ -262,8 +264,7 @@ function encodeBody(buffer: Buffer, start: number, command: Command): void {
     for (const item of command.items) offset = putNested(buffer, offset, item);
   } else if (command.kind === 'salt') {
     offset = putKey(buffer, offset, command.salted);
-    for (const [at, partition] of command.partitions.entries())
-      buffer.writeUInt32LE(partition, offset + 4 * at);
+    buffer.set(encodeSet(command.set), offset);
   } else if (command.kind === 'once') {
     offset = putKey(buffer, offset, command.record);
     buffer.set(command.fingerprint, offset);
@@ -326,12 +327,9 @@ function readOnce(bytes: Buffer): Command {
   return { kind: 'once', record, fingerprint, keptUntil, write };
 }
 
-function readSaltCommand(bytes: Buffer): Command {
+function readSalt(bytes: Buffer): Command {
   const salted = readKey(bytes, 0);
-  const partitions: number[] = [];
-  for (let offset = 4 + salted.byteLength; offset < bytes.byteLength; offset += 4)
-    partitions.push(bytes.readUInt32LE(offset));
-  return { kind: 'salt', salted, partitions };
+  return { kind: 'salt', salted, set: decodeSet(bytes.subarray(4 + salted.byteLength)) };
 }
 
 /** Writes a key and its length; returns the offset behind it. */
@@ -426,7 +424,7 @@ function decodeBody(
   if (kind === 'expireKeys') return { kind, due: readDue(buffer, offset) };
   if (kind === 'batch') return readBatch(buffer.subarray(offset));
   if (kind === 'once') return readOnce(buffer.subarray(offset));
-  if (kind === 'salt') return readSaltCommand(buffer.subarray(offset));
+  if (kind === 'salt') return readSalt(buffer.subarray(offset));
   const key = readKey(buffer, offset);
   const keyEnd = offset + 4 + key.byteLength;
   if (kind === 'delete' || kind === 'check') return { kind, key, condition };

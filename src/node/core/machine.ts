@@ -205,7 +205,7 @@ export class Machine {
       this.expireKeys(entry, command.due);
       return null;
     }
-    if (command.kind === 'salt') this.salts.set(command.salted, command.partitions);
+    if (command.kind === 'salt') this.salts.set(command.salted, command.set);
     if (command.kind === 'expireSessions') {
       for (const { client, sequence } of this.sessions.expire(command.before)) {
         this.writeResult(resultRow(client, sequence), null, entry.index);
