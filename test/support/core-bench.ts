@@ -61,12 +61,14 @@ export class BenchNode {
   /** Fsyncs alone. */
   fsyncs = true;
   readonly scrubBytesPerSecond: number;
+  private readonly random: () => number;
   private lsn = 0;
   private readonly metas = new Map<number, ReplicaMeta>();
   private waiting: StoreEffect[] = [];
 
-  constructor(id: string, scrubBytesPerSecond: number) {
+  constructor(id: string, scrubBytesPerSecond: number, random: () => number) {
     this.id = id;
+    this.random = random;
     this.scrubBytesPerSecond = scrubBytesPerSecond;
     this.replicaName = this.nameOf(0);
     this.core = this.makeCore();
@@ -85,7 +87,7 @@ export class BenchNode {
       boot: this.boot,
       run: this.run,
       valueBytesMax: 8 * MIB,
-      random: () => 0.5,
+      random: this.random,
       checkpointBytes: 1024 * MIB,
       walRetentionBytes: MIB,
       walHeldBytes: 64 * MIB,
@@ -227,6 +229,8 @@ export class BenchNode {
   }
 }
 
+const half = (): number => 0.5;
+
 /** Some nodes with one partition, or a few. */
 export class CoreBench {
   readonly nodes: BenchNode[];
@@ -240,6 +244,8 @@ export class CoreBench {
   private revision = 0;
   private requestId = 0;
 
+  /** Orders of copies that were delivered, in their order. */
+  readonly copyOrders: PeerMessage[] = [];
   /** Scrubs that were delivered, in their order. */
   readonly scrubs: { readonly from: string; readonly scrub: Scrub }[] = [];
   private readonly protocols: Readonly<Record<string, number>>;
@@ -252,12 +258,14 @@ export class CoreBench {
       scrubBytesPerSecond?: number;
       protocols?: Readonly<Record<string, number>>;
       partitions?: number;
+      /** What ids and jitter are made of. */
+      random?: () => number;
     } = {},
   ) {
-    const { scrubBytesPerSecond = 100 * MIB, protocols = {}, partitions = 1 } = options;
+    const { scrubBytesPerSecond = 100 * MIB, protocols = {}, partitions = 1, random = half } = options;
     this.protocols = protocols;
     this.partitions = partitions;
-    this.nodes = ids.map((id) => new BenchNode(id, scrubBytesPerSecond));
+    this.nodes = ids.map((id) => new BenchNode(id, scrubBytesPerSecond, random));
     for (const { id, core } of this.nodes)
       for (const other of ids) if (other !== id) core.peerSpeaks(other, this.protocolOf(id, other));
     this.advance(1);
@@ -291,6 +299,7 @@ export class CoreBench {
       for (const { from, node, message: given } of messages) {
         const message = spokenAt(this.protocolOf(from, node), given);
         if (message === null || this.cut.has(from) || this.cut.has(node)) continue;
+        if (message.copyOrder) this.copyOrders.push(message);
         if (message.scrub) this.scrubs.push({ from, scrub: message.scrub });
         this.delivered.set(message.body, (this.delivered.get(message.body) ?? 0) + 1);
         this.node(node).core.peerMessages(from, [message]);

@@ -43,7 +43,7 @@ import { checkRequest, execute, notLeader, partitionFor, requestBytes } from './
 import { SaltPolicy } from './salt-policy.ts';
 import { ScrubBook } from './scrub-book.ts';
 import { type StoreRead, StoreReads } from './store-reads.ts';
-import { TopologyCache } from './topology-cache.ts';
+import { joined, TopologyCache } from './topology-cache.ts';
 import { WalHolds } from './wal-holds.ts';
 import { weigh } from './weights.ts';
 
@@ -176,17 +176,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   private noteChange(change: Topology): void {
-    const before = this.effects.topologyChanged;
-    this.effects.topologyChanged =
-      before === null
-        ? change
-        : {
-            ...change,
-            acks: change.acks ?? before.acks ?? null,
-            moves: change.moves ?? before.moves ?? null,
-            nodes: [...before.nodes, ...change.nodes],
-            records: [...before.records, ...change.records],
-          };
+    this.effects.topologyChanged = joined(this.effects.topologyChanged, change);
   }
 
   seal(seal: Seal): void {

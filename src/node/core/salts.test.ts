@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { CoreBench } from '../../../test/support/core-bench.ts';
 import { partitionOf } from '../../common/hash.ts';
+import { createRandom } from '../../common/random.ts';
 import { LINEARIZABLE_GET } from '../../common/reads.ts';
 import type { Reply, Request } from '../../common/wire/messages.ts';
 
@@ -15,7 +16,7 @@ class Bench extends CoreBench {
   private sequence = 0;
 
   constructor(protocols: Readonly<Record<string, number>> = {}) {
-    super(['a', 'b', 'c'], { partitions: 2, protocols });
+    super(['a', 'b', 'c'], { partitions: 2, protocols, random: createRandom(1).next });
     this.lead('a', 1);
     this.lead('b', 1, this.nodes, 1);
     this.advance(500);
@@ -96,6 +97,28 @@ describe('a copy', () => {
     expect(bench.read('b', 2)).toBe('NOT_LEADER');
     bench.advance(300);
     expect(bench.read('c', 2)).toBe('one');
+  });
+
+  it('is not installed by an order that was overtaken, or comes again', () => {
+    const bench = salted();
+    const install = bench.copyOrders.findLast(({ copyOrder }) => copyOrder?.kind === 'COPY_INSTALL')!;
+    bench.write('a', HOT, 'two');
+    bench.pump();
+    bench.node('b').core.peerMessages('a', [install]);
+    expect(bench.read('b', 2)).toBe('NOT_LEADER');
+  });
+
+  it('takes no orders of a home that has another leader by now', () => {
+    const bench = salted();
+    bench.lead('c', 2, [bench.node('b'), bench.node('c')]);
+    bench.write('c', HOT, 'two');
+    bench.advance(300);
+    expect(bench.read('b', 2)).toBe('two');
+    const drop = bench.copyOrders.find(
+      ({ epoch, copyOrder }) => epoch === 1 && copyOrder?.kind === 'COPY_DROP',
+    )!;
+    bench.node('b').core.peerMessages('a', [drop]);
+    expect(bench.read('b', 2)).toBe('two');
   });
 
   it('is not there for a node that does not lead its partition, nor for another key', () => {
