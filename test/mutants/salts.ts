@@ -64,7 +64,8 @@ export const SALT_MUTANTS: readonly Mutant[] = [
     file: HELD,
     from: 'if (order.confirm) this',
     to: 'if (order.kind === null) this',
-    caught: /invariant 10/,
+    caught: /is not let go by who has led the partition of a copy before/,
+    suite: 'src/node/core/salts.test.ts',
   },
   {
     name: 'a leader installs copies without being confirmed behind their tokens',
@@ -72,7 +73,8 @@ export const SALT_MUTANTS: readonly Mutant[] = [
     file: HOME,
     from: 'reads.confirm(() => this.read(salted, tokens));',
     to: 'if (reads) this.read(salted, tokens);',
-    caught: /invariant 10/,
+    caught: /is not installed by a home that does not know that it is deposed/,
+    suite: 'src/node/core/salts.test.ts',
   },
   {
     name: 'a copy is read without confirming who holds it',

@@ -236,6 +236,8 @@ export class CoreBench {
   readonly nodes: BenchNode[];
   /** Nodes that nothing reaches and that reach nobody. */
   readonly cut = new Set<string>();
+  /** Pairs of nodes that do not hear each other, as `a b` in the order of their names. */
+  readonly cutLinks = new Set<string>();
   /** Messages delivered so far, by body. */
   readonly delivered = new Map<string, number>();
   now = 0;
@@ -298,7 +300,9 @@ export class CoreBench {
       if (messages.length === 0) return turn;
       for (const { from, node, message: given } of messages) {
         const message = spokenAt(this.protocolOf(from, node), given);
-        if (message === null || this.cut.has(from) || this.cut.has(node)) continue;
+        const isCut =
+          this.cut.has(from) || this.cut.has(node) || this.cutLinks.has([from, node].sort().join(' '));
+        if (message === null || isCut) continue;
         if (message.copyOrder) this.copyOrders.push(message);
         if (message.scrub) this.scrubs.push({ from, scrub: message.scrub });
         this.delivered.set(message.body, (this.delivered.get(message.body) ?? 0) + 1);

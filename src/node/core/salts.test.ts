@@ -121,6 +121,21 @@ describe('a copy', () => {
     expect(bench.read('b', 2)).toBe('two');
   });
 
+  it('is not installed by a home that does not know that it is deposed', () => {
+    const bench = salted();
+    const [a, b, c] = bench.trio;
+    bench.cutLinks.add('a c');
+    bench.lead('c', 2, [b, c]);
+    const id = bench.write('c', HOT, 'two');
+    bench.advance(200);
+    expect(bench.told('c', id)).toBe('quorum');
+    // The next leader there has heard of nobody's copies.
+    bench.lead('a', 2, [a, b], 1);
+    bench.advance(2_000);
+    expect(bench.node('a').replica.leadership?.epoch).toBe(1);
+    expect(bench.read('a', 2)).toBe('NOT_LEADER');
+  });
+
   it('is not there for a node that does not lead its partition, nor for another key', () => {
     const bench = salted();
     expect(bench.read('c', 2)).toBe('NOT_LEADER');
@@ -204,6 +219,26 @@ describe('a write of a salted key', () => {
     expect(bench.told('c', id)).toBe('quorum');
     bench.advance(300);
     expect(bench.read('b', 2)).toBe('two');
+  });
+
+  it('is not let go by who has led the partition of a copy before, and does not know that another one does', () => {
+    const bench = salted();
+    const [a, , c] = bench.trio;
+    bench.cutLinks.add('b c');
+    bench.lead('c', 2, [a, c], 1);
+    bench.advance(300);
+    expect(bench.read('c', 2)).toBe('one');
+    bench.lead('b', 2, [a, bench.node('b')]);
+    const id = bench.write('b', HOT, 'two');
+    bench.advance(1_000);
+    expect(bench.told('b', id)).toBe('none');
+    expect(bench.read('c', 2)).toBe('one');
+    bench.cutLinks.clear();
+    bench.advance(500);
+    bench.lead('c', 3, bench.nodes, 1);
+    bench.advance(500);
+    expect(bench.told('b', id)).toBe('quorum');
+    expect(bench.read('c', 2)).toBe('two');
   });
 
   it('does not wait for long for the end of its value', () => {
