@@ -34,7 +34,7 @@ const PURE = [
   /^src\/client\/(retry-policy|sequences|sequence-windows|topology-view|routes)\.ts$/,
   /^src\/check\/(model|interpret|plan|search|brute-force|minimize|key-check|describe|timeline)\.ts$/,
   /^src\/chaos\/(plan|figures|wholeness|breaches|verdict|summary|page)\.ts$/,
-  /^src\/common\/(errors|batch-items|limits|topology|disk|bytes|crc32c|hash|held-bytes|random|replica-id|failure|scrub|text|history)\.ts$/,
+  /^src\/common\/(errors|batch-items|limits|topology|disk|bytes|crc32c|hash|held-bytes|random|replica-choice|replica-id|salt-hints|failure|scrub|text|history)\.ts$/,
   /^src\/common\/report\//,
   /^src\/common\/wire\/(messages|contract|versions)\.ts$/,
   /^src\/node\/wal\/types\.ts$/,

@@ -12,6 +12,7 @@ it('shows keys, partitions and nodes, and who is missing', () => {
       { ...RATES, node: 'n1', problem: '' },
       { ...RATES, node: 'n2', problem: 'it is away' },
     ],
+    salts: [],
   });
   expect(text.split('\n')).toEqual([
     '240 reads and 4.5 writes per second, of about the last 14 s.',
@@ -29,8 +30,29 @@ it('shows keys, partitions and nodes, and who is missing', () => {
 });
 
 it('says that there is nothing', () => {
-  const none = { seconds: 3, reads: 0, writes: 0, keys: [], partitions: [], nodes: [] };
+  const none = { seconds: 3, reads: 0, writes: 0, keys: [], partitions: [], nodes: [], salts: [] };
   expect(hotText(none)).toBe(
     '0.0 reads and 0.0 writes per second, of about the last 3 s.\nNo key has been asked for.',
   );
+});
+
+it('shows what is salted, also when nothing has been asked for', () => {
+  const salted = {
+    ...{ keyspace: 'pages', key: Buffer.from('front'), partition: 5, node: 'n1', waitingWrites: 1 },
+    copies: [
+      { partition: 7, node: 'n2', held: true },
+      { partition: 9, node: '', held: false },
+    ],
+  };
+  const none = { seconds: 3, reads: 0, writes: 0, keys: [], partitions: [], nodes: [] };
+  expect(
+    hotText({ ...none, salts: [salted, { ...salted, copies: [] }] })
+      .split('\n')
+      .slice(2),
+  ).toEqual([
+    '',
+    'SALTED KEY  KEYSPACE  HOME              COPIES                                  WRITES WAITING',
+    '"front"     pages     n1 (partition 5)  n2 (partition 7); partition 9, not now  1',
+    '"front"     pages     n1 (partition 5)  -                                       1',
+  ]);
 });

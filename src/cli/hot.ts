@@ -8,6 +8,7 @@ import { HOT_TOLD_DEFAULT, HOT_TOLD_MAX } from '../common/limits.ts';
 import { keyJson } from '../common/text.ts';
 import { type ClusterOptions, count, withClient, withCluster } from './common-options.ts';
 import { EXIT, print, table } from './output.ts';
+import { saltsTable } from './shown-salts.ts';
 
 interface HotFlags extends ClusterOptions {
   readonly limit: number;
@@ -22,11 +23,12 @@ function percent(share: number): string {
 }
 
 /** Returns what is shown to people. */
-export function hotText({ seconds, reads, writes, keys, partitions, nodes }: HotFigures): string {
+export function hotText({ seconds, reads, writes, keys, partitions, nodes, salts }: HotFigures): string {
   const head = `${rate(reads)} reads and ${rate(writes)} writes per second, of about the last ${Math.round(seconds)} s.`;
   const missing = nodes.filter(({ problem }) => problem !== '');
   const lines = [head, ...missing.map(({ node, problem }) => `Without ${node}: ${problem}`)];
-  if (keys.length === 0) return [...lines, 'No key has been asked for.'].join('\n');
+  const salted = salts.length === 0 ? [] : [saltsTable(salts)];
+  if (keys.length === 0) return [[...lines, 'No key has been asked for.'].join('\n'), ...salted].join('\n\n');
   const figures = (one: { reads: number; writes: number; share: number }): string[] => [
     ...[rate(one.reads), rate(one.writes), percent(one.share)],
   ];
@@ -41,6 +43,7 @@ export function hotText({ seconds, reads, writes, keys, partitions, nodes }: Hot
     table([['KEY', 'KEYSPACE', 'PARTITION', ...rates], ...keyRows]),
     table([['PARTITION', ...rates], ...partitionRows]),
     ...(nodeRows.length === 0 ? [] : [table([['NODE', ...rates], ...nodeRows])]),
+    ...salted,
   ].join('\n\n');
 }
 

@@ -16,6 +16,7 @@ import { addKeyCommands } from './key-commands.ts';
 import { addDrainCommand, addForgetCommand } from './members.ts';
 import { addRebalanceCommand } from './moves.ts';
 import { EXIT, endOnClosedOutput, showError } from './output.ts';
+import { addSaltCommands } from './salt.ts';
 import { addScrubCommand } from './scrub.ts';
 import { addNodeCommand, addRouterCommand } from './service-commands.ts';
 import { addStatusCommand } from './status.ts';
@@ -55,6 +56,7 @@ async function buildProgram(argv: readonly string[], done: (status: number) => v
   addDrainCommand(program, done);
   addForgetCommand(program, done);
   addHotCommand(program, done);
+  addSaltCommands(program, done);
   addScrubCommand(program, done);
   addAckCommand(program, done);
   addKeyCommands(program, done);

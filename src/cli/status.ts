@@ -16,6 +16,7 @@ import { type ClusterOptions, clusterStatus, count, statusAt, withCluster } from
 import { askMoves } from './moves.ts';
 import { EXIT, print, printJson, table } from './output.ts';
 import { movesLines, openMoveText, type ShownMoves, showMoves } from './shown-moves.ts';
+import { askSalts, saltsTable, showSalts } from './shown-salts.ts';
 
 /** A node is asked for its figures for no longer than this. */
 const NODE_MS = 1_000;
@@ -287,9 +288,11 @@ function text(status: ShownStatus, withPartitions: boolean): string {
 async function tellStatus(flags: StatusFlags): Promise<void> {
   const reply = await clusterStatus(flags);
   const status = showStatus(reply, await askStorage(reply.topology?.nodes ?? [], flags.timeout));
-  const moves = await movesOf(flags);
-  if (flags.json) return printJson({ ...status, moves });
-  return print([text(status, flags.partitions), ...(moves === null ? [] : movesLines(moves))].join('\n'));
+  const [moves, salts] = await Promise.all([movesOf(flags), askSalts(flags)]);
+  if (flags.json) return printJson({ ...status, moves, salts: showSalts(salts) });
+  const salted = salts.length === 0 ? [] : ['', saltsTable(salts)];
+  const lines = [text(status, flags.partitions), ...salted, ...(moves === null ? [] : movesLines(moves))];
+  return print(lines.join('\n'));
 }
 
 /** How the moves stand; null: a node was asked, a router of an earlier version, or the cluster is not formed. */

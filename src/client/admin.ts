@@ -1,16 +1,26 @@
-/** Questions about the cluster itself, beside its data. */
+/** Questions about the cluster itself, beside its data, and the copies of hot keys. */
 import { RingkeepError } from '../common/errors.ts';
 import { type HotFigures, hotFigures, hotLimit, mergeHot, type ToldHot } from '../common/hot.ts';
-import { HOT_TOLD_MAX } from '../common/limits.ts';
+import { HOT_TOLD_MAX, SALT_COPIES_MAX } from '../common/limits.ts';
 import type { Connector } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
+import type { Engine } from './engine.ts';
+import type { Key } from './keyspace.ts';
+import { DEFAULT_READ, NO_WRITE, type SaltedIn } from './operation.ts';
+import { checkKeyspaceName, checkNames, checkTimeout, encodeKey } from './options.ts';
+
+/** Node names for people need no longer than this, ms. */
+const NAMES_MS = 1_000;
+const UNSALT_NAMES: ReadonlySet<string> = new Set(['keyspace', 'timeoutMs']);
+const SALT_NAMES: ReadonlySet<string> = new Set([...UNSALT_NAMES, 'copies']);
 
 /** The part of the wire that it needs. */
-export type AdminTransport = Pick<Connector, 'hot'>;
+export type AdminTransport = Pick<Connector, 'hot' | 'adminStatus'>;
 
 /** What `ClientAdmin` has from its client. */
 export interface AdminSurroundings {
   readonly transport: AdminTransport;
+  readonly engine: Pick<Engine, 'submit'>;
   readonly endpoints: readonly string[];
   readonly requestTimeoutMs: number;
 }
@@ -20,6 +30,27 @@ export interface HotOptions {
   /** Keys and partitions, 1 to 1000; default: 10. */
   readonly limit?: number;
   readonly timeoutMs?: number;
+}
+
+/** Which key is not hot any more. */
+export interface UnsaltOptions {
+  /** Default: the default keyspace. */
+  readonly keyspace?: string;
+  readonly timeoutMs?: number;
+}
+
+/** Which key gets how many copies. */
+export interface SaltOptions extends UnsaltOptions {
+  /** 1 to 8; there is one per node at most, beside the node that leads the key's own partition. */
+  readonly copies: number;
+}
+
+/** Where a key can be read. */
+export interface SaltedKey {
+  /** The key's own, its home. */
+  readonly partition: number;
+  /** Fewer than asked for, where there are no more nodes. `node`: the leader of the partition; null: it is not known just now. */
+  readonly copies: readonly { readonly partition: number; readonly node: string | null }[];
 }
 
 /** Administration of a cluster; a client has one as `admin`. */
@@ -66,5 +97,73 @@ export class ClientAdmin {
     }
     if (told.every(({ reply }) => reply === null)) throw failure;
     return hotFigures(mergeHot(told, hotLimit(limit)));
+  }
+
+  /**
+   * Spreads the reads of a hot key over copies in the memory of other nodes, until `unsalt`; linearizable gets stay linearizable, and a write
+   * waits until each copy is gone for its time (docs/HOT-KEYS.md). Resolves once the copies are decided on; they answer a moment later. May be
+   * repeated, with another number too. Goes to the key's home like a write, with its retries.
+   *
+   * Rejects with RingkeepError: INVALID_ARGUMENT, also from a cluster of an earlier version; UNAVAILABLE, also while no other node could have a
+   * copy; OVERLOADED for too many salted keys in a partition; DEADLINE_EXCEEDED.
+   *
+   * @example
+   * const { copies } = await db.admin.salt('front-page', { copies: 2 });
+   * console.log(copies.map(({ node }) => node));
+   */
+  async salt(key: Key, options: SaltOptions): Promise<SaltedKey> {
+    checkNames('salt', options, SALT_NAMES);
+    const { copies, ...rest } = options;
+    if (!(Number.isInteger(copies) && copies >= 1 && copies <= SALT_COPIES_MAX))
+      throw new RingkeepError(
+        'INVALID_ARGUMENT',
+        `copies must be a whole number from 1 to ${SALT_COPIES_MAX}`,
+      );
+    return this.#setCopies(key, copies, rest);
+  }
+
+  /**
+   * Makes a key one like any other again. Resolves once none of its copies can answer any more; for a key that has none, too. Rejects as `salt`.
+   *
+   * @example
+   * await db.admin.unsalt('front-page');
+   */
+  async unsalt(key: Key, options: UnsaltOptions = {}): Promise<SaltedKey> {
+    checkNames('unsalt', options, UNSALT_NAMES);
+    return this.#setCopies(key, 0, options);
+  }
+
+  async #setCopies(key: Key, copies: number, options: UnsaltOptions): Promise<SaltedKey> {
+    const { keyspace } = options;
+    if (keyspace !== undefined) checkKeyspaceName(keyspace);
+    const timeoutMs = checkTimeout('timeoutMs', options.timeoutMs, this.#around.requestTimeoutMs);
+    const { home, partitions } = await this.#around.engine.submit<SaltedIn>({
+      ...{ ...NO_WRITE, ...DEFAULT_READ, kind: 'salt', shape: 'salts' },
+      ...{ keyspace: keyspace ?? '', key: encodeKey(key), copies, scan: null, signal: null },
+      deadline: performance.now() + timeoutMs,
+    });
+    const leaders = partitions.length === 0 ? null : await this.#leaders(Math.min(timeoutMs, NAMES_MS));
+    const nodeOf = (partition: number): string | null => leaders?.get(partition) ?? null;
+    return {
+      partition: home,
+      copies: partitions.map((partition) => ({ partition, node: nodeOf(partition) })),
+    };
+  }
+
+  /** Who leads which partition, as the first endpoint that answers says; null: none does. */
+  async #leaders(timeoutMs: number): Promise<ReadonlyMap<number, string> | null> {
+    for (const endpoint of this.#around.endpoints) {
+      try {
+        const hello = makeHello({ role: 'client' });
+        const { topology } = await this.#around.transport.adminStatus(endpoint, hello, timeoutMs);
+        const leaders = new Map<number, string>();
+        for (const { partition, leader } of topology?.records ?? [])
+          if (leader) leaders.set(partition, leader.node);
+        return leaders;
+      } catch (error) {
+        if (!(error instanceof RingkeepError)) throw error;
+      }
+    }
+    return null;
   }
 }

@@ -129,6 +129,14 @@ export function sessionLostError(operation: Operation): RingkeepError {
   return restate(operation, code, text, operation.lastError);
 }
 
+/** The error of a session read whose session has been told of more early writes than it can ask for; null: it has not. */
+export function uncertainError(operation: Operation): RingkeepError | null {
+  const { level, session } = operation.spec;
+  if (level !== 'READ_SESSION' || session?.hasForgotten(operation.partition) !== true) return null;
+  const text = 'writes that were acknowledged at leader before several failovers may be lost';
+  return restate(operation, 'WRITE_LOST', text, null);
+}
+
 /**
  * The error of an operation whose time has run out, nothing of it being in flight any more: the last code
  * that says why, else DEADLINE_EXCEEDED. `trouble` is what keeps the client from reaching the cluster at all,

@@ -84,7 +84,8 @@ export class RingkeepClient {
       (host) => (mode === 'routed' ? new RoutedRoutes(host, endpoints) : new DirectRoutes(host, endpoints)),
     );
     this.#default = this.#keyspace('', {});
-    this.admin = new ClientAdmin({ transport: admin, endpoints, requestTimeoutMs: options.requestTimeoutMs });
+    const { requestTimeoutMs } = options;
+    this.admin = new ClientAdmin({ transport: admin, engine: this.#engine, endpoints, requestTimeoutMs });
   }
 
   /** Writes a value in the default keyspace; see `Keyspace.put`. */

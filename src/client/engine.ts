@@ -14,7 +14,7 @@ import { partitionOf } from '../common/hash.ts';
 import { OVERLOADED_RETRY_AFTER_MS } from '../common/limits.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import type { Reply } from '../common/wire/messages.ts';
-import { cancelledError, deadlineError, judge, restate, sessionLostError } from './attempts.ts';
+import * as attempts from './attempts.ts';
 import { ClusterFacts } from './cluster-facts.ts';
 import type { ClientReporter } from './events.ts';
 import { Hedging, isOverdue, isSlow } from './hedging.ts';
@@ -24,6 +24,7 @@ import { collectRows, Operation, type OperationSpec, resultOf } from './operatio
 import { ReadyWaiters } from './ready-waiters.ts';
 import { attemptTimeMs, RetryBudget, type RetryOptions } from './retry-policy.ts';
 import type { Routes, RoutesHost } from './routes.ts';
+import { SaltedGets } from './salted-gets.ts';
 import { SequenceWindows } from './sequence-windows.ts';
 
 /** Granularity of all time limits, in ms. */
@@ -60,6 +61,7 @@ export class Engine implements RoutesHost, LinkSink {
   readonly clientId: Uint8Array;
   readonly connectTimeoutMs: number;
   readonly cluster: ClusterFacts;
+  readonly salted = new SaltedGets();
   readonly random = (): number => this.#clock.random();
   readonly now = (): number => this.#clock.now();
   readonly #clock: Clock;
@@ -133,7 +135,7 @@ export class Engine implements RoutesHost, LinkSink {
 
   #refusal(operation: Operation): RingkeepError | null {
     if (this.#closing) return new RingkeepError('CLOSED', 'the client is closed');
-    if (operation.spec.signal?.aborted) return cancelledError(operation);
+    if (operation.spec.signal?.aborted) return attempts.cancelledError(operation);
     const { operationsMax, operationBytesMax } = this.#options;
     const fits = this.#open.size < operationsMax && this.#bytes + operation.bytes <= operationBytesMax;
     if (fits || this.#open.size === 0) return null;
@@ -144,7 +146,7 @@ export class Engine implements RoutesHost, LinkSink {
   #listen(operation: Operation, signal: AbortSignal): void {
     operation.onAbort = () => {
       this.#withdraw(operation);
-      this.#fail(operation, cancelledError(operation));
+      this.#fail(operation, attempts.cancelledError(operation));
     };
     signal.addEventListener('abort', operation.onAbort, { once: true });
   }
@@ -174,7 +176,10 @@ export class Engine implements RoutesHost, LinkSink {
     this.#destroyed = true;
     for (const operation of this.#open) {
       this.#withdraw(operation);
-      this.#fail(operation, restate(operation, 'CLOSED', 'the client was closed', operation.lastError));
+      this.#fail(
+        operation,
+        attempts.restate(operation, 'CLOSED', 'the client was closed', operation.lastError),
+      );
     }
     this.#ready.rejectAll(new RingkeepError('CLOSED', 'the client is closed'));
     this.#stopSweep();
@@ -224,9 +229,9 @@ export class Engine implements RoutesHost, LinkSink {
 
   moved(leaders: ReadonlyMap<number, string>): void {
     for (const operation of [...this.#open]) {
-      const leader = leaders.get(operation.partition);
-      const isLeft =
-        operation.state === 'sent' && !operation.isAnywhere && operation.link?.address !== leader;
+      const leader = leaders.get(operation.askedPartition);
+      const isThere = operation.state === 'sent' || operation.state === 'queued';
+      const isLeft = isThere && !operation.isAnywhere && operation.link?.address !== leader;
       if (leader !== undefined && isLeft)
         this.#abandonAttempt(operation, 'NOT_LEADER', 'another node leads now');
     }
@@ -236,7 +241,7 @@ export class Engine implements RoutesHost, LinkSink {
     this.#ready.rejectAll(error);
     for (const operation of [...this.#parked]) {
       if (operation.state !== 'parked') continue;
-      this.#fail(operation, restate(operation, error.code, describe(error), error));
+      this.#fail(operation, attempts.restate(operation, error.code, describe(error), error));
     }
   }
 
@@ -273,7 +278,7 @@ export class Engine implements RoutesHost, LinkSink {
       result = resultOf(operation, reply);
     } catch (error) {
       assert(error instanceof RingkeepError, `reading an answer threw ${String(error)}`);
-      this.#fail(operation, restate(operation, error.code, describe(error), error, error.outcome));
+      this.#fail(operation, attempts.restate(operation, error.code, describe(error), error, error.outcome));
       return;
     }
     this.#end(operation);
@@ -290,21 +295,27 @@ export class Engine implements RoutesHost, LinkSink {
       sequences?.observe(receipt.logTime);
       session?.wrote(receipt);
     }
-    if (value) session?.read(value, asked.get);
-    if (asked.isAnywhere) this.#hedging.answered(this.now() - sentAt);
+    const now = this.now();
+    if (value) {
+      session?.read(value, asked.get);
+      this.salted.note(asked, value, now);
+    }
+    if (asked.isHedgeable) this.#hedging.answered(now - sentAt);
   }
 
   failed(operation: Operation, error: RingkeepError): void {
+    const goesHome = this.salted.isHomeward(operation, error);
     if (operation.hedgeOf !== null) return this.#forgetHedge(operation);
     const now = this.now();
     operation.rows = null;
+    if (goesHome) return this.#dispatch(operation, now);
     if (error.code === 'NO_QUORUM') this.#routes.doubt(now);
     if (error.code === 'ACK_NOT_REACHED') this.#windows.told(operation, 'all');
     if (error.outcome === 'applied' && error.version !== undefined)
       operation.spec.session?.applied(operation.partition, error.version);
     const redirect = error.code === 'NOT_LEADER' && this.#routes.reroute(operation, error);
     operation.link = null;
-    const verdict = judge(operation, error, {
+    const verdict = attempts.judge(operation, error, {
       retry: this.#options.retry,
       budget: this.#budget,
       random: this.random,
@@ -335,6 +346,7 @@ export class Engine implements RoutesHost, LinkSink {
 
   #dispatch(operation: Operation, now: number): void {
     if (operation.partition < 0 && this.cluster.partitions > 0 && !this.#locate(operation)) return;
+    if (this.salted.mark(operation, now)) this.#hedging.earn();
     const link = this.#routes.route(operation, now);
     if (link === null) {
       this.#park(operation, now + ROUTE_POLL_MS, true);
@@ -342,24 +354,16 @@ export class Engine implements RoutesHost, LinkSink {
     }
     this.#parked.delete(operation);
     if (operation.partition < 0 && !this.#locate(operation)) return;
-    if (this.#isUncertain(operation)) return;
-    if (operation.isWrite) {
+    const uncertain = attempts.uncertainError(operation);
+    if (uncertain !== null) return this.#fail(operation, uncertain);
+    if (operation.isDeduplicated) {
       if (!this.#windows.admit(operation)) return;
       if (!operation.sequences!.pin(operation)) {
-        this.#fail(operation, sessionLostError(operation));
+        this.#fail(operation, attempts.sessionLostError(operation));
         return;
       }
     }
     link.enqueue(operation);
-  }
-
-  /** Ends a session read whose session has been told of more early writes than it can ask for. */
-  #isUncertain(operation: Operation): boolean {
-    const { level, session } = operation.spec;
-    if (level !== 'READ_SESSION' || session?.hasForgotten(operation.partition) !== true) return false;
-    const text = 'writes that were acknowledged at leader before several failovers may be lost';
-    this.#fail(operation, restate(operation, 'WRITE_LOST', text, null));
-    return true;
   }
 
   /** Computes the partition; returns false if the operation names one that does not exist. */
@@ -368,7 +372,7 @@ export class Engine implements RoutesHost, LinkSink {
     operation.partition = scan === null ? partitionOf(key, this.cluster.partitions) : scan.partition;
     if (operation.partition < this.cluster.partitions) return true;
     const text = `partition ${operation.partition} is not below ${this.cluster.partitions}`;
-    this.#fail(operation, restate(operation, 'INVALID_ARGUMENT', text, null));
+    this.#fail(operation, attempts.restate(operation, 'INVALID_ARGUMENT', text, null));
     return false;
   }
 
@@ -398,6 +402,7 @@ export class Engine implements RoutesHost, LinkSink {
     const hedge = new Operation(operation.spec);
     hedge.partition = operation.partition;
     hedge.hedgeOf = operation;
+    hedge.isSalted = operation.isSalted;
     const link = this.#routes.route(hedge, now);
     if (link === null || !this.#hedging.take()) return;
     operation.hedge = hedge;
@@ -431,7 +436,7 @@ export class Engine implements RoutesHost, LinkSink {
       operation.spec.signal!.removeEventListener('abort', operation.onAbort);
       operation.onAbort = null;
     }
-    if (operation.isWrite) this.#releaseSequence(operation);
+    if (operation.isDeduplicated) this.#releaseSequence(operation);
     if (this.#closing && this.#open.size === 0) setImmediate(() => this.destroy());
   }
 
@@ -475,7 +480,7 @@ export class Engine implements RoutesHost, LinkSink {
   #expire(operation: Operation): void {
     this.#withdraw(operation);
     const trouble = operation.attempt === 0 ? this.#unreached() : null;
-    this.#fail(operation, deadlineError(operation, trouble, this.#routes.obstacle(operation)));
+    this.#fail(operation, attempts.deadlineError(operation, trouble, this.#routes.obstacle(operation)));
   }
 
   /** What keeps the client from sending anything: also that nobody has answered at all yet. */
@@ -487,8 +492,9 @@ export class Engine implements RoutesHost, LinkSink {
 
   /** Gives an unanswered attempt up and sends another one with the same request id. */
   #abandonAttempt(operation: Operation, code: ErrorCode, text: string): void {
+    const outcome = operation.isWrite && operation.state === 'sent' ? 'unknown' : 'not_applied';
     this.#withdraw(operation);
     this.#dropHedge(operation);
-    this.failed(operation, new RingkeepError(code, text, operation.isWrite ? 'unknown' : 'not_applied'));
+    this.failed(operation, new RingkeepError(code, text, outcome));
   }
 }

@@ -28,8 +28,15 @@ export function connect(target: string | ConnectOptions, options?: Partial<Conne
 
 export { ERROR_CODES, type ErrorCode, type Outcome, RingkeepError } from '../common/errors.ts';
 export type { HistoryCondition, HistoryEvent, HistoryOutput } from '../common/history.ts';
-export type { HotFigures, HotKeyFigures, HotNodeFigures, HotPartitionFigures } from '../common/hot.ts';
-export type { ClientAdmin, HotOptions } from './admin.ts';
+export type {
+  HotFigures,
+  HotKeyFigures,
+  HotNodeFigures,
+  HotPartitionFigures,
+  KeyCopyFigures,
+  SaltedKeyFigures,
+} from '../common/hot.ts';
+export type { ClientAdmin, HotOptions, SaltedKey, SaltOptions, UnsaltOptions } from './admin.ts';
 export type { BatchItemResult, BatchOperation, BatchReceipt } from './batch.ts';
 export { RingkeepClient } from './client.ts';
 export { CODEC_TAGS, type CodecName, decodeValue, encodeValue } from './codec.ts';

@@ -91,6 +91,11 @@ export class Link {
     return this.#unanswered.size;
   }
 
+  /** Whether it has as much as it may have: what is enqueued now has to wait. */
+  get isFull(): boolean {
+    return this.#unanswered.size >= this.#credit;
+  }
+
   /** Sends the operation when there is credit, after those that wait already. Only while open. */
   enqueue(operation: Operation): void {
     operation.link = this;

@@ -80,8 +80,14 @@ export interface ScanPage {
   readonly cursor: Uint8Array;
 }
 
+/** Where a hot key is, and where it has copies. */
+export interface SaltedIn {
+  readonly home: number;
+  readonly partitions: readonly number[];
+}
+
 /** How the answer is handed to the caller. */
-export type Shape = 'value' | 'entry' | 'receipt' | 'counter' | 'batch' | 'page';
+export type Shape = 'value' | 'entry' | 'receipt' | 'counter' | 'batch' | 'page' | 'salts';
 
 /**
  * Where an operation is: `parked` waits for a route or for `wakeAt`, `window` for a sequence, `queued` for
@@ -115,6 +121,8 @@ export interface OperationSpec {
   readonly batch: readonly BatchItem[] | null;
   /** Empty: none. */
   readonly idempotencyKey: Uint8Array;
+  /** Of salts. */
+  readonly copies: number;
   /** Of gets. */
   readonly level: ReadLevelName;
   /** Of stale gets; 0: any. */
@@ -140,12 +148,15 @@ export const NO_WRITE = {
   ttlMs: 0,
   batch: null,
   idempotencyKey: NO_BYTES,
+  copies: 0,
 } as const satisfies Partial<OperationSpec>;
 
 /** An operation in progress. */
 export class Operation implements SessionPin {
   readonly spec: OperationSpec;
   readonly isWrite: boolean;
+  /** Takes effect at most once, under a sequence; what can be repeated needs none. */
+  readonly isDeduplicated: boolean;
   /** Any voter may answer it. */
   readonly isAnywhere: boolean;
   /** Bytes that it holds while it is open. */
@@ -174,6 +185,9 @@ export class Operation implements SessionPin {
   sentAt = 0;
   /** The get as it was sent. */
   get: GetOperation | null = null;
+  /** A get of a hot key that has copies, as far as was known when it was sent; `saltIn` is where, as in `Request.saltIn`. */
+  isSalted = false;
+  saltIn = 0;
   /** The second attempt beside this one; and of such an attempt, the first one. */
   hedge: Operation | null = null;
   /** This attempt has had its second one. */
@@ -199,10 +213,21 @@ export class Operation implements SessionPin {
   constructor(spec: OperationSpec) {
     this.spec = spec;
     this.isWrite = spec.kind !== 'get' && spec.kind !== 'scan';
+    this.isDeduplicated = this.isWrite && spec.kind !== 'salt';
     this.isAnywhere = spec.level !== 'READ_LINEARIZABLE';
     this.bytes = spec.key.length + (spec.put === null ? 0 : spec.put.value.length);
     if (spec.batch === null) return;
     for (const { key, put } of spec.batch) this.bytes += key.length + (put?.value.length ?? 0);
+  }
+
+  /** A second one may be asked when the first one takes long. */
+  get isHedgeable(): boolean {
+    return this.isAnywhere || this.isSalted;
+  }
+
+  /** The partition whose leader is asked: its own, or the one with a copy of its key. */
+  get askedPartition(): number {
+    return this.saltIn > 0 ? this.saltIn - 1 : this.partition;
   }
 
   /** Notes that an attempt may have reached a server and will not be heard of. */
@@ -264,7 +289,14 @@ export function buildRequest(operation: Operation, id: number, timeLeftMs: numbe
     case 'batch':
       request.batch = { items: [...spec.batch!] };
       break;
+    case 'salt':
+      request.salt = { copies: spec.copies };
+      break;
   }
+  if (operation.saltIn > 0) request.saltIn = operation.saltIn;
+  const { hedgeOf } = operation;
+  // A router does not know of itself which of its gets belong together.
+  if (hedgeOf !== null && hedgeOf.link === operation.link) request.beside = hedgeOf.requestId;
   if (spec.idempotencyKey.length > 0) request.idempotencyKey = spec.idempotencyKey;
   return request;
 }
@@ -332,6 +364,11 @@ export function resultOf(operation: Operation, reply: Reply): unknown {
         return { ...receipt, results };
       }
       return { ...receipt, value: Number(counter), exact: BigInt(counter) };
+    }
+    case 'salts': {
+      if (!reply.receipt?.salts) break;
+      const salted: SaltedIn = { home: reply.receipt.partition, partitions: reply.receipt.salts.partitions };
+      return salted;
     }
     case 'page': {
       if (!reply.rows) break;

@@ -10,7 +10,15 @@ function told(keys: Readonly<Record<string, readonly [number, number]>>): HotRep
   }));
   const reads = list.reduce((sum, key) => sum + key.reads, 0);
   const writes = list.reduce((sum, key) => sum + key.writes, 0);
-  return { seconds: 10, reads, writes, keys: list, partitions: [{ partition: 1, reads, writes }], nodes: [] };
+  return {
+    seconds: 10,
+    reads,
+    writes,
+    keys: list,
+    partitions: [{ partition: 1, reads, writes }],
+    nodes: [],
+    salts: [],
+  };
 }
 
 it('adds up what nodes tell of the same key and partition', () => {
@@ -55,6 +63,27 @@ it('asks each node for more keys than it tells, and leaves out who does not answ
   expect(merged.nodes).toEqual([
     { node: 'n1', reads: 1, writes: 0, problem: '' },
     { node: 'n2', reads: 0, writes: 0, problem: 'UNAVAILABLE: gone' },
+  ]);
+});
+
+it('has each salted key once, whatever nodes say of it', () => {
+  const salted = (key: Buffer, partition: number) => ({
+    ...{ keyspace: '', key, partition, node: 'n1', waitingWrites: 0 },
+    copies: [{ partition: 7, node: 'n2', held: true }],
+  });
+  const [a, b] = [salted(Buffer.from('a'), 1), salted(Buffer.of(255), 2)];
+  const reply = mergeHot(
+    [
+      { node: 'n1', reply: { ...told({}), salts: [b, a] }, problem: '' },
+      { node: 'n2', reply: { ...told({}), salts: [a] }, problem: '' },
+    ],
+    9,
+  );
+  expect(reply.salts.map(({ partition }) => partition)).toEqual([1, 2]);
+  const { salts } = JSON.parse(hotJson(hotFigures(reply)));
+  expect(salts).toEqual([
+    { ...a, key: 'a' },
+    { ...b, key: { $base64: '/w==' } },
   ]);
 });
 

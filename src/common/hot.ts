@@ -5,7 +5,7 @@
 import { RingkeepError } from './errors.ts';
 import { HOT_TOLD_DEFAULT, HOT_TOLD_MAX } from './limits.ts';
 import { textOf, toJson } from './text.ts';
-import type { HotKey, HotNode, HotPartition, HotReply } from './wire/admin-messages.ts';
+import type { HotKey, HotNode, HotPartition, HotReply, SaltedKey } from './wire/admin-messages.ts';
 
 /** Of each node so many times as many keys are asked for: what is fifth everywhere may be first in the sum. */
 const SPARE = 4;
@@ -37,13 +37,16 @@ export function mergeHot(told: readonly ToldHot[], limit: number): HotReply {
   const keys = new Map<string, HotKey>();
   const partitions = new Map<number, HotPartition>();
   const nodes: HotNode[] = [];
+  // A leader that has not heard of its end yet tells of its keys as well.
+  const salts = new Map<string, SaltedKey>();
   let seconds = 0;
   for (const { node, reply, problem } of told) {
     nodes.push({ node, reads: reply?.reads ?? 0, writes: reply?.writes ?? 0, problem });
     if (reply === null) continue;
     seconds = Math.max(seconds, reply.seconds);
+    for (const salted of reply.salts) salts.set(nameOf(salted), salted);
     for (const key of reply.keys) {
-      const id = `${key.keyspace}\0${Buffer.from(key.key).toString('latin1')}`;
+      const id = nameOf(key);
       const { reads = 0, writes = 0, error = 0 } = keys.get(id) ?? {};
       const sums = { reads: key.reads + reads, writes: key.writes + writes, error: key.error + error };
       keys.set(id, { ...key, ...sums });
@@ -58,7 +61,12 @@ export function mergeHot(told: readonly ToldHot[], limit: number): HotReply {
     ...{ seconds, reads: sum('reads'), writes: sum('writes') },
     ...{ keys: hottest(keys.values(), limit), partitions: hottest(partitions.values(), limit) },
     nodes: nodes.sort((a, b) => a.node.localeCompare(b.node, 'en', { numeric: true })),
+    salts: [...salts.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, salted]) => salted),
   };
+}
+
+function nameOf({ keyspace, key }: Pick<HotKey, 'keyspace' | 'key'>): string {
+  return `${keyspace}\0${Buffer.from(key).toString('latin1')}`;
 }
 
 /** Asks all nodes. `limit`: keys and partitions, 0: the default. */
@@ -118,6 +126,27 @@ export interface HotNodeFigures {
   readonly problem: string;
 }
 
+/** A copy of a hot key. */
+export interface KeyCopyFigures {
+  readonly partition: number;
+  /** Leads the partition; empty: not known. */
+  readonly node: string;
+  /** It answers reads, as far as the key's home knows. */
+  readonly held: boolean;
+}
+
+/** A key that is read at copies too. */
+export interface SaltedKeyFigures {
+  readonly keyspace: string;
+  readonly key: Uint8Array;
+  /** Its home, and the node that leads it. */
+  readonly partition: number;
+  readonly node: string;
+  readonly copies: readonly KeyCopyFigures[];
+  /** Writes that wait until the copies are gone. */
+  readonly waitingWrites: number;
+}
+
 /** What a cluster is asked for most. */
 export interface HotFigures {
   /** Time that the rates are of, about, s: older operations count less and less. */
@@ -127,6 +156,8 @@ export interface HotFigures {
   readonly keys: readonly HotKeyFigures[];
   readonly partitions: readonly HotPartitionFigures[];
   readonly nodes: readonly HotNodeFigures[];
+  /** All keys that are salted, hot or not. */
+  readonly salts: readonly SaltedKeyFigures[];
 }
 
 /** Returns the figures of an answer. */
@@ -141,11 +172,15 @@ export function hotFigures(reply: HotReply): HotFigures {
     keys: reply.keys.map((key) => withShare({ ...key, key: new Uint8Array(key.key) })),
     partitions: reply.partitions.map(withShare),
     nodes: reply.nodes.map(withShare),
+    salts: reply.salts.map((salted) => ({ ...salted, key: new Uint8Array(salted.key) })),
   };
 }
 
 /** Returns them as one line of JSON; a key that is not UTF-8 as `{"$base64": "..."}`. */
 export function hotJson(figures: HotFigures): string {
-  const keys = figures.keys.map((one) => ({ ...one, key: textOf(one.key) ?? one.key }));
-  return toJson({ ...figures, keys });
+  const shown = <T extends { readonly key: Uint8Array }>(one: T) => ({
+    ...one,
+    key: textOf(one.key) ?? one.key,
+  });
+  return toJson({ ...figures, keys: figures.keys.map(shown), salts: figures.salts.map(shown) });
 }

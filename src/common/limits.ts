@@ -17,6 +17,9 @@ export const SALT_READS_PER_SECOND = 4_000;
 /** Copies of hot keys of others that one leader holds, and their bytes. */
 export const COPIES_HELD_MAX = 256;
 export const COPIES_HELD_BYTES_MAX = 32 * 1024 * 1024;
+/** Keys whose copies a router or a client remembers, and for how long after the key's home has named them, ms. */
+export const SALT_HINTS_MAX = 1_024;
+export const SALT_HINT_MS = 3_000;
 /** Salted keys of one partition: their names are written with every batch of it. */
 export const SALTS_MAX = 16;
 

@@ -9,7 +9,7 @@
 import type { ErrorCode, Outcome } from '../common/errors.ts';
 import { NO_DETAILS } from '../common/failure.ts';
 import { heldBytes } from '../common/held-bytes.ts';
-import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from '../common/limits.ts';
+import { CLIENT_ID_BYTES, REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from '../common/limits.ts';
 import type { Failure, Reply, Request } from '../common/wire/messages.ts';
 import type { Route } from './routing.ts';
 
@@ -33,6 +33,8 @@ export type ForwardState = 'joined' | 'held' | 'queued' | 'sent' | 'done';
 export interface ForwardOwner {
   /** Takes a reply under the owner's own request id. */
   answer(forward: Forward, reply: Reply): void;
+  /** `again` takes the place of one of its requests, under the same id. */
+  replaced(again: Forward): void;
 }
 
 /** A request in the router. Times are monotonic ms. */
@@ -60,6 +62,10 @@ export interface Forward {
   sharedKey: string | null;
   /** It is under way for its key. */
   active: boolean;
+  /** With whom a `joined` one goes; null: it waits. */
+  goesWith: { readonly forward: Forward } | null;
+  /** It goes to another node than this, if it can; empty: to any. */
+  avoids: string;
   /** Its bytes are its own, not a view of a received message. */
   detached: boolean;
 }
@@ -91,13 +97,38 @@ export function createForward(
     credits: 0,
     sharedKey: null,
     active: false,
+    goesWith: null,
+    avoids: '',
     detached: false,
   };
+}
+
+/** Returns the partition whose leader is asked: that of the request, or the one that holds a copy of its key. */
+export function askedPartition({ request, partition }: Pick<Forward, 'request' | 'partition'>): number {
+  return request.saltIn ? request.saltIn - 1 : partition;
+}
+
+/** Returns what takes the place of a read that a node still has and nobody waits for there any more. */
+export function secondTry(forward: Forward): Forward {
+  const { request, active } = forward;
+  forward.active = false;
+  return { ...forward, request: { ...request, saltIn: 0 }, active, state: 'held', node: '' };
 }
 
 /** Returns whether the request can change anything. */
 export function isWrite(request: Request): boolean {
   return request.operation !== 'get' && request.operation !== 'scan';
+}
+
+/** Returns what is wrong with a request as far as forwarding it goes; empty when nothing is. */
+export function checkForwarded(request: Request, partitions: number): string {
+  if ((request.operation as string | undefined) === undefined) return 'a request without an operation';
+  if (request.operation === 'scan') {
+    const inRange = request.scan && request.scan.partition < partitions;
+    return inRange ? '' : `a scan names a partition below ${partitions}`;
+  }
+  const anonymous = isWrite(request) && request.clientId.length !== CLIENT_ID_BYTES;
+  return anonymous ? `a write needs a client id of ${CLIENT_ID_BYTES} bytes` : '';
 }
 
 /** Copies the request's bytes, so that keeping it does not keep the whole message that it came in. */

@@ -81,6 +81,11 @@ export class NodeLink {
     return this.#sent.size;
   }
 
+  /** Requests that wait for the node or are with it. */
+  get load(): number {
+    return this.#queued + this.#sent.size;
+  }
+
   /** Why the node takes nothing; empty while `ready`. */
   get trouble(): string {
     return this.#goneAway ? 'it is stopping' : this.#trouble;

@@ -74,6 +74,10 @@ function defineRequests(registry: Registry, sources: RouterSources, node: (id: s
     [],
     () => [[{}, requests.sharedReads]],
   );
+  const salted = 'Gets that went to copies of hot keys in other partitions.';
+  define(registry, Counter, 'salted_reads_total', salted, [], () => [[{}, requests.saltedReads]]);
+  const home = 'Gets that no copy of their hot key answered, and that went home.';
+  define(registry, Counter, 'salted_reads_home_total', home, [], () => [[{}, requests.saltedReadsHome]]);
   define(registry, Gauge, 'requests_in_flight', 'Requests in the router.', [], () => [
     [{}, proxy().requests],
   ]);

@@ -59,7 +59,7 @@ export class SingleFlight {
 
 /** Several gets on their way as one, which is nobody's own: it ends for all who still wait. */
 export class Flight implements ForwardOwner {
-  readonly forward: Forward;
+  forward: Forward;
   private readonly riders: readonly Forward[];
   private readonly end: (rider: Forward, reply: Reply) => void;
 
@@ -73,6 +73,11 @@ export class Flight implements ForwardOwner {
     this.forward = createForward(this, request, first.partition, now);
     this.forward.sharedKey = first.sharedKey;
     this.forward.active = true;
+    for (const rider of riders) rider.goesWith = this;
+  }
+
+  replaced(again: Forward): void {
+    this.forward = again;
   }
 
   answer(_forward: Forward, reply: Reply): void {

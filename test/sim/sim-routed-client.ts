@@ -110,6 +110,7 @@ export class SimRoutedClient implements WorkloadClient {
       ttlMs: kind === 'put' ? 0 : ttlMs,
       batch: kind === 'batch' ? wireItems(items, inputs) : null,
       idempotencyKey: Buffer.from(wish.once),
+      copies: 0,
       scan: null,
       level: LEVELS[wish.level],
       maxStalenessMs: wish.maxStalenessMs,

@@ -163,6 +163,11 @@ export class ProxyUnderTest {
     this.proxy.applyTopology(topologyOf(nodes, records, epoch));
   }
 
+  /** Ends a node and its connections. */
+  async stopNode(id: string): Promise<void> {
+    await this.#nodes.find((node) => node.id === id)!.server.stop(0);
+  }
+
   client(): SeenClient {
     const client = openClient(this.server.address, { clientId: CLIENT_ID });
     this.#clients.push(client);

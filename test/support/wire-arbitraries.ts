@@ -54,7 +54,7 @@ const head = {
   attempt: uint32,
   ack: fc.constantFrom<AckName>('ACK_QUORUM', 'ACK_LEADER', 'ACK_ALL', 'ACK_DEFAULT'),
   traceParent: text,
-  ...{ idempotencyKey: bytes, sharedReads: uint32, saltIn: uint32 },
+  ...{ idempotencyKey: bytes, sharedReads: uint32, saltIn: uint32, beside: uint64 },
 };
 const condition = fc.option(
   fc.record({

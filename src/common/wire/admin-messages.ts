@@ -37,6 +37,21 @@ export interface HotNode {
   writes: number;
   problem: string;
 }
+/** A copy of a salted key. */
+export interface KeyCopy {
+  partition: number;
+  node: string;
+  held: boolean;
+}
+/** A salted key; `node` leads `partition`, its home. */
+export interface SaltedKey {
+  keyspace: string;
+  key: Uint8Array;
+  partition: number;
+  node: string;
+  copies: readonly KeyCopy[];
+  waitingWrites: number;
+}
 /** Operations per second, of about the last `seconds`. */
 export interface HotReply {
   seconds: number;
@@ -46,6 +61,8 @@ export interface HotReply {
   partitions: readonly HotPartition[];
   /** Of a router: what each node has told. */
   nodes: readonly HotNode[];
+  /** Of the partitions that are led there. */
+  salts: readonly SaltedKey[];
 }
 export interface HashRequest {
   hello: Hello | null;

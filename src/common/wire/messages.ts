@@ -129,6 +129,8 @@ export interface Request {
   sharedReads?: number;
   /** 1 more than the partition whose copy of the key is read; 0: the key itself. */
   saltIn?: number;
+  /** Of a client to a router: the id of the open get that this is the second attempt of; 0: of none. */
+  beside?: number;
   get?: GetOperation | null;
   put?: PutOperation | null;
   delete?: Record<string, never> | null;

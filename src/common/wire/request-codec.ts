@@ -81,6 +81,7 @@ function writeRequest(writer: ProtoWriter, request: Request): void {
   if (request.idempotencyKey !== undefined) writer.bytes(20, request.idempotencyKey);
   if (request.sharedReads !== undefined) writer.uint(21, request.sharedReads);
   if (request.saltIn !== undefined) writer.uint(22, request.saltIn);
+  if (request.beside !== undefined) writer.uint(23, request.beside);
   if (request.salt) writeSalt(writer, request.salt);
   writer.end(mark);
 }
@@ -154,7 +155,7 @@ function emptyRequest(): PartialRequest {
     scan: null,
     touch: null,
     batch: null,
-    ...{ salt: null, idempotencyKey: EMPTY_BYTES, sharedReads: 0, saltIn: 0 },
+    ...{ salt: null, idempotencyKey: EMPTY_BYTES, sharedReads: 0, saltIn: 0, beside: 0 },
   };
 }
 
@@ -208,6 +209,9 @@ function readRequest(reader: ProtoReader, keyspace: string): Request {
         break;
       case 22:
         request.saltIn = reader.uint();
+        break;
+      case 23:
+        request.beside = reader.uint();
         break;
       default:
         if ((field >= 12 && field <= 16) || field === 18 || field === 19 || field === 24)

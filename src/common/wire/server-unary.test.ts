@@ -57,6 +57,10 @@ function failed(request: Request, error: RingkeepError): Reply {
 }
 
 const HOT = { partition: 3, reads: 10.5, writes: 0 };
+const SALTED = {
+  ...{ keyspace: 'k', key: Buffer.of(255), partition: 3, node: 'n1', waitingWrites: 2 },
+  copies: [{ partition: 4, node: 'n2', held: true }],
+};
 const MOVE = { from: 'n1', to: '', state: 'active', reason: 'why', bytes: 5e12, copied: 1, sender: 'n1' };
 
 describe('unary calls', () => {
@@ -234,6 +238,7 @@ describe('administration', () => {
           keys: [{ ...HOT, keyspace: 'k', key: Buffer.of(0, 255), error: limit }],
           partitions: [HOT],
           nodes: [{ node: 'n1', reads: 1, writes: 2, problem: 'away' }],
+          salts: [SALTED],
         }),
         hashPartition: async (_peer, partition) => {
           if (partition === 9) throw new RingkeepError('NOT_READY', 'not here');
@@ -287,6 +292,7 @@ describe('administration', () => {
       keys: [{ ...HOT, keyspace: 'k', key: Buffer.of(0, 255), error: 7 }],
       partitions: [HOT],
       nodes: [{ node: 'n1', reads: 1, writes: 2, problem: 'away' }],
+      salts: [SALTED],
     });
     await expect(grpcConnector.hashPartition(server.address, hello, 9, 2000)).rejects.toMatchObject({
       code: 'NOT_READY',
@@ -313,7 +319,7 @@ describe('a scrub on demand', () => {
       moves: async () => {
         throw new RingkeepError('NOT_READY', 'not here');
       },
-      hot: async () => ({ seconds: 0, reads: 0, writes: 0, keys: [], partitions: [], nodes: [] }),
+      hot: async () => ({ seconds: 0, reads: 0, writes: 0, keys: [], partitions: [], nodes: [], salts: [] }),
       scrub: async () => ({ run: 1, partitions: [] }),
     };
     const server = await listen({ admin }, { identity: { protocolMax } });

@@ -12,6 +12,10 @@ export interface CoreFigures {
   readonly roomForCopies: boolean;
   /** Gets that were answered by what was read for another one, since the start. */
   readonly sharedReads: number;
+  /** Salted keys of the partitions led here, copies of others' that are held here, and writes that wait for copies to be dropped. */
+  readonly saltedKeys: number;
+  readonly keyCopies: number;
+  readonly writesWaiting: number;
   /** Of all operations here, what the hottest key and the hottest partition have. */
   readonly hottestKeyShare: number;
   readonly hottestPartitionShare: number;
@@ -35,10 +39,14 @@ export interface CoreFigures {
 export function figuresOf(core: NodeCore, openRequests: number): CoreFigures {
   let expiryLatenessMs = 0;
   let slowedPartitions = 0;
+  const salts = { saltedKeys: 0, keyCopies: 0, writesWaiting: 0 };
   for (const { leadership } of core.replicas.byPartition.values()) {
     if (leadership === null) continue;
     expiryLatenessMs = Math.max(expiryLatenessMs, leadership.expiry.latenessMs);
     if (leadership.pace.isSlowed) slowedPartitions++;
+    salts.saltedKeys += leadership.salts.size;
+    salts.keyCopies += leadership.copies.count;
+    salts.writesWaiting += leadership.salts.waitingCount;
   }
   return {
     replicas: core.replicas.byPartition.size,
@@ -49,6 +57,7 @@ export function figuresOf(core: NodeCore, openRequests: number): CoreFigures {
     roomForCopies: !core.room.full,
     sharedReads: core.hot.sharedReads,
     ...core.hot.shares(),
+    ...salts,
     moveLimit: core.copies.moveLimit,
     slowedPartitions,
     expiryLatenessMs,

@@ -125,6 +125,13 @@ export class NodeMetrics {
       'Of the operations here, the part that the hottest partition has.',
       (now) => now.hottestPartitionShare,
     );
+    gauge('salted_keys', 'Salted keys of the partitions led here.', (now) => now.saltedKeys);
+    gauge('key_copies', 'Copies of salted keys of others that answer reads here.', (now) => now.keyCopies);
+    gauge(
+      'salted_writes_waiting',
+      'Writes of salted keys that wait until no copy can answer.',
+      (now) => now.writesWaiting,
+    );
     gauge('room_for_copies', '0 while no copies of replicas are taken for lack of space.', (now) =>
       now.roomForCopies ? 1 : 0,
     );
