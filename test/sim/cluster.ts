@@ -246,6 +246,8 @@ export class Cluster {
       scrubIntervalMs: 3_000,
       // As much as a simulated node holds, at once: scrubs never wait.
       scrubBytesPerSecond: 100_000_000,
+      // Seeds with salts have them by hand.
+      saltReadsPerSecond: 0,
       requestsMax: 10_000,
       requestBytesMax: 10_000_000,
       ...this.numbers.core,

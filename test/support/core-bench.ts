@@ -51,7 +51,7 @@ export class BenchNode {
   incarnation = 'i';
   readonly replicaName: ReplicaName;
   readonly rows: Rows = new Map();
-  readonly wal: WalEntry[] = [];
+  readonly wal: (WalEntry & { readonly partition: number })[] = [];
   readonly events: CoreEvent[] = [];
   readonly replies: Reply[] = [];
   outbox: { node: string; message: PeerMessage }[] = [];
@@ -61,16 +61,23 @@ export class BenchNode {
   /** Fsyncs alone. */
   fsyncs = true;
   readonly scrubBytesPerSecond: number;
+  private readonly random: () => number;
   private lsn = 0;
-  private meta: ReplicaMeta | null = null;
+  private readonly metas = new Map<number, ReplicaMeta>();
   private waiting: StoreEffect[] = [];
 
-  constructor(id: string, scrubBytesPerSecond: number) {
+  constructor(id: string, scrubBytesPerSecond: number, random: () => number) {
     this.id = id;
+    this.random = random;
     this.scrubBytesPerSecond = scrubBytesPerSecond;
-    const run = { node: id, incarnation: 'i', boot: 1 };
-    this.replicaName = { id: makeReplicaId(run, 'r'), node: id };
+    this.replicaName = this.nameOf(0);
     this.core = this.makeCore();
+  }
+
+  /** Its replica of a partition. */
+  nameOf(partition: number): ReplicaName {
+    const run = { node: this.id, incarnation: 'i', boot: 1 };
+    return { id: makeReplicaId(run, partition === 0 ? 'r' : `r${partition}`), node: this.id };
   }
 
   private makeCore(): NodeCore {
@@ -80,7 +87,7 @@ export class BenchNode {
       boot: this.boot,
       run: this.run,
       valueBytesMax: 8 * MIB,
-      random: () => 0.5,
+      random: this.random,
       checkpointBytes: 1024 * MIB,
       walRetentionBytes: MIB,
       walHeldBytes: 64 * MIB,
@@ -94,6 +101,7 @@ export class BenchNode {
       snapshotBytesPerSecond: 100 * MIB,
       scrubIntervalMs: 1e9,
       scrubBytesPerSecond: this.scrubBytesPerSecond,
+      saltReadsPerSecond: 0,
       requestsMax: 100_000,
       requestBytesMax: 1024 * MIB,
     });
@@ -101,23 +109,29 @@ export class BenchNode {
 
   /** A power cut and a restart: the WAL is kept, the store loses everything, as nothing of it was synced. */
   restart(): void {
-    const { meta, wal, lsn: lastLsn } = this;
-    if (meta === null) throw new Error('there is no replica');
+    const { metas, lsn: lastLsn } = this;
+    if (metas.size === 0) throw new Error('there is no replica');
     this.boot++;
     this.rows.clear();
     this.waiting = [];
     this.outbox = [];
     this.core = this.makeCore();
-    const epochs = wal.map(({ index, epoch }) => ({ index, epoch }));
-    const changes = epochs.filter(({ epoch }, at) => epoch !== epochs[at - 1]?.epoch);
-    const log = { firstIndex: 1, lastIndex: wal.length, epochs: changes, damage: null };
     this.core.restore({
-      replicas: [{ partition: 0, meta, ...log }],
-      entries: (_partition, from) => wal.slice(from - 1),
+      replicas: [...metas].map(([partition, meta]) => {
+        const epochs = this.walOf(partition).map(({ index, epoch }) => ({ index, epoch }));
+        const changes = epochs.filter(({ epoch }, at) => epoch !== epochs[at - 1]?.epoch);
+        const log = { firstIndex: 1, lastIndex: epochs.length, epochs: changes, damage: null };
+        return { partition, meta, ...log };
+      }),
+      entries: (partition, from) => this.walOf(partition).slice(from - 1),
       store: { getSync: (key) => this.rows.get(Buffer.from(key).toString('latin1')) },
       lastLsn,
       topology: null,
     });
+  }
+
+  private walOf(partition: number): WalEntry[] {
+    return this.wal.filter((entry) => entry.partition === partition);
   }
 
   private get run(): string {
@@ -170,14 +184,18 @@ export class BenchNode {
     for (const record of effects.wal) {
       this.lsn++;
       if (record.type === 'entry') this.wal.push(record);
-      if (record.type === 'meta') this.meta = record.meta;
+      if (record.type === 'meta') this.metas.set(record.partition, record.meta);
       if (record.type === 'truncate') {
-        const keep = this.wal.filter(({ index }) => index <= record.index);
+        const keep = this.wal.filter(
+          ({ partition, index }) => partition !== record.partition || index <= record.index,
+        );
         this.wal.splice(0, this.wal.length, ...keep);
       }
     }
-    for (const { from, countMax, done } of effects.walReads) {
-      const entries = this.wal.filter(({ index }) => index >= from).slice(0, countMax);
+    for (const { partition, from, countMax, done } of effects.walReads) {
+      const entries = this.walOf(partition)
+        .filter(({ index }) => index >= from)
+        .slice(0, countMax);
       done(null, { gone: entries[0]?.index !== from, entries });
     }
     this.waiting.push(...effects.store);
@@ -211,11 +229,15 @@ export class BenchNode {
   }
 }
 
-/** Some nodes with one partition. */
+const half = (): number => 0.5;
+
+/** Some nodes with one partition, or a few. */
 export class CoreBench {
   readonly nodes: BenchNode[];
   /** Nodes that nothing reaches and that reach nobody. */
   readonly cut = new Set<string>();
+  /** Pairs of nodes that do not hear each other, as `a b` in the order of their names. */
+  readonly cutLinks = new Set<string>();
   /** Messages delivered so far, by body. */
   readonly delivered = new Map<string, number>();
   now = 0;
@@ -224,18 +246,28 @@ export class CoreBench {
   private revision = 0;
   private requestId = 0;
 
+  /** Orders of copies that were delivered, in their order. */
+  readonly copyOrders: PeerMessage[] = [];
   /** Scrubs that were delivered, in their order. */
   readonly scrubs: { readonly from: string; readonly scrub: Scrub }[] = [];
   private readonly protocols: Readonly<Record<string, number>>;
+  private readonly partitions: number;
 
   /** `protocols`: the highest version that a node speaks, where it is not the present one. */
   constructor(
     ids: readonly string[],
-    options: { scrubBytesPerSecond?: number; protocols?: Readonly<Record<string, number>> } = {},
+    options: {
+      scrubBytesPerSecond?: number;
+      protocols?: Readonly<Record<string, number>>;
+      partitions?: number;
+      /** What ids and jitter are made of. */
+      random?: () => number;
+    } = {},
   ) {
-    const { scrubBytesPerSecond = 100 * MIB, protocols = {} } = options;
+    const { scrubBytesPerSecond = 100 * MIB, protocols = {}, partitions = 1, random = half } = options;
     this.protocols = protocols;
-    this.nodes = ids.map((id) => new BenchNode(id, scrubBytesPerSecond));
+    this.partitions = partitions;
+    this.nodes = ids.map((id) => new BenchNode(id, scrubBytesPerSecond, random));
     for (const { id, core } of this.nodes)
       for (const other of ids) if (other !== id) core.peerSpeaks(other, this.protocolOf(id, other));
     this.advance(1);
@@ -268,7 +300,10 @@ export class CoreBench {
       if (messages.length === 0) return turn;
       for (const { from, node, message: given } of messages) {
         const message = spokenAt(this.protocolOf(from, node), given);
-        if (message === null || this.cut.has(from) || this.cut.has(node)) continue;
+        const isCut =
+          this.cut.has(from) || this.cut.has(node) || this.cutLinks.has([from, node].sort().join(' '));
+        if (message === null || isCut) continue;
+        if (message.copyOrder) this.copyOrders.push(message);
         if (message.scrub) this.scrubs.push({ from, scrub: message.scrub });
         this.delivered.set(message.body, (this.delivered.get(message.body) ?? 0) + 1);
         this.node(node).core.peerMessages(from, [message]);
@@ -294,9 +329,9 @@ export class CoreBench {
     }
   }
 
-  /** Pushes a record of partition 0 to nodes. */
+  /** Pushes a record, of partition 0 unless it says otherwise, to nodes. */
   push(fields: Partial<PartitionRecord>, to: readonly BenchNode[] = this.nodes): void {
-    const { voters, learners } = this.sets();
+    const { voters, learners } = this.sets(fields.partition);
     this.revision++;
     const record: PartitionRecord = {
       partition: 0,
@@ -316,8 +351,8 @@ export class CoreBench {
     this.pump();
   }
 
-  private sets(): { voters: ReplicaName[]; learners: ReplicaName[] } {
-    const names = this.nodes.map((node) => node.replicaName);
+  private sets(partition = 0): { voters: ReplicaName[]; learners: ReplicaName[] } {
+    const names = this.nodes.map((node) => node.nameOf(partition));
     const learns = ({ node }: ReplicaName): boolean => this.learning.has(node);
     return { voters: names.filter((name) => !learns(name)), learners: names.filter(learns) };
   }
@@ -325,25 +360,31 @@ export class CoreBench {
   private tell(records: readonly PartitionRecord[], to: readonly BenchNode[]): void {
     const nodes = this.nodes.map((node) => node.record());
     const { revision } = this;
-    const head = { clusterId: 'c', revision, partitions: 1, replicationFactor: nodes.length, full: false };
+    const head = {
+      clusterId: 'c',
+      revision,
+      partitions: this.partitions,
+      replicationFactor: nodes.length,
+      full: false,
+    };
     for (const node of to) node.core.topologyPushed({ ...head, nodes, records });
   }
 
   /** Forms the partition if need be, seals `epoch` at `sealed` and names the leader to everybody. */
-  lead(id: string, epoch: number, sealed: readonly BenchNode[] = this.nodes): void {
-    if (epoch === 1) this.push({});
+  lead(id: string, epoch: number, sealed: readonly BenchNode[] = this.nodes, partition = 0): void {
+    if (epoch === 1) this.push({ partition });
     // Those that have restarted are admitted first.
     this.tell([], sealed);
-    const { voters } = this.sets();
+    const { voters } = this.sets(partition);
     const reservationId = `e${epoch}`;
     const sets = { configuration: 1, voters, previousVoters: [] };
     for (const node of sealed) {
-      node.core.seal({ partition: 0, replica: node.replicaName.id, epoch, reservationId, ...sets });
+      node.core.seal({ partition, replica: node.nameOf(partition).id, epoch, reservationId, ...sets });
     }
     this.pump();
-    const { replicaName, boot } = this.node(id);
-    const leader = { replica: replicaName.id, node: id, boot };
-    this.push({ epoch, reservationId, leader, led: true }, sealed);
+    const { boot } = this.node(id);
+    const leader = { replica: this.node(id).nameOf(partition).id, node: id, boot };
+    this.push({ partition, epoch, reservationId, leader, led: true, established: true }, sealed);
   }
 
   /** Sends a put to a node; its reply shows up in `replies`. */

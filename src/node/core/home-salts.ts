@@ -25,6 +25,7 @@ import {
   type SaltedKey,
   type SaltReport,
   saltedKey,
+  setOf,
   touches,
   unknownCopy,
 } from './salted-key.ts';
@@ -111,13 +112,19 @@ export class HomeSalts {
     return held.length === 0 ? null : { partitions: held.map(({ partition }) => partition) };
   }
 
-  /** Whether a key is salted since it was hot, and how often its copies were read since the last question; null: it is not salted. */
-  takeReads(key: Uint8Array): { readonly automatic: boolean; readonly reads: number } | null {
+  /** Where a key has copies, or is about to have them; null: it is not salted. */
+  setOf(key: Uint8Array): SaltSet | null {
     const salted = this.find(key);
-    if (salted === undefined) return null;
-    const { automatic, copyReads: reads } = salted;
-    salted.copyReads = 0;
-    return { automatic, reads };
+    return salted === undefined ? null : setOf(salted);
+  }
+
+  /** All salted keys, and how often their copies were read since the last question. */
+  takeReads(): (SaltSet & { readonly key: Uint8Array; readonly copyReads: number })[] {
+    return [...this.keys.values()].map((salted) => {
+      const { key, copyReads } = salted;
+      salted.copyReads = 0;
+      return { ...setOf(salted), key, copyReads };
+    });
   }
 
   // ---------------------------------------------------------------- writes
@@ -250,18 +257,15 @@ export class HomeSalts {
     this.become(key, { partitions, automatic: false }, handle);
   }
 
-  /** The same for a key that is hot, or was. */
+  /** The same by itself (salt-policy.ts), where nothing is in its way. */
   adapt(key: Uint8Array, copies: number): void {
     const { host, pauseTarget } = this.leadership;
     const known = this.find(key);
-    if (pauseTarget !== '' || host.diskFull || (known !== undefined && known.change !== null)) return;
-    if (copies === 0) {
-      if (known?.automatic === true) this.become(key, { partitions: [], automatic: true }, null);
-      return;
-    }
-    const partitions =
-      known === undefined && this.obstacle(key) === '' ? chooseCopies(key, copies, host) : [];
-    if (partitions.length > 0) this.become(key, { partitions, automatic: true }, null);
+    const isBusy = pauseTarget !== '' || host.diskFull || (known !== undefined && known.change !== null);
+    if (isBusy || (copies > 0 && this.obstacle(key) !== '')) return;
+    const partitions = copies === 0 ? [] : chooseCopies(key, copies, host);
+    if (copies > 0 && partitions.length === 0) return;
+    this.become(key, { partitions, automatic: known?.automatic ?? true }, null);
   }
 
   /** Why a key cannot get copies; empty: it can. */

@@ -47,6 +47,8 @@ export interface HotReport extends Rates {
 interface Counts {
   reads: number;
   writes: number;
+  /** What came for them: gets that go together are one. */
+  requests: number;
 }
 
 /** Counts for one node. Times are monotonic ms. */
@@ -83,11 +85,12 @@ export class HotKeys {
   private count(partition: number, keyspace: string, key: Uint8Array, reads: number, writes: number): void {
     let counts = this.partitions.get(partition);
     if (counts === undefined) {
-      counts = { reads: 0, writes: 0 };
+      counts = { reads: 0, writes: 0, requests: 0 };
       this.partitions.set(partition, counts);
     }
     counts.reads += reads;
     counts.writes += writes;
+    counts.requests += 1;
     this.sinceRate += 1;
     this.skip -= 1;
     if (this.skip > 0) return;
@@ -131,6 +134,7 @@ export class HotKeys {
     for (const [partition, counts] of this.partitions) {
       counts.reads /= 2;
       counts.writes /= 2;
+      counts.requests /= 2;
       if (counts.reads + counts.writes < 0.01) this.partitions.delete(partition);
     }
   }
@@ -145,6 +149,20 @@ export class HotKeys {
     }
     const share = (count: number): number => (all === 0 ? 0 : Math.min(1, count / all));
     return { hottestKeyShare: share(this.sketch.most()), hottestPartitionShare: share(most) };
+  }
+
+  /** Requests for each operation of a partition, 0 to 1. */
+  requestsPerOperation(partition: number): number {
+    const counts = this.partitions.get(partition);
+    return counts === undefined ? 1 : counts.requests / Math.max(1, counts.reads + counts.writes);
+  }
+
+  /** What is counted of one key, per second; nothing where it is not among those that are. */
+  ratesOf(keyspace: string, key: Uint8Array): Rates {
+    const seconds = this.span / 1_000;
+    const counted = this.sketch.of(toLatin1(userKey(keyspace, key)));
+    if (counted === null || seconds === 0) return { reads: 0, writes: 0 };
+    return { reads: counted.reads / seconds, writes: counted.writes / seconds };
   }
 
   /** Tells what is asked for most: at most `limit` keys and as many partitions, the most asked one first. */

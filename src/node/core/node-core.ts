@@ -35,13 +35,15 @@ import { type CoreEvent, type Effects, noEffects, type StoreEffect, type WalRead
 import type { Host, PeerBody, RequestHandle } from './host.ts';
 import { HotKeys } from './hot-keys.ts';
 import { userKey } from './layout.ts';
+import type { Leadership } from './leadership.ts';
 import { OpenRequests } from './open-requests.ts';
 import { ReplicaSet } from './replica-set.ts';
 import { saysTheSame } from './report.ts';
 import { checkRequest, execute, notLeader, partitionFor, requestBytes } from './requests.ts';
+import { SaltPolicy } from './salt-policy.ts';
 import { ScrubBook } from './scrub-book.ts';
 import { type StoreRead, StoreReads } from './store-reads.ts';
-import { TopologyCache } from './topology-cache.ts';
+import { joined, TopologyCache } from './topology-cache.ts';
 import { WalHolds } from './wal-holds.ts';
 import { weigh } from './weights.ts';
 
@@ -67,6 +69,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   private nextGenerationOffset = 1;
   readonly copies: CopyBudget;
   readonly hot: HotKeys;
+  private readonly salting: SaltPolicy;
   readonly room: CopyRoom;
   readonly holds: WalHolds;
   private draining = false;
@@ -92,6 +95,7 @@ export class NodeCore implements NodeCoreEvents, Host {
     this.checkpoints = new Checkpoints(this);
     this.copies = new CopyBudget(options.snapshotBytesPerSecond, options.snapshotChunkBytes);
     this.hot = new HotKeys(options.boot);
+    this.salting = new SaltPolicy(this);
     this.room = new CopyRoom(options.copyReserveBytes);
     this.holds = new WalHolds(options.walHeldBytes);
   }
@@ -116,6 +120,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   tick(lateMs = 0): void {
     this.copies.refill(this.now, this.cache.moves.bytesPerSecond, lateMs);
     this.hot.tick(this.now);
+    this.salting.tick(this.now);
     this.scrubs.tick(this.now);
     for (const replica of this.replicas.byPartition.values()) replica.tick();
     const weights = weigh(this.replicas.byPartition.values());
@@ -171,17 +176,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   private noteChange(change: Topology): void {
-    const before = this.effects.topologyChanged;
-    this.effects.topologyChanged =
-      before === null
-        ? change
-        : {
-            ...change,
-            acks: change.acks ?? before.acks ?? null,
-            moves: change.moves ?? before.moves ?? null,
-            nodes: [...before.nodes, ...change.nodes],
-            records: [...before.records, ...change.records],
-          };
+    this.effects.topologyChanged = joined(this.effects.topologyChanged, change);
   }
 
   seal(seal: Seal): void {
@@ -347,9 +342,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   leaderCount(): number {
-    let count = 0;
-    for (const replica of this.replicas.byPartition.values()) if (replica.leadership !== null) count++;
-    return count;
+    return [...this.leaderships()].length;
   }
 
   /** What metrics tell of this core. */
@@ -359,16 +352,12 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   /** Leaderships that another voter could take over. */
   handOverCount(): number {
-    let count = 0;
-    for (const { leadership } of this.replicas.byPartition.values()) {
-      if (leadership !== null && leadership.progress.size > 0) count++;
-    }
-    return count;
+    return [...this.leaderships()].filter(({ progress }) => progress.size > 0).length;
   }
 
   /** Stops taking writes where this node still leads; before the end of the process. */
   pauseLeaderships(): void {
-    for (const { leadership } of this.replicas.byPartition.values()) leadership?.pause();
+    for (const leadership of this.leaderships()) leadership.pause();
   }
 
   /** Whether nobody waits for an answer and everything that is led here is committed. */
@@ -461,6 +450,20 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   records(): Iterable<PartitionRecord> {
     return this.cache.allRecords();
+  }
+
+  get partitionCount(): number {
+    return this.cache.partitionCount;
+  }
+
+  /** What this node leads. */
+  *leaderships(): Iterable<Leadership> {
+    for (const { leadership } of this.replicas.byPartition.values())
+      if (leadership !== null) yield leadership;
+  }
+
+  leadershipOf(partition: number): Leadership | null {
+    return this.replicas.byPartition.get(partition)?.leadership ?? null;
   }
 
   /** A partition's record as this node has heard it. */

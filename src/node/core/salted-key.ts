@@ -77,6 +77,11 @@ export function unknownCopy(partition: number): Copy {
   return { partition, state: 'unknown', token: '', holder: null, epoch: 0, heardAt: 0, ...order };
 }
 
+/** Where it has copies, or is about to have them. */
+export function setOf({ copies, automatic }: SaltedKey): SaltSet {
+  return { partitions: copies.map(({ partition }) => partition), automatic };
+}
+
 /** Whether none of its copies can answer. */
 export function isOpen({ copies }: SaltedKey): boolean {
   return copies.every(({ state }) => state === 'dropped');

@@ -61,6 +61,13 @@ export class TopKeys {
     return all.sort((a, b) => b.reads + b.writes - (a.reads + a.writes)).slice(0, limit);
   }
 
+  /** Returns what was counted of a key; null: it is not among those that are. */
+  of(key: string): KeyCount | null {
+    const slot = this.slots.get(key);
+    if (slot === undefined) return null;
+    return { key, reads: this.reads[slot]!, writes: this.writes[slot]!, error: this.errors[slot]! };
+  }
+
   /** Returns the operations of the key with the most. */
   most(): number {
     let most = 0;

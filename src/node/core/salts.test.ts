@@ -1,0 +1,290 @@
+/** Copies of a hot key in another partition: who answers, what waits for them, and who may not install any. */
+import { describe, expect, it } from 'vitest';
+import { CoreBench } from '../../../test/support/core-bench.ts';
+import { partitionOf } from '../../common/hash.ts';
+import { createRandom } from '../../common/random.ts';
+import { LINEARIZABLE_GET } from '../../common/reads.ts';
+import type { Reply, Request } from '../../common/wire/messages.ts';
+
+/** A key of partition 0 of two, and another one. */
+const [HOT, OTHER] = Array.from({ length: 20 }, (_, at) => `key${at}`).filter(
+  (key) => partitionOf(Buffer.from(key), 2) === 0,
+) as [string, string];
+
+/** Three nodes: `a` leads partition 0, the home of the keys, `b` leads partition 1, which holds the copies. */
+class Bench extends CoreBench {
+  private sequence = 0;
+
+  constructor(protocols: Readonly<Record<string, number>> = {}) {
+    super(['a', 'b', 'c'], { partitions: 2, protocols, random: createRandom(1).next });
+    this.lead('a', 1);
+    this.lead('b', 1, this.nodes, 1);
+    this.advance(500);
+  }
+
+  ask(node: string, key: string, fields: Partial<Request>): number {
+    return this.put(node, { sequence: 1, key: Buffer.from(key), put: null, ...fields });
+  }
+
+  write(node: string, key: string, value: string, timeLeftMs = 60_000): number {
+    this.sequence += 1;
+    const put = { value: Buffer.from(value), codec: 1, ttlMs: 0 };
+    return this.put(node, { sequence: this.sequence, key: Buffer.from(key), put, timeLeftMs });
+  }
+
+  reply(node: string, id: number): Reply | undefined {
+    return this.node(node).replies.find((reply) => reply.id === id);
+  }
+
+  salt(copies: number, node = 'a'): string {
+    const id = this.ask(node, HOT, { operation: 'salt', salt: { copies } });
+    this.advance(200);
+    const reply = this.reply(node, id);
+    return reply?.failure?.code ?? reply?.receipt?.salts?.partitions.join(' ') ?? 'none';
+  }
+
+  /** What a linearizable get is told, at the home or, with `saltIn`, at a copy. */
+  read(node: string, saltIn = 0): string {
+    const id = this.ask(node, HOT, { operation: 'get', get: LINEARIZABLE_GET, saltIn });
+    this.advance(20);
+    return this.told(node, id);
+  }
+
+  told(node: string, id: number): string {
+    const reply = this.reply(node, id);
+    if (reply?.value?.found === true) return Buffer.from(reply.value.value).toString();
+    return reply?.failure?.code ?? reply?.receipt?.durability ?? (reply === undefined ? 'none' : 'absent');
+  }
+}
+
+function salted(): Bench {
+  const bench = new Bench();
+  bench.write('a', HOT, 'one');
+  bench.advance(100);
+  expect(bench.salt(1)).toBe('1');
+  return bench;
+}
+
+describe('a copy', () => {
+  it('answers linearizable gets at the leader of its partition, and the home names it', () => {
+    const bench = salted();
+    expect(bench.read('b', 2)).toBe('one');
+    const id = bench.ask('a', HOT, { operation: 'get', get: LINEARIZABLE_GET });
+    bench.advance(20);
+    expect(bench.reply('a', id)?.value?.salts).toEqual({ partitions: [1] });
+  });
+
+  it('of what is absent says so', () => {
+    const bench = new Bench();
+    expect(bench.salt(1)).toBe('1');
+    expect(bench.read('b', 2)).toBe('absent');
+  });
+
+  it('is gone while its key is written, and comes back with the new value', () => {
+    const bench = salted();
+    const id = bench.write('a', HOT, 'two');
+    bench.pump();
+    expect(bench.told('a', id)).toBe('quorum');
+    expect(bench.read('b', 2)).toBe('NOT_LEADER');
+    bench.advance(200);
+    expect(bench.read('b', 2)).toBe('two');
+  });
+
+  it('is gone with the leadership that held it, and installed with the next one', () => {
+    const bench = salted();
+    bench.lead('c', 2, bench.nodes, 1);
+    expect(bench.read('c', 2)).toBe('NOT_LEADER');
+    expect(bench.read('b', 2)).toBe('NOT_LEADER');
+    bench.advance(300);
+    expect(bench.read('c', 2)).toBe('one');
+  });
+
+  it('is not installed by an order that was overtaken, or comes again', () => {
+    const bench = salted();
+    const install = bench.copyOrders.findLast(({ copyOrder }) => copyOrder?.kind === 'COPY_INSTALL')!;
+    bench.write('a', HOT, 'two');
+    bench.pump();
+    bench.node('b').core.peerMessages('a', [install]);
+    expect(bench.read('b', 2)).toBe('NOT_LEADER');
+  });
+
+  it('takes no orders of a home that has another leader by now', () => {
+    const bench = salted();
+    bench.lead('c', 2, [bench.node('b'), bench.node('c')]);
+    bench.write('c', HOT, 'two');
+    bench.advance(300);
+    expect(bench.read('b', 2)).toBe('two');
+    const drop = bench.copyOrders.find(
+      ({ epoch, copyOrder }) => epoch === 1 && copyOrder?.kind === 'COPY_DROP',
+    )!;
+    bench.node('b').core.peerMessages('a', [drop]);
+    expect(bench.read('b', 2)).toBe('two');
+  });
+
+  it('is not installed by a home that does not know that it is deposed', () => {
+    const bench = salted();
+    const [a, b, c] = bench.trio;
+    bench.cutLinks.add('a c');
+    bench.lead('c', 2, [b, c]);
+    const id = bench.write('c', HOT, 'two');
+    bench.advance(200);
+    expect(bench.told('c', id)).toBe('quorum');
+    // The next leader there has heard of nobody's copies.
+    bench.lead('a', 2, [a, b], 1);
+    bench.advance(2_000);
+    expect(bench.node('a').replica.leadership?.epoch).toBe(1);
+    expect(bench.read('a', 2)).toBe('NOT_LEADER');
+  });
+
+  it('is not there for a node that does not lead its partition, nor for another key', () => {
+    const bench = salted();
+    expect(bench.read('c', 2)).toBe('NOT_LEADER');
+    const id = bench.ask('b', OTHER, { operation: 'get', get: LINEARIZABLE_GET, saltIn: 2 });
+    bench.advance(20);
+    expect(bench.told('b', id)).toBe('NOT_LEADER');
+  });
+
+  it('is dropped for good when the key is unsalted', () => {
+    const bench = salted();
+    expect(bench.salt(0)).toBe('');
+    bench.advance(500);
+    expect(bench.read('b', 2)).toBe('NOT_LEADER');
+    expect(bench.node('a').replica.machine.salts.size).toBe(0);
+  });
+
+  it('is read at no other level, and nothing else is asked of it', () => {
+    const bench = salted();
+    for (const fields of [
+      { operation: 'get', get: { ...LINEARIZABLE_GET, level: 'READ_STALE' } },
+      { operation: 'delete', delete: {} },
+    ] as const) {
+      const id = bench.ask('b', HOT, { ...fields, saltIn: 2 });
+      bench.advance(20);
+      expect(bench.told('b', id)).toBe('INVALID_ARGUMENT');
+    }
+  });
+});
+
+describe('a write of a salted key', () => {
+  it('waits for a holder that is cut off, while others go on, until another one is established there', () => {
+    const bench = salted();
+    bench.cut.add('b');
+    const id = bench.write('a', HOT, 'two');
+    const other = bench.write('a', OTHER, 'x');
+    bench.advance(1_000);
+    expect(bench.told('a', id)).toBe('none');
+    expect(bench.told('a', other)).toBe('quorum');
+    bench.lead('c', 2, [bench.node('a'), bench.node('c')], 1);
+    bench.advance(100);
+    expect(bench.told('a', id)).toBe('quorum');
+    expect(bench.read('a')).toBe('two');
+    // The old holder still has it, and nobody who confirms it.
+    expect(bench.read('b', 2)).not.toBe('one');
+  });
+
+  it('has had no effect if its time runs out meanwhile', () => {
+    const bench = salted();
+    bench.cut.add('b');
+    const id = bench.write('a', HOT, 'two', 1_000);
+    bench.advance(1_200);
+    const reply = bench.reply('a', id);
+    expect(reply?.failure).toMatchObject({ code: 'DEADLINE_EXCEEDED', outcome: 'not_applied' });
+    expect(reply?.failure?.message).toContain('partitions 1');
+    expect(bench.read('a')).toBe('one');
+  });
+
+  it('is one with its retries, though both have waited', () => {
+    const bench = salted();
+    bench.cut.add('b');
+    const put = { value: Buffer.from('two'), codec: 1, ttlMs: 0 };
+    const ask = (): number => bench.put('a', { sequence: 77, key: Buffer.from(HOT), put });
+    const ids = [ask(), ask()];
+    bench.advance(300);
+    bench.cut.delete('b');
+    bench.advance(300);
+    const [one, other] = ids.map((id) => bench.reply('a', id)?.receipt?.version);
+    expect(one).toBeGreaterThan(0);
+    expect(other).toBe(one);
+  });
+
+  it('waits for copies that an earlier leader has installed', () => {
+    const bench = salted();
+    bench.cut.add('b');
+    bench.lead('c', 2, [bench.node('a'), bench.node('c')]);
+    const id = bench.write('c', HOT, 'two');
+    bench.advance(1_000);
+    expect(bench.told('c', id)).toBe('none');
+    bench.cut.delete('b');
+    bench.advance(200);
+    expect(bench.told('c', id)).toBe('quorum');
+    bench.advance(300);
+    expect(bench.read('b', 2)).toBe('two');
+  });
+
+  it('is not let go by who has led the partition of a copy before, and does not know that another one does', () => {
+    const bench = salted();
+    const [a, , c] = bench.trio;
+    bench.cutLinks.add('b c');
+    bench.lead('c', 2, [a, c], 1);
+    bench.advance(300);
+    expect(bench.read('c', 2)).toBe('one');
+    bench.lead('b', 2, [a, bench.node('b')]);
+    const id = bench.write('b', HOT, 'two');
+    bench.advance(1_000);
+    expect(bench.told('b', id)).toBe('none');
+    expect(bench.read('c', 2)).toBe('one');
+    bench.cutLinks.clear();
+    bench.advance(500);
+    bench.lead('c', 3, bench.nodes, 1);
+    bench.advance(500);
+    expect(bench.told('b', id)).toBe('quorum');
+    expect(bench.read('c', 2)).toBe('two');
+  });
+
+  it('does not wait for long for the end of its value', () => {
+    const bench = salted();
+    const put = { value: Buffer.from('brief'), codec: 1, ttlMs: 400 };
+    bench.put('a', { sequence: 88, key: Buffer.from(HOT), put });
+    bench.advance(200);
+    expect(bench.read('b', 2)).toBe('brief');
+    bench.advance(1_500);
+    expect(bench.read('a')).toBe('absent');
+    bench.advance(2_000);
+    expect(bench.read('b', 2)).toBe('absent');
+  });
+});
+
+describe('a key', () => {
+  it('is not salted while a replica of its home speaks an earlier protocol', () => {
+    const bench = new Bench({ c: 2 });
+    expect(bench.salt(1)).toBe('UNAVAILABLE');
+  });
+
+  it('has no copy where the leader speaks an earlier protocol', () => {
+    const bench = new Bench({ b: 2 });
+    expect(bench.salt(1)).toBe('UNAVAILABLE');
+  });
+
+  it('stays salted over restarts and changes of leaders', () => {
+    const bench = salted();
+    bench.node('a').restart();
+    bench.lead('c', 2, [bench.node('b'), bench.node('c')]);
+    bench.advance(600);
+    expect(bench.read('b', 2)).toBe('one');
+    expect(bench.node('c').replica.leadership?.salts.report()).toMatchObject([
+      { partition: 0, automatic: false, copies: [{ partition: 1, held: true }], waitingWrites: 0 },
+    ]);
+  });
+
+  it('keeps what it has when it is salted again, and is told of it', () => {
+    const bench = salted();
+    const { lastIndex } = bench.node('a').replica.log;
+    expect(bench.salt(1)).toBe('1');
+    expect(bench.node('a').replica.log.lastIndex).toBe(lastIndex);
+  });
+
+  it('is salted by who leads it only', () => {
+    const bench = new Bench();
+    expect(bench.salt(1, 'c')).toBe('NOT_LEADER');
+  });
+});
