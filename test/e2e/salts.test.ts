@@ -115,9 +115,9 @@ it('is read linearizably at copies of a hot key too, in both modes, while it is 
     expect(salted.copies.map(({ partition, node }) => ({ partition, node }))).toEqual(again.copies);
     expect([salted.node, ...salted.copies.map(({ node }) => node)].sort()).toEqual(['n1', 'n2', 'n3']);
     const shown = await ok(up.run(['status']));
-    expect(shown).toMatch(/^SALTED KEY +KEYSPACE +HOME +COPIES +WRITES WAITING$/m);
+    expect(shown).toMatch(/^SALTED KEY +KEYSPACE +HOME +COPIES +WRITES WAITING +BY$/m);
     expect(shown).toMatch(
-      /^"front-page" +- +n\d \(partition \d\) +n\d \(partition \d\); n\d \(partition \d\) +0$/m,
+      /^"front-page" +- +n\d \(partition \d\) +n\d \(partition \d\); n\d \(partition \d\) +0 +hand$/m,
     );
     const counted = await Promise.all(nodes.map((node) => metric(node, 'ringkeep_node_key_copies')));
     expect(counted.reduce((sum, count) => sum + count)).toBe(2);
