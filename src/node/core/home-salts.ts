@@ -265,6 +265,8 @@ export class HomeSalts {
     if (isBusy || (copies > 0 && this.obstacle(key) !== '')) return;
     const partitions = copies === 0 ? [] : chooseCopies(key, copies, host);
     if (copies > 0 && partitions.length === 0) return;
+    // Spread anew, but not over fewer: the node that is missing may come back.
+    if (copies > 0 && partitions.length < (known?.copies.length ?? 0)) return;
     this.become(key, { partitions, automatic: known?.automatic ?? true }, null);
   }
 
