@@ -5,6 +5,7 @@ import { partitionOf } from '../../common/hash.ts';
 import { createRandom } from '../../common/random.ts';
 import { LINEARIZABLE_GET } from '../../common/reads.ts';
 import type { Reply, Request } from '../../common/wire/messages.ts';
+import { userKey } from './layout.ts';
 
 /** A key of partition 0 of two, and another one. */
 const [HOT, OTHER] = Array.from({ length: 20 }, (_, at) => `key${at}`).filter(
@@ -326,6 +327,20 @@ describe('a key', () => {
     const { lastIndex } = bench.node('a').replica.log;
     expect(bench.salt(1)).toBe('1');
     expect(bench.node('a').replica.log.lastIndex).toBe(lastIndex);
+  });
+
+  it('gets no copies by itself for ten minutes after somebody did not want any', () => {
+    const bench = salted();
+    expect(bench.salt(0)).toBe('');
+    const { salts } = bench.node('a').replica.leadership!;
+    const name = userKey('', Buffer.from(HOT));
+    salts.adapt(name, 1);
+    bench.advance(200);
+    expect(salts.setOf(name)).toBe(null);
+    bench.advance(600_000);
+    salts.adapt(name, 1);
+    bench.advance(200);
+    expect(salts.setOf(name)).toEqual({ partitions: [1], automatic: true });
   });
 
   it('is salted by who leads it only', () => {
