@@ -111,6 +111,8 @@ export class SimRoutedClient implements WorkloadClient {
       batch: kind === 'batch' ? wireItems(items, inputs) : null,
       idempotencyKey: Buffer.from(wish.once),
       copies: 0,
+      counter: false,
+      unread: false,
       scan: null,
       level: LEVELS[wish.level],
       maxStalenessMs: wish.maxStalenessMs,

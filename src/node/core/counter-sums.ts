@@ -147,7 +147,10 @@ export class CounterSums {
       return reader.fail(
         this.error('COUNTER_OVERFLOW', 'the sum of the sub-counters does not fit into 64 bits'),
       );
-    reader.answer(gets.valueOf({ ...stored, ...counterOf(total) }, machine.decidedIndex));
+    // It is of no single write.
+    reader.answer(
+      gets.valueOf({ ...stored, ...counterOf(total), version: 0, epoch: 0 }, machine.decidedIndex),
+    );
   }
 
   /** Ends what is past its deadline, and asks again where confirmations are missing. */
