@@ -356,7 +356,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   }
 
   lost(forward: Forward, link: NodeLink): void {
-    if (forward.request.saltIn && forward.owner !== null && !this.#stopped) return this.#goHome(forward);
+    if (isOfCopy(forward) && forward.owner !== null && !this.#stopped) return this.#goHome(forward);
     const outcome = isWrite(forward.request) ? 'unknown' : 'not_applied';
     const text = `the connection to node ${link.node} broke (${link.trouble})`;
     this.#finish(forward, failureReply('UNAVAILABLE', outcome, text, { partition: forward.partition }));
