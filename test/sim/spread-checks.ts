@@ -119,8 +119,10 @@ export class SpreadChecks {
   /** Everything has ended: what every counter has come to is what has taken effect. */
   finish(): void {
     for (const [key, adds] of this.adds) {
+      const [first] = adds;
+      if (first === undefined) continue;
       const expected = adds.reduce((sum, add) => sum + add.delta * this.checkEffects(add), 0);
-      const found = this.valueOf(key, adds[0]!.operation.partition);
+      const found = this.valueOf(key, first.operation.partition);
       this.world.check(
         found === expected,
         () => `invariant 11: ${key} has come to ${found}, and increments to ${expected}`,
