@@ -69,7 +69,7 @@ const OWNERS = [
   ],
   [
     /^node:fs$|^node:fs\/promises$/,
-    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/chaos\/(process|local-process|cluster|watch|tools|namespaces|mounts)\.ts$|^src\/chaos\/faults\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|program|session|micro\/\w+|profile\/main)\.ts$|^bench\/servers\/|^bench\/compare\/(course|etcd|main|processes|redis|system)\.ts$|^bench\/(growth|moves|reads)\/main\.ts$/,
+    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/chaos\/(process|local-process|cluster|watch|tools|namespaces|mounts)\.ts$|^src\/chaos\/faults\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|program|session|micro\/\w+|profile\/main)\.ts$|^bench\/servers\/|^bench\/compare\/(course|etcd|main|processes|redis|system)\.ts$|^bench\/(growth|moves|reads|salts)\/main\.ts$/,
   ],
   [/^pino$/, /^src\/common\/log\.ts$/],
   [/^prom-client$/, /^src\/common\/metrics\.ts$/],

@@ -2,7 +2,12 @@
  * Sketches against the truth: what share of the ten hottest keys they find, how far off they are, and what an operation costs, for several
  * distributions. Keys arrive as bytes, as they do in a node.
  */
+import { NO_BYTES } from '#src/common/bytes.ts';
+import { HOT_KEYS_MAX } from '#src/common/limits.ts';
 import { createRandom } from '#src/common/random.ts';
+import { LINEARIZABLE_GET } from '#src/common/reads.ts';
+import type { Request } from '#src/common/wire/messages.ts';
+import { HotKeys } from '#src/node/core/hot-keys.ts';
 import { TopKeys } from '#src/node/core/top-keys.ts';
 import { Zipfian } from '../workload/zipfian.ts';
 import { HeavyKeeper } from './heavy-keeper.ts';
@@ -29,7 +34,7 @@ export interface SketchFigures {
 interface Sketch {
   readonly name: string;
   readonly bytes: number;
-  add(key: string): void;
+  add(key: string, bytes: Uint8Array): void;
   top(limit: number): { readonly key: string; readonly count: number }[];
 }
 
@@ -37,6 +42,8 @@ const TOP = 10;
 /** Of a slot: counts, heap, a short key with its entry in the map. */
 const SLOT_BYTES = 4 * 8 + 4 + 100;
 const SEED = 7;
+/** Of a busy node. */
+const OPERATIONS_PER_MS = 30;
 
 function topKeys(capacity: number): Sketch {
   const sketch = new TopKeys(capacity);
@@ -45,6 +52,43 @@ function topKeys(capacity: number): Sketch {
     bytes: capacity * SLOT_BYTES,
     add: (key) => sketch.add(key, 1, 0),
     top: (limit) => sketch.top(limit).map(({ key, reads }) => ({ key, count: reads })),
+  };
+}
+
+/** What runs in a node: sampled, and forgetting, at `OPERATIONS_PER_MS`; what it tells is a share of what there was lately. */
+function inNode(): Sketch {
+  const hot = new HotKeys(SEED);
+  const fields = {
+    id: 1,
+    timeLeftMs: 0,
+    keyspace: '',
+    clientId: NO_BYTES,
+    sequence: 0,
+    lowWater: 0,
+    sessionTime: 0,
+  };
+  const request: Request = {
+    ...{ ...fields, key: NO_BYTES, attempt: 1, ack: 'ACK_QUORUM', traceParent: '' },
+    ...{ operation: 'get', get: LINEARIZABLE_GET },
+  };
+  let operations = 0;
+  hot.tick(1);
+  return {
+    name: 'in a node: one of eight, half forgotten after 10 s',
+    bytes: HOT_KEYS_MAX * SLOT_BYTES,
+    add: (_text, key) => {
+      operations += 1;
+      request.key = key;
+      hot.note(0, request);
+      if (operations % (OPERATIONS_PER_MS * 20) === 0) hot.tick(1 + operations / OPERATIONS_PER_MS);
+    },
+    top: (limit) => {
+      const report = hot.report(limit);
+      return report.keys.map(({ key, reads }) => ({
+        key: Buffer.from(key).toString('latin1'),
+        count: (operations * reads) / report.reads,
+      }));
+    },
   };
 }
 
@@ -78,9 +122,9 @@ export function measureSketches(wanted: Draw): SketchFigures[] {
   const order = [...truth.keys()].sort((a, b) => truth[b]! - truth[a]!).slice(0, TOP);
   const hottest = new Map(order.map((item) => [names[item]!.toString('latin1'), truth[item]!]));
   let sink = 0;
-  const timed = (each: (key: string) => void): number => {
+  const timed = (each: (key: string, bytes: Uint8Array) => void): number => {
     const start = performance.now();
-    draw(wanted, (item) => each(names[item]!.toString('latin1')));
+    draw(wanted, (item) => each(names[item]!.toString('latin1'), names[item]!));
     return performance.now() - start;
   };
   const bare = (): number => {
@@ -91,9 +135,9 @@ export function measureSketches(wanted: Draw): SketchFigures[] {
     return performance.now() - start;
   };
   const empty = Math.min(bare(), bare());
-  return [topKeys(256), topKeys(1_024), heavyKeeper(2_048, 2, 64), heavyKeeper(8_192, 2, 64)].map(
+  return [inNode(), topKeys(256), topKeys(1_024), heavyKeeper(2_048, 2, 64), heavyKeeper(8_192, 2, 64)].map(
     (sketch) => {
-      const ms = timed((key) => sketch.add(key)) - empty;
+      const ms = timed((key, bytes) => sketch.add(key, bytes)) - empty;
       const found = sketch.top(TOP).filter(({ key }) => hottest.has(key));
       const errors = found.map(({ key, count }) => Math.abs(count - hottest.get(key)!) / hottest.get(key)!);
       return {

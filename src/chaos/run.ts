@@ -15,6 +15,7 @@ import { type Paces, planRounds, type Round } from './plan.ts';
 import { LONG_KEY } from './rude-client.ts';
 import type { ChaosCluster, ClusterSize, Target } from './target.ts';
 import { Watch, type WatchFacts } from './watch.ts';
+import { HotKeys } from './workload/hot.ts';
 import { Bank, EarlyWrites, Inserts } from './workload/inserts.ts';
 import { LonelyQuestions } from './workload/lonely.ts';
 import { Observers, PROBE_READS, PROBE_WRITES, Probes } from './workload/observers.ts';
@@ -189,6 +190,7 @@ class Run<C extends ChaosCluster> {
     this.workloads = [
       new Registers(),
       new Counters(),
+      new HotKeys(),
       new Inserts(),
       new Bank(),
       new Observers(),

@@ -38,7 +38,14 @@ it('says that there is nothing', () => {
 
 it('shows what is salted, also when nothing has been asked for', () => {
   const salted = {
-    ...{ keyspace: 'pages', key: Buffer.from('front'), partition: 5, node: 'n1', waitingWrites: 1 },
+    ...{
+      keyspace: 'pages',
+      key: Buffer.from('front'),
+      partition: 5,
+      node: 'n1',
+      waitingWrites: 1,
+      automatic: false,
+    },
     copies: [
       { partition: 7, node: 'n2', held: true },
       { partition: 9, node: '', held: false },
@@ -46,13 +53,13 @@ it('shows what is salted, also when nothing has been asked for', () => {
   };
   const none = { seconds: 3, reads: 0, writes: 0, keys: [], partitions: [], nodes: [] };
   expect(
-    hotText({ ...none, salts: [salted, { ...salted, copies: [] }] })
+    hotText({ ...none, salts: [salted, { ...salted, copies: [], automatic: true }] })
       .split('\n')
       .slice(2),
   ).toEqual([
     '',
-    'SALTED KEY  KEYSPACE  HOME              COPIES                                  WRITES WAITING',
-    '"front"     pages     n1 (partition 5)  n2 (partition 7); partition 9, not now  1',
-    '"front"     pages     n1 (partition 5)  -                                       1',
+    'SALTED KEY  KEYSPACE  HOME              COPIES                                  WRITES WAITING  BY',
+    '"front"     pages     n1 (partition 5)  n2 (partition 7); partition 9, not now  1               hand',
+    '"front"     pages     n1 (partition 5)  -                                       1               itself',
   ]);
 });

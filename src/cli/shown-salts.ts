@@ -19,14 +19,14 @@ function place(node: string, partition: number): string {
 
 /** Returns a table of salted keys. */
 export function saltsTable(salts: readonly SaltedKeyFigures[]): string {
-  const rows = salts.map(({ keyspace, key, partition, node, copies, waitingWrites }) => {
+  const rows = salts.map(({ keyspace, key, partition, node, copies, waitingWrites, automatic }) => {
     const shown = copies.map((copy) => `${place(copy.node, copy.partition)}${copy.held ? '' : ', not now'}`);
     return [
       ...[keyJson(key), keyspace === '' ? '-' : keyspace, place(node, partition)],
-      ...[shown.length === 0 ? '-' : shown.join('; '), `${waitingWrites}`],
+      ...[shown.length === 0 ? '-' : shown.join('; '), `${waitingWrites}`, automatic ? 'itself' : 'hand'],
     ];
   });
-  return table([['SALTED KEY', 'KEYSPACE', 'HOME', 'COPIES', 'WRITES WAITING'], ...rows]);
+  return table([['SALTED KEY', 'KEYSPACE', 'HOME', 'COPIES', 'WRITES WAITING', 'BY'], ...rows]);
 }
 
 /** Returns salted keys as they stand in JSON. */

@@ -199,6 +199,24 @@ describe('a second attempt', () => {
     }
   });
 
+  it('goes elsewhere also where there is more to do', async () => {
+    const fixture = new Fixture();
+    fixture.copies = [AT2];
+    const db = fixture.client('direct');
+    const [n1, n2] = [fixture.node('n1'), fixture.node('n2')];
+    while (n2.requests.length === 0) await read(db, 1);
+    const answer = n1.script;
+    n1.script = (request, session) => {
+      if (`${Buffer.from(request.key)}` === 'hot') answer(request, session);
+    };
+    for (let n = 0; n < 3; n++) void db.get('{hot}cold').catch(() => {});
+    await until('n1 has more to do', () => n1.requests.slice(-3).every(({ key }) => key.length > 3));
+    fixture.reset();
+    n2.script = () => {};
+    await read(db, 1);
+    expect(fixture.counts()).toEqual([1, 1, 0]);
+  });
+
   it('costs the others no more than the budget of hedges, however long a copy is paused', async () => {
     const fixture = new Fixture();
     const db = await warm(fixture);

@@ -68,7 +68,7 @@ it('asks each node for more keys than it tells, and leaves out who does not answ
 
 it('has each salted key once, whatever nodes say of it', () => {
   const salted = (key: Buffer, partition: number) => ({
-    ...{ keyspace: '', key, partition, node: 'n1', waitingWrites: 0 },
+    ...{ keyspace: '', key, partition, node: 'n1', waitingWrites: 0, automatic: false },
     copies: [{ partition: 7, node: 'n2', held: true }],
   });
   const [a, b] = [salted(Buffer.from('a'), 1), salted(Buffer.of(255), 2)];

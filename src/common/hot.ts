@@ -145,6 +145,8 @@ export interface SaltedKeyFigures {
   readonly copies: readonly KeyCopyFigures[];
   /** Writes that wait until the copies are gone. */
   readonly waitingWrites: number;
+  /** Salted by its node while it is hot; else by `salt`, until `unsalt`. */
+  readonly automatic: boolean;
 }
 
 /** What a cluster is asked for most. */

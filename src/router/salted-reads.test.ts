@@ -209,6 +209,10 @@ it('sends a second attempt elsewhere than the one beside it, and those on that w
   const id = await stuckAt(salted);
   // What is nobody's second attempt makes no difference.
   expect((await salted.reply(salted.send({ beside: 4_711 }))).result).toBe('value');
+  // Where it goes there may be more to do.
+  salted.answers.n1 = (request) => (request.operation === 'put' ? undefined : told(request, [1]));
+  for (let other = 1_001; other <= 1_003; other += 1) salted.client.session.send(put(other, 0));
+  await until(() => salted.seen.n1!.filter(({ put: open }) => open).length === 3, 'n1 has more to do');
   for (let n = 0; n < 10; n += 1) {
     salted.reset();
     expect((await salted.reply(salted.send({ beside: id }))).result).toBe('value');

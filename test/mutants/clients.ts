@@ -158,9 +158,9 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     seed: 1,
     breaks: '11',
     file: 'src/router/proxy.ts',
-    from: `  lost(forward: Forward, link: NodeLink): void {
+    from: `return this.#goHome(forward);
     const outcome = isWrite(forward.request) ? 'unknown' : 'not_applied';`,
-    to: `  lost(forward: Forward, link: NodeLink): void {
+    to: `return this.#goHome(forward);
     const outcome = 'not_applied';`,
     caught: /invariant 11: r\d tells .* not_applied, n\d may have applied it/,
     options: ROUTED,
@@ -196,6 +196,42 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     to: '',
     caught: /no router holds anything/,
     options: ROUTED,
+  },
+  {
+    name: 'a router lets its clients choose which copy of a key is read',
+    breaks: '10',
+    file: 'src/router/proxy.ts',
+    from: '    request.saltIn = 0;\n',
+    to: '',
+    caught: /takes no word of a client for where to read/,
+    suite: 'src/router/salted-reads.test.ts',
+  },
+  {
+    name: 'a router sends a second attempt where the first one waits',
+    breaks: '10',
+    file: 'src/router/proxy.ts',
+    from: 'forward.avoids = slow.node;',
+    to: '',
+    caught: /sends a second attempt elsewhere than the one beside it/,
+    suite: 'src/router/salted-reads.test.ts',
+  },
+  {
+    name: 'a direct client sends a second attempt where the first one waits',
+    breaks: '10',
+    file: 'src/client/direct.ts',
+    from: 'link.isFull || link === operation.hedgeOf?.link ? null : link',
+    to: 'link.isFull ? null : link',
+    caught: /goes elsewhere also where there is more to do/,
+    suite: 'src/client/salted-gets.test.ts',
+  },
+  {
+    name: 'a direct client waits for a copy that is full',
+    breaks: '10',
+    file: 'src/client/direct.ts',
+    from: 'link === null || link.isFull || ',
+    to: 'link === null || ',
+    caught: /asks the others when one has as much as it takes/,
+    suite: 'src/client/salted-gets.test.ts',
   },
   {
     name: 'a router takes a stale route',

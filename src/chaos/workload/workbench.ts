@@ -114,6 +114,11 @@ export class Workbench {
     return this.clients[lane % this.clients.length]!;
   }
 
+  /** What a lane may order of the cluster. */
+  admin(lane: number): RingkeepClient['admin'] {
+    return this.connected[lane % this.connected.length]!.admin;
+  }
+
   /**
    * Repeats `step` until the lanes are stopped, with pauses. An operation that fails is in the history and no trouble of the
    * lane's, except that another error than RingkeepError ends the run.

@@ -51,6 +51,7 @@ export interface SaltedKey {
   node: string;
   copies: readonly KeyCopy[];
   waitingWrites: number;
+  automatic: boolean;
 }
 /** Operations per second, of about the last `seconds`. */
 export interface HotReply {

@@ -58,7 +58,7 @@ function failed(request: Request, error: RingkeepError): Reply {
 
 const HOT = { partition: 3, reads: 10.5, writes: 0 };
 const SALTED = {
-  ...{ keyspace: 'k', key: Buffer.of(255), partition: 3, node: 'n1', waitingWrites: 2 },
+  ...{ keyspace: 'k', key: Buffer.of(255), partition: 3, node: 'n1', waitingWrites: 2, automatic: true },
   copies: [{ partition: 4, node: 'n2', held: true }],
 };
 const MOVE = { from: 'n1', to: '', state: 'active', reason: 'why', bytes: 5e12, copied: 1, sender: 'n1' };

@@ -50,7 +50,7 @@ export class HeldCopies {
 
   /** Takes an order of the leader of a key's home. An order that is not answered is repeated. */
   onOrder(asker: Asker, order: CopyOrder): void {
-    // Not before an entry of this epoch is committed: until then an earlier leader may still answer reads.
+    // Not before its own reads are served: what it says of copies is as good as those.
     if (!this.leadership.serving) return;
     const name = toLatin1(order.key);
     const before = this.held.get(name);

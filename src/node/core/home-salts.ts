@@ -37,6 +37,8 @@ const QUIET_MS = 25;
 const SILENT_MS = 2_500;
 /** After so long, ms, an install that came to nothing is tried again. */
 const INSTALL_MS = 3_000;
+/** A key that was unsalted by hand is left so by the leader, ms. */
+const UNWANTED_MS = 600_000;
 /** A key whose copies were dropped for its value to expire has none for so long, ms. */
 const EXPIRES_MS = 1_000;
 
@@ -48,6 +50,8 @@ export class HomeSalts {
   private readonly keys = new Map<string, SaltedKey>();
   /** Writes that wait until no copy of their keys can answer any more, in order; bounded like all open requests. */
   private waiting: Proposal[] = [];
+  /** Until when a key is not salted by itself, ms. */
+  private readonly unwanted = new Map<string, number>();
 
   constructor(leadership: Leadership) {
     this.leadership = leadership;
@@ -247,6 +251,7 @@ export class HomeSalts {
     if (pauseTarget !== '') return refuse('NOT_LEADER', 'the leadership is being handed over', 5);
     if (host.diskFull) return refuse('DISK_FULL', 'the leader has no disk space', 1_000);
     const known = this.find(key);
+    if (copies === 0) this.unwant(key);
     if (copies === 0 && known === undefined) return this.tell(handle, []);
     if ((known?.change?.index ?? 0) > 0)
       return refuse('OVERLOADED', 'the copies of this key are being changed', 50);
@@ -258,6 +263,13 @@ export class HomeSalts {
     this.become(key, { partitions, automatic: false, counter: null }, handle);
   }
 
+  /** Somebody wants this key without copies: it gets none by itself for a while. */
+  private unwant(key: Uint8Array): void {
+    const { now } = this.leadership.host;
+    for (const [name, until] of this.unwanted) if (until <= now) this.unwanted.delete(name);
+    if (this.unwanted.size < SALTS_MAX) this.unwanted.set(toLatin1(key), now + UNWANTED_MS);
+  }
+
   /** The same by itself (salt-policy.ts), where nothing is in its way. */
   adapt(key: Uint8Array, copies: number): void {
     const { host, pauseTarget } = this.leadership;
@@ -265,8 +277,11 @@ export class HomeSalts {
     const isChanging = (known !== undefined && known.change !== null) || this.leadership.counters.has(key);
     const isBusy = pauseTarget !== '' || host.diskFull || isChanging;
     if (isBusy || (copies > 0 && this.obstacle(key) !== '')) return;
+    if (known === undefined && (this.unwanted.get(toLatin1(key)) ?? 0) > host.now) return;
     const partitions = copies === 0 ? [] : chooseCopies(key, copies, host);
     if (copies > 0 && partitions.length === 0) return;
+    // Spread anew, but not over fewer: the node that is missing may come back.
+    if (copies > 0 && partitions.length < (known?.copies.length ?? 0)) return;
     this.become(key, { partitions, automatic: known?.automatic ?? true, counter: null }, null);
   }
 

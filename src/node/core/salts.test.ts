@@ -1,10 +1,11 @@
 /** Copies of a hot key in another partition: who answers, what waits for them, and who may not install any. */
 import { describe, expect, it } from 'vitest';
-import { CoreBench } from '../../../test/support/core-bench.ts';
+import { type BenchNode, CoreBench } from '../../../test/support/core-bench.ts';
 import { partitionOf } from '../../common/hash.ts';
 import { createRandom } from '../../common/random.ts';
 import { LINEARIZABLE_GET } from '../../common/reads.ts';
 import type { Reply, Request } from '../../common/wire/messages.ts';
+import { userKey } from './layout.ts';
 
 /** A key of partition 0 of two, and another one. */
 const [HOT, OTHER] = Array.from({ length: 20 }, (_, at) => `key${at}`).filter(
@@ -55,6 +56,17 @@ class Bench extends CoreBench {
     if (reply?.value?.found === true) return Buffer.from(reply.value.value).toString();
     return reply?.failure?.code ?? reply?.receipt?.durability ?? (reply === undefined ? 'none' : 'absent');
   }
+}
+
+/** Seals the partition of the copies. */
+function seal(bench: Bench, nodes: readonly BenchNode[], epoch: number): void {
+  const voters = bench.nodes.map((node) => node.nameOf(1));
+  const sets = { configuration: 1, voters, previousVoters: [] };
+  for (const { core, id } of nodes) {
+    const replica = voters.find(({ node }) => node === id)!.id;
+    core.seal({ partition: 1, replica, epoch, reservationId: `e${epoch}`, ...sets });
+  }
+  bench.pump();
 }
 
 function salted(): Bench {
@@ -241,6 +253,40 @@ describe('a write of a salted key', () => {
     expect(bench.read('c', 2)).toBe('two');
   });
 
+  it('waits for a holder that may still lead, although another epoch is reserved', () => {
+    const bench = salted();
+    bench.cutLinks.add('a b');
+    bench.push({ partition: 1, epoch: 2, reservationId: 'e2', led: true }, [bench.node('a')]);
+    const id = bench.write('a', HOT, 'two');
+    bench.advance(1_000);
+    expect(bench.told('a', id)).toBe('none');
+    expect(bench.read('b', 2)).toBe('one');
+  });
+
+  it('is not let go by a leader between the one that was known and the one that has the copy', () => {
+    const bench = salted();
+    const [a, b, c] = bench.trio;
+    bench.lead('c', 2, [b, c], 1);
+    bench.cutLinks.add('a c').add('b c');
+    const leader = { replica: b.nameOf(1).id, node: 'b', boot: 1 };
+    const third = { partition: 1, epoch: 3, reservationId: 'e3', leader, led: true, established: true };
+    seal(bench, [a, b], 3);
+    bench.push(third, [b]);
+    bench.advance(3_000);
+    expect(bench.read('b', 2)).toBe('one');
+    // It hears of the second epoch now, whose leader knows of no third one.
+    bench.cutLinks.delete('a c');
+    const second = { replica: c.nameOf(1).id, node: 'c', boot: 1 };
+    bench.push({ ...third, epoch: 2, reservationId: 'e2', leader: second }, [a]);
+    const id = bench.write('a', HOT, 'two');
+    bench.advance(1_000);
+    expect(bench.told('a', id)).toBe('none');
+    expect(bench.read('b', 2)).toBe('one');
+    bench.push(third, [a]);
+    bench.advance(300);
+    expect(bench.told('a', id)).toBe('quorum');
+  });
+
   it('does not wait for long for the end of its value', () => {
     const bench = salted();
     const put = { value: Buffer.from('brief'), codec: 1, ttlMs: 400 };
@@ -281,6 +327,20 @@ describe('a key', () => {
     const { lastIndex } = bench.node('a').replica.log;
     expect(bench.salt(1)).toBe('1');
     expect(bench.node('a').replica.log.lastIndex).toBe(lastIndex);
+  });
+
+  it('gets no copies by itself for ten minutes after somebody did not want any', () => {
+    const bench = salted();
+    expect(bench.salt(0)).toBe('');
+    const { salts } = bench.node('a').replica.leadership!;
+    const name = userKey('', Buffer.from(HOT));
+    salts.adapt(name, 1);
+    bench.advance(200);
+    expect(salts.setOf(name)).toBe(null);
+    bench.advance(600_000);
+    salts.adapt(name, 1);
+    bench.advance(200);
+    expect(salts.setOf(name)).toEqual({ partitions: [1], automatic: true });
   });
 
   it('is salted by who leads it only', () => {
