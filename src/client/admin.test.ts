@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { clientFor, endOf } from '../../test/support/client-fixtures.ts';
+import { clientFor, endOf, errorOf } from '../../test/support/client-fixtures.ts';
 import {
   nodeRecord,
   partitionRecord,
@@ -114,6 +114,23 @@ describe('the copies of a hot key', () => {
   const leaderOf = (partition: number): string => records[partition]!.leader!.node;
   const expected = copiesAt.map((partition) => ({ partition, node: leaderOf(partition) }));
 
+  it('or the sub-counters of one are ordered with the delta that each increment adds', async () => {
+    const { db, router } = setUp('routed');
+    const salted = { partition: HOME, copies: expected };
+    expect(await db.admin.saltCounter('hot', { copies: 2 })).toEqual(salted);
+    await db.admin.saltCounter('hot', { copies: 2, delta: -5n });
+    await db.admin.saltCounter('hot', { copies: 2, delta: 'mixed' });
+    const asked = router.requests.map(({ salt }) => [salt?.counter, salt?.delta]);
+    expect(asked).toEqual([
+      [true, 1],
+      [true, -5n],
+      [true, 0],
+    ]);
+    for (const options of [{ copies: 0 }, { copies: 2, delta: 0 }, { copies: 2, delta: 1.5 }])
+      expect(await errorOf(db.admin.saltCounter('hot', options))).toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await db.close();
+  });
+
   it.each(['routed', 'direct'] as const)(
     'are ordered from its home, %s, and told with their nodes',
     async (mode) => {
@@ -125,9 +142,9 @@ describe('the copies of a hot key', () => {
       expect(
         home.requests.map(({ operation, salt, sequence, keyspace }) => [operation, salt, sequence, keyspace]),
       ).toEqual([
-        ['salt', { copies: 2 }, 0, ''],
-        ['salt', { copies: 8 }, 0, 'k'],
-        ['salt', { copies: 0 }, 0, ''],
+        ['salt', { copies: 2, counter: false, delta: 0 }, 0, ''],
+        ['salt', { copies: 8, counter: false, delta: 0 }, 0, 'k'],
+        ['salt', { copies: 0, counter: false, delta: 0 }, 0, ''],
       ]);
       // Sequences of writes go on as if nothing had been.
       await db.close();

@@ -4,15 +4,17 @@ import { type HotFigures, hotFigures, hotLimit, mergeHot, type ToldHot } from '.
 import { HOT_TOLD_MAX, SALT_COPIES_MAX } from '../common/limits.ts';
 import type { Connector } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
+import type { SaltOperation } from '../common/wire/messages.ts';
 import type { Engine } from './engine.ts';
 import type { Key } from './keyspace.ts';
 import { DEFAULT_READ, NO_WRITE, type SaltedIn } from './operation.ts';
-import { checkKeyspaceName, checkNames, checkTimeout, encodeKey } from './options.ts';
+import { checkDelta, checkKeyspaceName, checkNames, checkTimeout, encodeKey } from './options.ts';
 
 /** Node names for people need no longer than this, ms. */
 const NAMES_MS = 1_000;
 const UNSALT_NAMES: ReadonlySet<string> = new Set(['keyspace', 'timeoutMs']);
 const SALT_NAMES: ReadonlySet<string> = new Set([...UNSALT_NAMES, 'copies']);
+const SALT_COUNTER_NAMES: ReadonlySet<string> = new Set([...SALT_NAMES, 'delta']);
 
 /** The part of the wire that it needs. */
 export type AdminTransport = Pick<Connector, 'hot' | 'adminStatus'>;
@@ -45,7 +47,13 @@ export interface SaltOptions extends UnsaltOptions {
   readonly copies: number;
 }
 
-/** Where a key can be read. */
+/** Which counter gets how many sub-counters. */
+export interface SaltCounterOptions extends SaltOptions {
+  /** What each increment adds, not 0; default: 1. `mixed`: anything; then no read of the counter at `linearizable` or `quorum` is answered. */
+  readonly delta?: number | bigint | 'mixed';
+}
+
+/** Where a key can be read, or incremented. */
 export interface SaltedKey {
   /** The key's own, its home. */
   readonly partition: number;
@@ -114,12 +122,26 @@ export class ClientAdmin {
   async salt(key: Key, options: SaltOptions): Promise<SaltedKey> {
     checkNames('salt', options, SALT_NAMES);
     const { copies, ...rest } = options;
-    if (!(Number.isInteger(copies) && copies >= 1 && copies <= SALT_COPIES_MAX))
-      throw new RingkeepError(
-        'INVALID_ARGUMENT',
-        `copies must be a whole number from 1 to ${SALT_COPIES_MAX}`,
-      );
-    return this.#setCopies(key, copies, rest);
+    checkCopies(copies);
+    return this.#setCopies(key, { copies }, rest);
+  }
+
+  /**
+   * Spreads the increments of a counter over sub-counters in other partitions, until `unsalt`; it begins at 0 if there is none. `db.add` then
+   * goes to any of them, `db.get` tells the sum, and everything else is refused with COUNTER_SALTED. If all increments add the same, `delta`,
+   * reads stay linearizable. Otherwise as `salt`; rejects also with NOT_A_COUNTER, and INVALID_ARGUMENT for a counter with a time to live.
+   *
+   * @example
+   * await db.admin.saltCounter('visits', { copies: 2 });
+   * await db.add('visits');
+   */
+  async saltCounter(key: Key, options: SaltCounterOptions): Promise<SaltedKey> {
+    checkNames('saltCounter', options, SALT_COUNTER_NAMES);
+    const { copies, delta = 1, ...rest } = options;
+    checkCopies(copies);
+    if (delta !== 'mixed' && BigInt(checkDelta(delta)) === 0n)
+      throw new RingkeepError('INVALID_ARGUMENT', "delta must not be 0; 'mixed' is anything");
+    return this.#setCopies(key, { copies, counter: true, delta: delta === 'mixed' ? 0 : delta }, rest);
   }
 
   /**
@@ -130,16 +152,16 @@ export class ClientAdmin {
    */
   async unsalt(key: Key, options: UnsaltOptions = {}): Promise<SaltedKey> {
     checkNames('unsalt', options, UNSALT_NAMES);
-    return this.#setCopies(key, 0, options);
+    return this.#setCopies(key, { copies: 0 }, options);
   }
 
-  async #setCopies(key: Key, copies: number, options: UnsaltOptions): Promise<SaltedKey> {
+  async #setCopies(key: Key, salt: SaltOperation, options: UnsaltOptions): Promise<SaltedKey> {
     const { keyspace } = options;
     if (keyspace !== undefined) checkKeyspaceName(keyspace);
     const timeoutMs = checkTimeout('timeoutMs', options.timeoutMs, this.#around.requestTimeoutMs);
     const { home, partitions } = await this.#around.engine.submit<SaltedIn>({
       ...{ ...NO_WRITE, ...DEFAULT_READ, kind: 'salt', shape: 'salts' },
-      ...{ keyspace: keyspace ?? '', key: encodeKey(key), copies, scan: null, signal: null },
+      ...{ keyspace: keyspace ?? '', key: encodeKey(key), ...salt, scan: null, signal: null },
       deadline: performance.now() + timeoutMs,
     });
     const leaders = partitions.length === 0 ? null : await this.#leaders(Math.min(timeoutMs, NAMES_MS));
@@ -166,4 +188,9 @@ export class ClientAdmin {
     }
     return null;
   }
+}
+
+function checkCopies(copies: number): void {
+  if (Number.isInteger(copies) && copies >= 1 && copies <= SALT_COPIES_MAX) return;
+  throw new RingkeepError('INVALID_ARGUMENT', `copies must be a whole number from 1 to ${SALT_COPIES_MAX}`);
 }

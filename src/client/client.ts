@@ -147,6 +147,11 @@ export class RingkeepClient {
     return this.#default.increment(key, delta, options);
   }
 
+  /** Adds to a counter of the default keyspace without asking for its value; see `Keyspace.add`. */
+  add(key: Key, delta?: number | bigint, options?: IncrementOptions): Promise<Receipt> {
+    return this.#default.add(key, delta, options);
+  }
+
   /**
    * Writes bytes under the tag of their codec into the default keyspace; see `Keyspace.putEncoded`.
    *

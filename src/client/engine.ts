@@ -16,16 +16,17 @@ import { makeHello } from '../common/wire/handshake.ts';
 import type { Reply } from '../common/wire/messages.ts';
 import * as attempts from './attempts.ts';
 import { ClusterFacts } from './cluster-facts.ts';
+import type { EngineOptions } from './engine-options.ts';
 import type { ClientReporter } from './events.ts';
 import { Hedging, isOverdue, isSlow } from './hedging.ts';
-import type { HistoryRecorder } from './history.ts';
 import { Link, type LinkOwner, type LinkSink, type Transport } from './link.ts';
 import { collectRows, Operation, type OperationSpec, resultOf } from './operation.ts';
 import { ReadyWaiters } from './ready-waiters.ts';
-import { attemptTimeMs, RetryBudget, type RetryOptions } from './retry-policy.ts';
+import { attemptTimeMs, RetryBudget } from './retry-policy.ts';
 import type { Routes, RoutesHost } from './routes.ts';
 import { SaltedGets } from './salted-gets.ts';
 import { SequenceWindows } from './sequence-windows.ts';
+import { SpreadIncrements } from './spread-increments.ts';
 
 /** Granularity of all time limits, in ms. */
 const SWEEP_MS = 20;
@@ -37,23 +38,6 @@ const ROUTE_POLL_MS = 200;
  */
 const ANSWER_MARGIN_MS = 50;
 
-/** What the engine is given. */
-export interface EngineOptions {
-  readonly transport: Transport;
-  readonly reporter: ClientReporter;
-  readonly recorder: Pick<HistoryRecorder, 'clock' | 'succeeded' | 'failed'> | null;
-  readonly retry: RetryOptions;
-  readonly clientId: Uint8Array;
-  /** Names the deduplication sessions of writes that wait for every voter (sequence-windows.ts). */
-  readonly wholeClientId: Uint8Array;
-  readonly connectTimeoutMs: number;
-  readonly operationsMax: number;
-  readonly operationBytesMax: number;
-  readonly valueBytesMax: number;
-  /** Default: the process's. */
-  readonly clock?: Clock;
-}
-
 /** The operations of one client. */
 export class Engine implements RoutesHost, LinkSink {
   readonly transport: Transport;
@@ -62,6 +46,7 @@ export class Engine implements RoutesHost, LinkSink {
   readonly connectTimeoutMs: number;
   readonly cluster: ClusterFacts;
   readonly salted = new SaltedGets();
+  readonly #spread = new SpreadIncrements();
   readonly random = (): number => this.#clock.random();
   readonly now = (): number => this.#clock.now();
   readonly #clock: Clock;
@@ -272,6 +257,7 @@ export class Engine implements RoutesHost, LinkSink {
       this.#withdraw(operation);
       this.#forgetHedge(asked);
     }
+    if (this.#spread.isClosed(operation, reply.receipt)) return this.#startOver(operation);
     this.#note(operation, asked, reply);
     let result: unknown;
     try {
@@ -290,12 +276,15 @@ export class Engine implements RoutesHost, LinkSink {
   #note(operation: Operation, asked: Operation, { receipt, value }: Reply): void {
     const { sequences, spec, sentAt } = operation;
     const { session } = spec;
+    const now = this.now();
     if (receipt) {
       if (!receipt.conditionFailed) this.#windows.told(operation, receipt.durability);
       sequences?.observe(receipt.logTime);
-      session?.wrote(receipt);
+      this.#spread.note(operation, receipt, now);
+      // What a sub-counter has taken is seen by whoever sees the home since it has that.
+      if (operation.saltSet > 0) session?.applied(operation.homePartition, operation.saltIndex);
+      else session?.wrote(receipt);
     }
-    const now = this.now();
     if (value) {
       session?.read(value, asked.get);
       this.salted.note(asked, value, now);
@@ -370,10 +359,20 @@ export class Engine implements RoutesHost, LinkSink {
   #locate(operation: Operation): boolean {
     const { scan, key } = operation.spec;
     operation.partition = scan === null ? partitionOf(key, this.cluster.partitions) : scan.partition;
-    if (operation.partition < this.cluster.partitions) return true;
+    if (operation.partition < this.cluster.partitions) {
+      this.#spread.aim(operation, this.now(), this.random);
+      return true;
+    }
     const text = `partition ${operation.partition} is not below ${this.cluster.partitions}`;
     this.#fail(operation, attempts.restate(operation, 'INVALID_ARGUMENT', text, null));
     return false;
+  }
+
+  /** Where it went, it has no effect: it begins anew at home, under another sequence. */
+  #startOver(operation: Operation): void {
+    this.#releaseSequence(operation);
+    operation.startOver();
+    this.#dispatch(operation, this.now());
   }
 
   #park(operation: Operation, wakeAt: number, wakeable: boolean): void {

@@ -101,7 +101,9 @@ export class HistoryRecorder {
     if (reply.value) {
       if (!reply.value.found) return this.#add(operation, { result: 'ok', found: false });
       const value = shape === 'entry' ? (result as { value: unknown }).value : result;
-      this.#add(operation, { result: 'ok', found: true, value, version: reply.value.version });
+      // A salted counter is of no single write.
+      const { version } = reply.value;
+      this.#add(operation, { result: 'ok', found: true, value, ...(version === 0 ? {} : { version }) });
     } else if (reply.receipt?.repeated) {
       this.#addAll(operation, NO_EFFECT);
     } else if (reply.receipt && operation.spec.batch !== null) {
@@ -110,7 +112,9 @@ export class HistoryRecorder {
       const { version, durability, counter, conditionFailed } = reply.receipt;
       const value = shape === 'counter' ? { value: Number(counter) } : {};
       const refused = conditionFailed ? { applied: false } : {};
-      this.#add(operation, { result: 'ok', ...refused, version, durability, ...value });
+      // That of an increment without a result may be one of another partition.
+      const place = operation.spec.unread ? {} : { version };
+      this.#add(operation, { result: 'ok', ...refused, ...place, durability, ...value });
     }
   }
 

@@ -36,7 +36,14 @@ export type {
   KeyCopyFigures,
   SaltedKeyFigures,
 } from '../common/hot.ts';
-export type { ClientAdmin, HotOptions, SaltedKey, SaltOptions, UnsaltOptions } from './admin.ts';
+export type {
+  ClientAdmin,
+  HotOptions,
+  SaltCounterOptions,
+  SaltedKey,
+  SaltOptions,
+  UnsaltOptions,
+} from './admin.ts';
 export type { BatchItemResult, BatchOperation, BatchReceipt } from './batch.ts';
 export { RingkeepClient } from './client.ts';
 export { CODEC_TAGS, type CodecName, decodeValue, encodeValue } from './codec.ts';

@@ -2,8 +2,8 @@
  * One operation from the caller's call to its end: what is asked, how far it has come, and how its answer
  * looks. Plain data with the two functions of its promise; who moves it along is the engine. Kept free of
  * per-operation timers and closures: this is the hot path.
- * INVARIANT: `maybeApplied` never goes back to false; a write ends as not_applied only while it is false
- * (G5).
+ * INVARIANT: `maybeApplied` never goes back to false, unless the write starts over elsewhere; a write ends as not_applied only while it is
+ * false (G5).
  */
 import { type Outcome, RingkeepError } from '../common/errors.ts';
 import { LINEARIZABLE_GET } from '../common/reads.ts';
@@ -47,7 +47,7 @@ export interface Receipt {
 /** A value with what is known of it. */
 export interface Entry<T = unknown> {
   readonly value: T;
-  /** Version of the write that produced the value. */
+  /** Version of the write that produced the value; 0 for a salted counter, which is of no single write. */
   readonly version: number;
   readonly epoch: number;
   readonly partition: number;
@@ -116,13 +116,16 @@ export interface OperationSpec {
   readonly delta: number | bigint;
   /** Of increments and touches; 0: none. */
   readonly ttlMs: number;
+  /** Of increments: the counter is not asked for. */
+  readonly unread: boolean;
   readonly scan: ScanOperation | null;
   /** Of batches. */
   readonly batch: readonly BatchItem[] | null;
   /** Empty: none. */
   readonly idempotencyKey: Uint8Array;
-  /** Of salts. */
+  /** Of salts: how many, and whether they are sub-counters. */
   readonly copies: number;
+  readonly counter: boolean;
   /** Of gets. */
   readonly level: ReadLevelName;
   /** Of stale gets; 0: any. */
@@ -146,9 +149,11 @@ export const NO_WRITE = {
   put: null,
   delta: 0,
   ttlMs: 0,
+  unread: false,
   batch: null,
   idempotencyKey: NO_BYTES,
   copies: 0,
+  counter: false,
 } as const satisfies Partial<OperationSpec>;
 
 /** An operation in progress. */
@@ -188,6 +193,10 @@ export class Operation implements SessionPin {
   /** A get of a hot key that has copies, as far as was known when it was sent; `saltIn` is where, as in `Request.saltIn`. */
   isSalted = false;
   saltIn = 0;
+  /** An increment that goes to the sub-counter of this set, in `partition`; what its home was at when that set was in effect. 0: it does not. */
+  saltSet = 0;
+  saltIndex = 0;
+  private home = -1;
   /** The second attempt beside this one; and of such an attempt, the first one. */
   hedge: Operation | null = null;
   /** This attempt has had its second one. */
@@ -228,6 +237,36 @@ export class Operation implements SessionPin {
   /** The partition whose leader is asked: its own, or the one with a copy of its key. */
   get askedPartition(): number {
     return this.saltIn > 0 ? this.saltIn - 1 : this.partition;
+  }
+
+  /** Pins an increment that was never sent to a sub-counter; `partition` was its home. */
+  goToSub(partition: number, set: number, index: number): void {
+    this.home = this.partition;
+    this.partition = partition;
+    this.saltIn = partition + 1;
+    this.saltSet = set;
+    this.saltIndex = index;
+  }
+
+  /** The home of its key. */
+  get homePartition(): number {
+    return this.saltSet > 0 ? this.home : this.partition;
+  }
+
+  /** Starts over at home, with a sequence of that: where it went, it certainly has no effect and never will have. */
+  startOver(): void {
+    this.partition = this.home;
+    this.saltIn = 0;
+    this.saltSet = 0;
+    this.sequences = null;
+    this.sequence = 0;
+    this.sessionTime = 0;
+    this.sessionGeneration = 0;
+    this.maybeApplied = false;
+    this.attempt = 0;
+    this.redirected = false;
+    this.lastError = null;
+    this.link = null;
   }
 
   /** Notes that an attempt may have reached a server and will not be heard of. */
@@ -278,7 +317,7 @@ export function buildRequest(operation: Operation, id: number, timeLeftMs: numbe
       request.delete = {};
       break;
     case 'increment':
-      request.increment = { delta: spec.delta, ttlMs: spec.ttlMs };
+      request.increment = { delta: spec.delta, ttlMs: spec.ttlMs, unread: spec.unread };
       break;
     case 'touch':
       request.touch = { ttlMs: spec.ttlMs };
@@ -290,10 +329,11 @@ export function buildRequest(operation: Operation, id: number, timeLeftMs: numbe
       request.batch = { items: [...spec.batch!] };
       break;
     case 'salt':
-      request.salt = { copies: spec.copies };
+      request.salt = { copies: spec.copies, counter: spec.counter, delta: spec.delta };
       break;
   }
   if (operation.saltIn > 0) request.saltIn = operation.saltIn;
+  if (operation.saltSet > 0) request.saltSet = operation.saltSet;
   const { hedgeOf } = operation;
   // A router does not know of itself which of its gets belong together.
   if (hedgeOf !== null && hedgeOf.link === operation.link) request.beside = hedgeOf.requestId;

@@ -34,7 +34,7 @@ export class SaltedGets {
 
   /** Takes note of what became of an attempt at a copy; returns whether the get goes home at once. */
   isHomeward(asked: Operation, error: RingkeepError): boolean {
-    if (asked.saltIn === 0 || !isHomeward(error.code)) return false;
+    if (asked.saltIn === 0 || !isLinearizableGet(asked) || !isHomeward(error.code)) return false;
     this.hints.strike(nameOf(asked), asked.saltIn - 1);
     return true;
   }

@@ -20,6 +20,8 @@ export const COPIES_HELD_BYTES_MAX = 32 * 1024 * 1024;
 /** Keys whose copies a router or a client remembers, and for how long after the key's home has named them, ms. */
 export const SALT_HINTS_MAX = 1_024;
 export const SALT_HINT_MS = 3_000;
+/** A sub-counter that was added to its home is recognised for so long, ms: an order to open it that comes later is lost. */
+export const SUB_KEPT_MS = 24 * 3_600_000;
 /** Salted keys of one partition: their names are written with every batch of it. */
 export const SALTS_MAX = 16;
 

@@ -103,6 +103,22 @@ export function createForward(
   };
 }
 
+/** Whether a request is an increment of a sub-counter, which its client has pinned there. */
+export function isOfSub({ operation, saltSet, saltIn }: Request): boolean {
+  return operation === 'increment' && Boolean(saltSet) && Boolean(saltIn);
+}
+
+/** Whether it goes to a copy of its key. */
+export function isOfCopy({ request }: Pick<Forward, 'request'>): boolean {
+  return Boolean(request.get) && Boolean(request.saltIn);
+}
+
+/** Returns the partition that a request is for. `partitionOf`: that of a key. */
+export function partitionFor(request: Request, partitionOf: (key: Uint8Array) => number): number {
+  if (request.scan) return request.scan.partition;
+  return isOfSub(request) ? request.saltIn! - 1 : partitionOf(request.key);
+}
+
 /** Returns the partition whose leader is asked: that of the request, or the one that holds a copy of its key. */
 export function askedPartition({ request, partition }: Pick<Forward, 'request' | 'partition'>): number {
   return request.saltIn ? request.saltIn - 1 : partition;
@@ -127,6 +143,7 @@ export function checkForwarded(request: Request, partitions: number): string {
     const inRange = request.scan && request.scan.partition < partitions;
     return inRange ? '' : `a scan names a partition below ${partitions}`;
   }
+  if (isOfSub(request) && request.saltIn! > partitions) return `there is no partition ${request.saltIn! - 1}`;
   const anonymous = isWrite(request) && request.clientId.length !== CLIENT_ID_BYTES;
   return anonymous ? `a write needs a client id of ${CLIENT_ID_BYTES} bytes` : '';
 }

@@ -24,7 +24,10 @@ import {
   failureReply,
   forwardAgain,
   isForAnyVoter,
+  isOfCopy,
+  isOfSub,
   isWrite,
+  partitionFor,
   secondTry,
   unsentReply,
 } from './forward.ts';
@@ -186,12 +189,11 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
     if (request.clientId.length === 0) request.clientId = session.clientId;
     // Of routers alone.
     request.sharedReads = 0;
-    request.saltIn = 0;
+    if (!isOfSub(request)) request.saltIn = 0;
     const invalid = checkForwarded(request, this.#routing.partitions);
     if (invalid !== '')
       return this.#refuse(session, request, failureReply('INVALID_ARGUMENT', 'not_applied', invalid));
-    const partition =
-      request.operation === 'scan' ? request.scan!.partition : this.#routing.partitionOf(request.key);
+    const partition = partitionFor(request, (key) => this.#routing.partitionOf(key));
     const forward = createForward(session, request, partition, now);
     const { requestsMax, requestBytesMax } = this.#limits;
     const full = this.#requests >= requestsMax;
@@ -354,7 +356,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   }
 
   lost(forward: Forward, link: NodeLink): void {
-    if (forward.request.saltIn && forward.owner !== null && !this.#stopped) return this.#goHome(forward);
+    if (isOfCopy(forward) && forward.owner !== null && !this.#stopped) return this.#goHome(forward);
     const outcome = isWrite(forward.request) ? 'unknown' : 'not_applied';
     const text = `the connection to node ${link.node} broke (${link.trouble})`;
     this.#finish(forward, failureReply('UNAVAILABLE', outcome, text, { partition: forward.partition }));
@@ -447,7 +449,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
     this.#held.compact();
     for (const link of this.#links.values()) {
       // What waits for a copy whose node is gone need not wait for its return.
-      const away = link.ready ? [] : link.takeQueued(({ request }) => (request.saltIn ?? 0) > 0);
+      const away = link.ready ? [] : link.takeQueued(isOfCopy);
       for (const forward of away) this.#dispatch(forward);
       link.compact();
     }
@@ -466,7 +468,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
         if (state !== 'sent' || !changed.has(asked) || isForAnyVoter(request)) continue;
         const route = this.#routing.leader(asked);
         if (route === null || route.node === node) continue;
-        if (request.saltIn) this.#leaveCopy(forward);
+        if (isOfCopy(forward)) this.#leaveCopy(forward);
         else
           this.#giveUp(forward, 'NOT_LEADER', `node ${route.node} leads now, and ${node} has not answered`);
       }

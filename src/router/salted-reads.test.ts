@@ -81,7 +81,7 @@ it('sends linearizable gets of a key whose home names copies there too, and noth
   expect(saltedReads).toBe(salted.seen.n2!.length + salted.seen.n3!.length);
   expect(saltedReadsHome).toBe(0);
   // Clients are told, whoever has answered.
-  expect(salted.client.replies.get(60)!.value!.salts).toEqual({ partitions: [1, 2] });
+  expect(salted.client.replies.get(60)!.value!.salts).toMatchObject({ partitions: [1, 2] });
   salted.reset();
   // Another key, another keyspace, a second attempt, a write.
   await salted.read(3, { keyspace: 'other', key: Buffer.from('key-of-no-copy'), attempt: 2 });
@@ -101,6 +101,29 @@ it('takes no word of a client for where to read', async () => {
   const all = Object.values(salted.seen).flat();
   expect(all).toHaveLength(11);
   for (const { saltIn, beside } of all) expect([saltIn, beside]).toEqual([0, 0]);
+});
+
+it('sends increments of sub-counters where their clients have pinned them, also to another leader, and nowhere else', async () => {
+  const salted = await Salted.start();
+  const increment = { delta: 1, ttlMs: 0, unread: true };
+  const sub = { operation: 'increment' as const, put: null, increment, saltIn: 2, saltSet: 7 };
+  salted.client.session.send(put(1_000, 0, sub));
+  expect((await salted.reply(1_000)).result).toBe('receipt');
+  expect(salted.counts()).toEqual([0, 1, 0]);
+  expect(salted.seen.n2![0]).toMatchObject({ saltIn: 2, saltSet: 7 });
+  salted.answers.n2 = (request) => refusal(request, { leader: 'n3', epoch: 9, partition: 1 });
+  salted.client.session.send(put(1_001, 0, sub));
+  expect((await salted.reply(1_001)).result).toBe('receipt');
+  expect(salted.seen.n3![0]).toMatchObject({ saltIn: 2, saltSet: 7 });
+  // Where it may have counted, nobody else is asked.
+  salted.answers.n3 = () => undefined;
+  salted.client.session.send(put(1_003, 0, sub));
+  await until(() => salted.seen.n3!.length === 2, 'the increment');
+  await router.stopNode('n3');
+  expect((await salted.reply(1_003)).failure).toMatchObject({ code: 'UNAVAILABLE', outcome: 'unknown' });
+  expect(salted.counts()).toEqual([0, 2, 2]);
+  salted.client.session.send(put(1_002, 0, { ...sub, saltIn: 200 }));
+  expect((await salted.reply(1_002)).failure?.code).toBe('INVALID_ARGUMENT');
 });
 
 it('asks no copy any more when the home names none', async () => {

@@ -1,7 +1,7 @@
 /**
  * Linearizable gets of salted keys: which of them go to a copy, and what is learnt of their answers. A copy may be none any more: its refusal
  * sends the get home, and its client does not notice. Sends nothing itself.
- * INVARIANT: `request.saltIn` of what goes to a node is what was chosen here, whatever a client has sent.
+ * INVARIANT: `request.saltIn` of a get that goes to a node is what was chosen here, whatever a client has sent.
  */
 import type { Clock } from '../common/clock.ts';
 import { isHomeward, SaltHints, saltedWay } from '../common/salt-hints.ts';
@@ -32,6 +32,7 @@ export class SaltedReads {
   /** Chooses among home and copies for a get that may be sent for the first time; null: it goes home, like any other request. */
   choose(forward: Forward): Pick<Route, 'node' | 'epoch'> | null {
     const { request, partition, attempts, sharedKey, avoids } = forward;
+    if (!request.get) return null;
     request.saltIn = 0;
     // What has failed once goes where the answer certainly is.
     if (this.hints.size === 0 || attempts > 0 || request.attempt > 1 || !isLinearizableGet(forward))

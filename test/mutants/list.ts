@@ -6,6 +6,7 @@
 import { BATCH_MUTANTS } from './batches.ts';
 import { CLIENT_MUTANTS } from './clients.ts';
 import { CONTROLLER_MUTANTS } from './controller.ts';
+import { COUNTER_MUTANTS } from './counters.ts';
 import { MOVE_MUTANTS } from './moves.ts';
 import type { Mutant } from './mutant.ts';
 import { READ_MUTANTS } from './reads.ts';
@@ -25,6 +26,7 @@ export const LISTS = [
   'scrubs.ts',
   'moves.ts',
   'salts.ts',
+  'counters.ts',
 ] as const;
 
 /** Every mutant of this repository. */
@@ -38,4 +40,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...SCRUB_MUTANTS,
   ...MOVE_MUTANTS,
   ...SALT_MUTANTS,
+  ...COUNTER_MUTANTS,
 ];

@@ -29,6 +29,7 @@ import { SimRoutedClient } from './sim-routed-client.ts';
 import { SimRouter } from './sim-router.ts';
 import { nodeServer, SimSessions } from './sim-sessions.ts';
 import { type Fate, SimTopologyStore } from './sim-topology-store.ts';
+import { EQUAL_PREFIX, MIXED_PREFIX } from './spread-checks.ts';
 import type { Workload, WorkloadClient } from './workload.ts';
 import type { World } from './world.ts';
 
@@ -166,6 +167,12 @@ export class Cluster {
       partitions: shape.partitions,
       keys: [...keysFor('k', 2, shape.partitions), ...TAGGED_KEYS],
       counters: [...keysFor('n', 1, shape.partitions), ...TAGGED_COUNTERS],
+      spread: isSalted(world)
+        ? [
+            ...keysFor(EQUAL_PREFIX, 1, shape.partitions).slice(0, 2),
+            ...keysFor(MIXED_PREFIX, 1, shape.partitions).slice(0, 1),
+          ]
+        : [],
       concurrency: 8,
       thinkMs: world.pick(isSalted(world) ? [1, 2, 4] : [2, 4, 8]),
       // A key that is written all the time has no copies.

@@ -30,6 +30,7 @@ function operation(
     end,
     result,
     parts: [],
+    pins: [],
   };
 }
 

@@ -99,6 +99,7 @@ function run(
   nemesis.heal();
   requireProgress(cluster);
   settle(cluster);
+  cluster.checks.spread.finish();
   for (const key of judge(cluster.checks.history)) world.check(false, () => describeKey(key));
   world.counts.set('operation lost', cluster.checks.lost().length);
   world.trace(`end after ${world.events} events`);
@@ -119,6 +120,16 @@ function requireProgress(cluster: Cluster): void {
       },
     );
   };
+  // Salted counters can be read, as far as they can be.
+  const read = new Set<string>();
+  const readCounter = (key: string): void => {
+    const wish = { kind: 'get', key, ack: 'quorum', condition: null, ttlMs: 0 } as const;
+    probes[0]!.run({ ...wish, ...DEFAULT_READ, ...SINGLE, level: 'session' }, (found) => {
+      if (found) read.add(key);
+      else if (world.now - start < RECOVERY_MS) world.schedule(50, () => readCounter(key));
+    });
+  };
+  for (const key of workload.spread) readCounter(key);
   for (const [at, key] of workload.keys.entries()) {
     if (at >= shape.partitions * 2) break;
     for (const probe of probes) attempt(probe, key, partitionOf(Buffer.from(key), shape.partitions));
@@ -127,7 +138,7 @@ function requireProgress(cluster: Cluster): void {
     cluster,
     RECOVERY_MS,
     'invariant 13: every partition takes writes again',
-    () => done.size === shape.partitions * probes.length,
+    () => done.size === shape.partitions * probes.length && read.size === workload.spread.length,
   );
 }
 

@@ -4,8 +4,9 @@
  */
 import { NO_BYTES } from '../../src/common/bytes.ts';
 import { createRandom, type Random } from '../../src/common/random.ts';
-import type { Request } from '../../src/common/wire/messages.ts';
+import type { Request, SaltOperation } from '../../src/common/wire/messages.ts';
 import type { SimNode } from './sim-node.ts';
+import { MIXED_PREFIX } from './spread-checks.ts';
 import type { Workload } from './workload.ts';
 import type { World } from './world.ts';
 
@@ -54,24 +55,37 @@ export class Salter {
   }
 
   private order(): void {
+    if (this.random.next() < 0.5) return this.orderCounter();
     const { keys, counters } = this.workload;
     const [hot] = this.random.next() < 0.7 ? keys : counters;
     const key = this.random.next() < 0.5 ? hot! : this.pick([...keys, ...counters]);
     // Mostly they stay for a while.
     const copies = this.random.next() < 0.1 ? 0 : 1 + Math.floor(this.random.next() * COPIES_MAX);
-    this.world.trace(`salter: ${key} ${copies}`);
+    this.send(key, { copies });
+  }
+
+  /** Counters that increments add anything to are sometimes salted for one delta: then all others are refused. */
+  private orderCounter(): void {
+    const key = this.pick(this.workload.spread);
+    const copies = this.random.next() < 0.35 ? 0 : 1 + Math.floor(this.random.next() * COPIES_MAX);
+    const isMixed = this.random.next() < (key.startsWith(MIXED_PREFIX) ? 0.7 : 0.1);
+    this.send(key, { copies, counter: true, delta: isMixed ? 0 : 1 });
+  }
+
+  private send(key: string, salt: SaltOperation): void {
+    this.world.trace(`salter: ${key} ${salt.copies} ${salt.delta ?? ''}`);
     for (const node of this.nodes) {
       const connection = node.paused ? null : node.accept(NO_BYTES, () => node.closed(connection!));
-      if (connection !== null) node.request(connection, this.request(key, copies));
+      if (connection !== null) node.request(connection, this.request(key, salt));
     }
   }
 
-  private request(key: string, copies: number): Request {
+  private request(key: string, salt: SaltOperation): Request {
     this.requests += 1;
     return {
       ...{ id: this.requests, timeLeftMs: 1_000, keyspace: '', key: Buffer.from(key), clientId: NO_BYTES },
       ...{ sequence: 0, lowWater: 0, sessionTime: 0, attempt: 1, ack: 'ACK_QUORUM', traceParent: '' },
-      ...{ operation: 'salt', salt: { copies } },
+      ...{ operation: 'salt', salt },
     };
   }
 }

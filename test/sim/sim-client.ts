@@ -23,6 +23,7 @@ import type {
   AckName,
   Failure,
   GetOperation,
+  Receipt,
   Reply,
   Request,
   Value,
@@ -56,10 +57,21 @@ interface Link {
   readonly waiting: Map<number, (reply: Reply | null) => void>;
 }
 
+/** A sub-counter, as the home of its counter has told. */
+interface Sub {
+  readonly partition: number;
+  readonly set: number;
+  readonly delta: number;
+  /** What the home was at then. */
+  readonly index: number;
+}
+
 interface Running extends SessionPin {
   readonly operation: Operation;
   readonly deadline: number;
-  readonly sequences: PartitionSequences | null;
+  sequences: PartitionSequences | null;
+  /** Of an increment: the sub-counter that it was pinned to. */
+  sub: Sub | null;
   attempt: number;
   /** Partition whose copy of the key the last attempt has asked; null: the key itself. */
   copyIn: number | null;
@@ -68,6 +80,10 @@ interface Running extends SessionPin {
   /** Attempts without an answer. */
   inFlight: number;
   done: (applied: boolean) => void;
+}
+
+function askedOf({ copyIn, sub, operation }: Running): number {
+  return copyIn ?? sub?.partition ?? operation.partition;
 }
 
 function getOf({ level, seen, maxStalenessMs }: Operation): GetOperation {
@@ -102,6 +118,8 @@ export class SimClient implements WorkloadClient {
   private readonly session = new Session();
   /** Partitions that have held copies of keys. */
   private readonly salted = new Map<string, Set<number>>();
+  /** Sub-counters of counters, those of each set together. */
+  private readonly subs = new Map<string, Sub[][]>();
   private readonly budget = new RetryBudget(RETRY_DEFAULTS);
   private nextRequest = 1;
   private values = 0;
@@ -127,7 +145,8 @@ export class SimClient implements WorkloadClient {
     const { world, checks, workload } = this.around;
     const { kind, key } = wish;
     const partition = partitionOf(Buffer.from(key), workload.partitions);
-    const sequences = kind === 'get' ? null : this.sequencesOf(partition);
+    const sub = this.subFor(wish);
+    const sequences = kind === 'get' ? null : this.sequencesOf(sub?.partition ?? partition);
     const sequence = sequences?.acquire() ?? 0;
     this.values += 1;
     const input = inputOf(wish, this.id, this.values);
@@ -135,12 +154,14 @@ export class SimClient implements WorkloadClient {
     const request = sequences === null ? '' : requestName(toLatin1(this.clientId), sequence);
     const seen = wish.level === 'session' ? this.session.get(partition) : null;
     const operation = checks.call({ ...wish, client: this.id, partition, input, request, seen }, inputs);
+    if (sequences !== null) operation.pins.push({ partition: sub?.partition ?? partition, request });
     this.open += 1;
     this.budget.earn();
     const running: Running = {
       operation,
       deadline: world.now + workload.timeoutMs,
       sequences,
+      sub,
       sequence,
       sessionTime: 0,
       sessionGeneration: 0,
@@ -182,8 +203,11 @@ export class SimClient implements WorkloadClient {
     const id = this.nextRequest++;
     const left = running.deadline - world.now;
     const waitMs = attemptTimeMs(RETRY_DEFAULTS, left, running.operation.ack === 'all');
-    const { sessionTime } = running;
-    link.waiting.set(id, (reply) => this.answered(running, sessionTime, reply));
+    const { sessionTime, sub } = running;
+    link.waiting.set(id, (reply) => {
+      // What was asked of a sub-counter before it said that it is closed.
+      if (running.sub === sub) this.answered(running, sessionTime, reply);
+    });
     link.connection.sendRight({ request: this.build(running, id, waitMs) });
     world.schedule(waitMs, () => {
       const waiting = link.waiting.get(id);
@@ -195,7 +219,7 @@ export class SimClient implements WorkloadClient {
   }
 
   private build(running: Running, id: number, waitMs: number): Request {
-    const { kind, key, input, condition, ttlMs, items, parts, once } = running.operation;
+    const { kind, key, input, condition, ttlMs, items, parts, once, unread } = running.operation;
     assert(kind !== 'check', 'checks are in batches');
     const base: Request = {
       id,
@@ -218,7 +242,11 @@ export class SimClient implements WorkloadClient {
       return { ...base, batch: { items: wireItems(items, inputs) } };
     }
     if (kind === 'put') return { ...base, put: { value: Buffer.from(input), codec: CODEC_BYTES, ttlMs } };
-    if (kind === 'increment') return { ...base, increment: { delta: Number(input), ttlMs } };
+    if (kind === 'increment') {
+      const { sub } = running;
+      const pinned = sub === null ? {} : { saltIn: sub.partition + 1, saltSet: sub.set };
+      return { ...base, ...pinned, increment: { delta: Number(input), ttlMs, unread } };
+    }
     if (kind === 'touch') return { ...base, touch: { ttlMs } };
     if (kind === 'delete') return { ...base, delete: {} };
     const saltIn = running.copyIn === null ? 0 : running.copyIn + 1;
@@ -236,7 +264,11 @@ export class SimClient implements WorkloadClient {
     } else if (running.operation.end === null) {
       if (reply.receipt != null) {
         sequences?.observe(reply.receipt.logTime);
-        this.session.wrote(reply.receipt);
+        const { sub, operation } = running;
+        if (sub !== null && reply.receipt.conditionFailed) return this.startOver(running);
+        if (sub === null) this.session.wrote(reply.receipt);
+        else this.session.applied(operation.partition, sub.index);
+        this.learnSubs(operation.key, reply.receipt);
         this.around.checks.acknowledged(running.operation, reply.receipt);
       } else if (reply.value != null) {
         this.session.read(reply.value, running.operation.seen);
@@ -261,12 +293,14 @@ export class SimClient implements WorkloadClient {
     if (error.code === 'WRITE_LOST') this.lost(running.operation, error.epoch ?? 0);
     if (error.code === 'SESSION_EXPIRED') running.sequences?.forget(sessionTime);
     if (error.outcome === 'applied') {
-      if (error.version !== undefined) this.session.applied(running.operation.partition, error.version);
+      const { sub, operation } = running;
+      if (sub !== null) this.session.applied(operation.partition, sub.index);
+      else if (error.version !== undefined) this.session.applied(operation.partition, error.version);
       this.fail(running, 'applied', error.code);
       return;
     }
     if (error.code === 'NOT_LEADER' && error.leader !== undefined && error.epoch !== undefined) {
-      this.routing.hint(running.copyIn ?? running.operation.partition, error.leader, error.epoch);
+      this.routing.hint(askedOf(running), error.leader, error.epoch);
     }
     this.retry(running, error.code, error.retryAfterMs ?? 0);
   }
@@ -325,6 +359,45 @@ export class SimClient implements WorkloadClient {
     for (const partition of salts.partitions) known.add(partition);
   }
 
+  /** Remembers all sub-counters that a counter has ever had: an outdated client may use them. */
+  private learnSubs(key: string, { salts, index }: Receipt): void {
+    if (!salts?.set) return;
+    const known = this.subs.get(key) ?? [];
+    this.subs.set(key, known);
+    const { set, partitions, delta = 0 } = salts;
+    const subs = partitions.map((partition): Sub => ({ partition, set, delta: Number(delta), index }));
+    if (known.at(-1)?.[0]?.set === set) known.pop();
+    known.push(subs);
+  }
+
+  /** Where an increment goes that was never sent; null: home. Mostly by what was heard last. */
+  private subFor({ key, kind, unread, delta }: Wish): Sub | null {
+    const known = this.subs.get(key);
+    if (known === undefined || kind !== 'increment' || !unread) return null;
+    const { world } = this.around;
+    if (world.chance(0.3)) return null;
+    const subs = world.chance(0.15) ? world.pick(known) : known.at(-1)!;
+    const sub = world.pick(subs);
+    return sub.delta === 0 || sub.delta === delta ? sub : null;
+  }
+
+  /** The sub-counter has not taken it, and never will: it begins anew at home. */
+  private startOver(running: Running): void {
+    const { operation } = running;
+    running.sequences!.end(running.sequence);
+    running.sequences = this.sequencesOf(operation.partition);
+    running.sub = null;
+    running.sequence = running.sequences.acquire();
+    running.sessionTime = 0;
+    running.sessionGeneration = 0;
+    running.maybeApplied = false;
+    running.attempt = 0;
+    running.inFlight = 0;
+    operation.request = requestName(toLatin1(this.clientId), running.sequence);
+    operation.pins.push({ partition: operation.partition, request: operation.request });
+    this.attempt(running);
+  }
+
   /** The partition whose copy is asked; null: the key itself. */
   private copyFor({ operation, attempt }: Running): number | null {
     const { world } = this.around;
@@ -334,9 +407,10 @@ export class SimClient implements WorkloadClient {
   }
 
   /** The node to ask: the leader if one is known, else any; of quorum reads any. */
-  private route({ operation: { partition: home, level }, copyIn }: Running): SimNode | null {
+  private route(running: Running): SimNode | null {
     const { nodes, world } = this.around;
-    const partition = copyIn ?? home;
+    const { level } = running.operation;
+    const partition = askedOf(running);
     if (level !== 'linearizable') return world.pick(nodes);
     const route = this.routing.ready ? this.routing.leader(partition) : null;
     const known = nodes.find((node) => node.id === route?.node);

@@ -19,6 +19,13 @@ const SEEDS_ENOUGH = 200;
 /** What many seeds must have exercised between them. */
 export const PATHS: readonly string[] = [
   'copy read',
+  'counter salted',
+  'counter unsalted',
+  'peer counterOrder',
+  'peer counterReply',
+  'sub-counter incremented',
+  'sub-counter was closed',
+  'reply COUNTER_SALTED',
   'node key_salted',
   'node key_unsalted',
   'peer copyOrder',

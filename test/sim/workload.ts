@@ -3,6 +3,7 @@
 import type { Condition } from '../../src/common/wire/messages.ts';
 import type { ClientChecks, Wish } from './client-checks.ts';
 import { isBlind, nextItems } from './sim-batch.ts';
+import { MIXED_PREFIX } from './spread-checks.ts';
 import type { World } from './world.ts';
 
 /** What a client does. */
@@ -10,6 +11,8 @@ export interface Workload {
   readonly partitions: number;
   readonly keys: readonly string[];
   readonly counters: readonly string[];
+  /** Counters that are salted as such. */
+  readonly spread: readonly string[];
   /** Operations in flight per client. */
   readonly concurrency: number;
   /** Pause between two operations, mean, ms. */
@@ -53,7 +56,7 @@ function nextWrite(world: World): 'delete' | 'touch' | 'put' {
 }
 
 /** What a wish has that is no batch. */
-export const SINGLE = { items: [], once: '' } as const;
+export const SINGLE = { items: [], once: '', delta: 1, unread: false } as const;
 
 /** How a wish that is no read reads. */
 export const DEFAULT_READ = { level: 'linearizable', maxStalenessMs: 0 } as const;
@@ -68,6 +71,7 @@ function nextRead(world: World, { linearizable }: Workload): Pick<Wish, 'level' 
 
 /** Draws what a client does next. */
 export function nextOperation(world: World, workload: Workload, checks: ClientChecks): Wish {
+  if (workload.spread.length > 0 && world.chance(0.25)) return nextSpread(world, workload);
   if (world.chance(0.08)) return nextBatch(world, checks);
   const counter = world.chance(0.25);
   const read = world.chance(workload.reads);
@@ -94,6 +98,16 @@ export function nextOperation(world: World, workload: Workload, checks: ClientCh
   };
 }
 
+/** Draws what is done with a counter that is salted and unsalted. */
+function nextSpread(world: World, workload: Workload): Wish {
+  const key = world.pick(workload.spread);
+  const base = { key, condition: null, ttlMs: 0, ack: 'quorum', ...SINGLE, ...DEFAULT_READ } as const;
+  if (world.chance(0.3)) return { ...base, kind: 'get', ...nextRead(world, workload) };
+  const delta = key.startsWith(MIXED_PREFIX) ? world.pick([1, 1, 2, -1, 30]) : 1;
+  const ack = world.chance(0.15) ? 'all' : 'quorum';
+  return { ...base, kind: 'increment', ack, delta, unread: world.chance(0.9) };
+}
+
 /** Few keys, so that some are used again. */
 function nextOnce(world: World): string {
   return world.pick(['i1', 'i2', 'i3']);
@@ -105,12 +119,13 @@ function nextBatch(world: World, checks: ClientChecks): Wish {
   const level = world.random.next();
   const early = isBlind(items) && once === '';
   const ack = level < 0.7 ? 'quorum' : level < 0.85 && early ? 'leader' : 'all';
-  return { kind: 'batch', key: items[0]!.key, ack, condition: null, ttlMs: 0, items, once, ...DEFAULT_READ };
+  const key = items[0]!.key;
+  return { kind: 'batch', key, ack, condition: null, ttlMs: 0, ...SINGLE, items, once, ...DEFAULT_READ };
 }
 
 /** The input of a write: each another one, unless it has an idempotency key. */
-export function inputOf({ kind, once }: Wish, client: string, values: number): string {
-  if (kind === 'increment') return '1';
+export function inputOf({ kind, once, delta }: Wish, client: string, values: number): string {
+  if (kind === 'increment') return String(delta);
   if (kind !== 'put' && kind !== 'batch') return '';
   return once === '' ? `${client}.${values}` : `once.${once}`;
 }

@@ -246,8 +246,9 @@ export class CoreBench {
   private revision = 0;
   private requestId = 0;
 
-  /** Orders of copies that were delivered, in their order. */
+  /** Orders of copies and of sub-counters that were delivered, in their order. */
   readonly copyOrders: PeerMessage[] = [];
+  readonly counterOrders: PeerMessage[] = [];
   /** Scrubs that were delivered, in their order. */
   readonly scrubs: { readonly from: string; readonly scrub: Scrub }[] = [];
   private readonly protocols: Readonly<Record<string, number>>;
@@ -304,6 +305,7 @@ export class CoreBench {
           this.cut.has(from) || this.cut.has(node) || this.cutLinks.has([from, node].sort().join(' '));
         if (message === null || isCut) continue;
         if (message.copyOrder) this.copyOrders.push(message);
+        if (message.counterOrder) this.counterOrders.push(message);
         if (message.scrub) this.scrubs.push({ from, scrub: message.scrub });
         this.delivered.set(message.body, (this.delivered.get(message.body) ?? 0) + 1);
         this.node(node).core.peerMessages(from, [message]);

@@ -54,7 +54,7 @@ const head = {
   attempt: uint32,
   ack: fc.constantFrom<AckName>('ACK_QUORUM', 'ACK_LEADER', 'ACK_ALL', 'ACK_DEFAULT'),
   traceParent: text,
-  ...{ idempotencyKey: bytes, sharedReads: uint32, saltIn: uint32, beside: uint64 },
+  ...{ idempotencyKey: bytes, sharedReads: uint32, saltIn: uint32, saltSet: uint64, beside: uint64 },
 };
 const condition = fc.option(
   fc.record({
@@ -79,7 +79,7 @@ const item: fc.Arbitrary<BatchItem> = fc.oneof(
   fc.record({
     key: bytes,
     operation: fc.constant('increment' as const),
-    increment: fc.record({ delta: int64, ttlMs: uint64 }),
+    increment: fc.record({ delta: int64, ttlMs: uint64, unread: fc.boolean() }),
   }),
   fc.record({ key: bytes, condition, operation: fc.constant('check' as const), check: fc.constant({}) }),
 );
@@ -109,7 +109,7 @@ export const request: fc.Arbitrary<Request> = fc.oneof(
   fc.record({
     ...head,
     operation: fc.constant('increment' as const),
-    increment: fc.record({ delta: int64, ttlMs: uint64 }),
+    increment: fc.record({ delta: int64, ttlMs: uint64, unread: fc.boolean() }),
   }),
   fc.record({
     ...head,
@@ -123,10 +123,16 @@ export const request: fc.Arbitrary<Request> = fc.oneof(
     operation: fc.constant('batch' as const),
     batch: fc.record({ items: fc.array(item, { maxLength: 4 }) }),
   }),
-  fc.record({ ...head, operation: fc.constant('salt' as const), salt: fc.record({ copies: uint32 }) }),
+  fc.record({
+    ...head,
+    operation: fc.constant('salt' as const),
+    salt: fc.record({ copies: uint32, counter: fc.boolean(), delta: int64 }),
+  }),
 );
 
-const salts = fc.option(fc.record({ partitions: fc.array(uint32, { maxLength: 8 }) }));
+const salts = fc.option(
+  fc.record({ partitions: fc.array(uint32, { maxLength: 8 }), set: uint64, delta: int64 }),
+);
 export const receiptOf = fc.record({
   salts,
   partition: uint32,
@@ -274,6 +280,21 @@ export const peerMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
       held: fc.boolean(),
       reads: uint64,
     }),
+  }),
+  fc.record({
+    ...peerHead,
+    body: fc.constant('counterOrder' as const),
+    counterOrder: fc.record({
+      kind: fc.constantFrom(
+        ...(['COUNTER_LOOK', 'COUNTER_OPEN', 'COUNTER_CLOSE', 'COUNTER_FORGET'] as const),
+      ),
+      ...{ home: uint32, number: uint64, key: bytes, set: uint64 },
+    }),
+  }),
+  fc.record({
+    ...peerHead,
+    body: fc.constant('counterReply' as const),
+    counterReply: fc.record({ number: uint64, homeEpoch: uint64, closed: fc.boolean(), value: int64 }),
   }),
   fc.record({
     ...peerHead,

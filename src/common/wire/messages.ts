@@ -68,6 +68,8 @@ export interface TouchOperation {
 export interface IncrementOperation {
   delta: number | bigint;
   ttlMs: number;
+  /** The receipt need not tell the counter, and does not. */
+  unread?: boolean;
 }
 /** One command of a batch; `operation` names the field that is set. */
 export interface BatchItem {
@@ -82,10 +84,16 @@ export interface BatchItem {
 /** Of a hot key; 0 copies: it is a key like any other again. */
 export interface SaltOperation {
   copies: number;
+  /** Sub-counters instead of copies; `delta`: what each increment adds, 0: anything. */
+  counter?: boolean;
+  delta?: number | bigint;
 }
-/** Partitions whose leaders have a copy of a hot key. */
+/** Partitions whose leaders have a copy of a hot key, or sub-counters of a counter. */
 export interface Salts {
   partitions: number[];
+  /** Of sub-counters: their id; 0: these are copies. */
+  set?: number;
+  delta?: number | bigint;
 }
 export interface BatchOperation {
   items: BatchItem[];
@@ -127,8 +135,10 @@ export interface Request {
   idempotencyKey?: Uint8Array;
   /** Of a router: so many more gets of clients are answered by this one. */
   sharedReads?: number;
-  /** 1 more than the partition whose copy of the key is read; 0: the key itself. */
+  /** 1 more than the partition whose copy of the key is read, or whose sub-counter is incremented; 0: the key itself. */
   saltIn?: number;
+  /** Of increments with `saltIn`: the set of the sub-counter. */
+  saltSet?: number;
   /** Of a client to a router: the id of the open get that this is the second attempt of; 0: of none. */
   beside?: number;
   get?: GetOperation | null;
@@ -412,6 +422,20 @@ export interface CopyReply {
   held: boolean;
   reads: number;
 }
+export type CounterOrderKind = 'COUNTER_LOOK' | 'COUNTER_OPEN' | 'COUNTER_CLOSE' | 'COUNTER_FORGET';
+export interface CounterOrder {
+  kind: CounterOrderKind;
+  home: number;
+  number: number;
+  key: Uint8Array;
+  set: number;
+}
+export interface CounterReply {
+  number: number;
+  homeEpoch: number;
+  closed: boolean;
+  value: number | bigint;
+}
 export interface PeerMessage {
   partition: number;
   from: string;
@@ -429,7 +453,9 @@ export interface PeerMessage {
     | 'probe'
     | 'probeReply'
     | 'copyOrder'
-    | 'copyReply';
+    | 'copyReply'
+    | 'counterOrder'
+    | 'counterReply';
   append?: Append | null;
   appendReply?: AppendReply | null;
   confirm?: Confirm | null;
@@ -442,6 +468,8 @@ export interface PeerMessage {
   probeReply?: ProbeReply | null;
   copyOrder?: CopyOrder | null;
   copyReply?: CopyReply | null;
+  counterOrder?: CounterOrder | null;
+  counterReply?: CounterReply | null;
 }
 export interface PeerBatch {
   welcome: Welcome | null;

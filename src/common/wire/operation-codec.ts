@@ -66,18 +66,22 @@ export function writeScan(
 }
 
 /** Writes a salt as the operation of the request that is open. */
-export function writeSalt(writer: ProtoWriter, { copies }: SaltOperation): void {
-  const salt = writer.begin(24, 12);
+export function writeSalt(writer: ProtoWriter, { copies, counter, delta }: SaltOperation): void {
+  const salt = writer.begin(24, 36);
   writer.uint(1, copies);
+  if (counter) writer.bool(2, counter);
+  if (delta) writer.sint(3, delta);
   writer.end(salt);
 }
 
 /** Reads a salt, the reader's present field. */
 export function readSalt(reader: ProtoReader): SaltOperation {
-  const salt: SaltOperation = { copies: 0 };
+  const salt: SaltOperation = { copies: 0, counter: false, delta: 0 };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     if (field === 1) salt.copies = reader.uint();
+    else if (field === 2) salt.counter = reader.bool();
+    else if (field === 3) salt.delta = reader.sint();
     else reader.skip();
   }
   reader.leave(outer);
@@ -105,11 +109,12 @@ export function writePut(writer: ProtoWriter, field: number, { value, codec, ttl
 export function writeIncrement(
   writer: ProtoWriter,
   field: number,
-  { delta, ttlMs }: IncrementOperation,
+  { delta, ttlMs, unread }: IncrementOperation,
 ): void {
-  const increment = writer.begin(field, 24);
+  const increment = writer.begin(field, 28);
   writer.sint(1, delta);
   writer.uint(2, ttlMs);
+  if (unread) writer.bool(3, unread);
   writer.end(increment);
 }
 
@@ -160,11 +165,12 @@ export function readScan(reader: ProtoReader): ScanOperation {
 
 /** Reads an increment, the reader's present field. */
 export function readIncrement(reader: ProtoReader): IncrementOperation {
-  const increment: IncrementOperation = { delta: 0, ttlMs: 0 };
+  const increment: IncrementOperation = { delta: 0, ttlMs: 0, unread: false };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     if (field === 1) increment.delta = reader.sint();
     else if (field === 2) increment.ttlMs = reader.uint();
+    else if (field === 3) increment.unread = reader.bool();
     else reader.skip();
   }
   reader.leave(outer);

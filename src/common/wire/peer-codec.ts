@@ -5,7 +5,7 @@
  */
 import { PROBE_KEYS_MAX } from '../limits.ts';
 import type { Replica } from '../topology.ts';
-import { readCopyOrder, readCopyReply, writeCopyOrder, writeCopyReply } from './copy-codec.ts';
+import { LAST_BODY, readSaltBody, writeSaltBodies } from './copy-codec.ts';
 import type {
   Append,
   AppendReply,
@@ -129,16 +129,7 @@ function writeBody(writer: ProtoWriter, message: PeerMessage, bytesMax: number):
     writeProbeReply(writer, message.probeReply);
     writer.end(mark);
   }
-  if (message.copyOrder) {
-    const mark = writer.begin(15, bytesMax);
-    writeCopyOrder(writer, message.copyOrder);
-    writer.end(mark);
-  }
-  if (message.copyReply) {
-    const mark = writer.begin(16, bytesMax);
-    writeCopyReply(writer, message.copyReply);
-    writer.end(mark);
-  }
+  writeSaltBodies(writer, message, bytesMax);
   if (message.scrub) {
     const mark = writer.begin(12, bytesMax);
     writeScrub(writer, message.scrub);
@@ -411,13 +402,7 @@ function readBody(reader: ProtoReader, field: number, message: PartialMessage): 
   } else if (field === 14) {
     message.probeReply = readProbeReply(reader);
     message.body = 'probeReply';
-  } else if (field === 15) {
-    message.copyOrder = readCopyOrder(reader);
-    message.body = 'copyOrder';
-  } else {
-    message.copyReply = readCopyReply(reader);
-    message.body = 'copyReply';
-  }
+  } else readSaltBody(reader, field, message);
 }
 
 /** `before`: the message before, whose replica ids are most likely the same. */
@@ -429,7 +414,7 @@ function readPeerMessage(reader: ProtoReader, before: PeerMessage | undefined): 
     else if (field === 2) message.from = reader.text(before?.from);
     else if (field === 3) message.to = reader.text(before?.to);
     else if (field === 4) message.epoch = reader.uint();
-    else if (field >= 5 && field <= 16) readBody(reader, field, message);
+    else if (field >= 5 && field <= LAST_BODY) readBody(reader, field, message);
     else reader.skip();
   }
   reader.leave(outer);

@@ -81,6 +81,7 @@ function writeRequest(writer: ProtoWriter, request: Request): void {
   if (request.idempotencyKey !== undefined) writer.bytes(20, request.idempotencyKey);
   if (request.sharedReads !== undefined) writer.uint(21, request.sharedReads);
   if (request.saltIn !== undefined) writer.uint(22, request.saltIn);
+  if (request.saltSet !== undefined) writer.uint(25, request.saltSet);
   if (request.beside !== undefined) writer.uint(23, request.beside);
   if (request.salt) writeSalt(writer, request.salt);
   writer.end(mark);
@@ -155,7 +156,7 @@ function emptyRequest(): PartialRequest {
     scan: null,
     touch: null,
     batch: null,
-    ...{ salt: null, idempotencyKey: EMPTY_BYTES, sharedReads: 0, saltIn: 0, beside: 0 },
+    ...{ salt: null, idempotencyKey: EMPTY_BYTES, sharedReads: 0, saltIn: 0, saltSet: 0, beside: 0 },
   };
 }
 
@@ -209,6 +210,9 @@ function readRequest(reader: ProtoReader, keyspace: string): Request {
         break;
       case 22:
         request.saltIn = reader.uint();
+        break;
+      case 25:
+        request.saltSet = reader.uint();
         break;
       case 23:
         request.beside = reader.uint();

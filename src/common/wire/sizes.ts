@@ -50,7 +50,7 @@ function sizeOfRows(rows: Rows): number {
 }
 
 function sizeOfSalts({ partitions }: Salts): number {
-  return 2 * NESTED + partitions.length * NUMBER;
+  return 2 * NESTED + (2 + partitions.length) * NUMBER;
 }
 
 function sizeOfValue({ value, salts }: Value): number {
@@ -108,6 +108,8 @@ export function sizeOfPeerMessage(message: PeerMessage): number {
   } else if (message.copyOrder) {
     const { key, token, value } = message.copyOrder;
     size += bytes(key) + text(token) + 5 * NUMBER + (value ? NESTED + sizeOfValue(value) : 0);
+  } else if (message.counterOrder) {
+    size += bytes(message.counterOrder.key) + 5 * NUMBER;
   } else if (message.copyReply) {
     size += text(message.copyReply.token) + 5 * NUMBER;
   } else if (message.snapshotOffer) {

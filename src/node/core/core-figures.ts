@@ -44,9 +44,9 @@ export function figuresOf(core: NodeCore, openRequests: number): CoreFigures {
     if (leadership === null) continue;
     expiryLatenessMs = Math.max(expiryLatenessMs, leadership.expiry.latenessMs);
     if (leadership.pace.isSlowed) slowedPartitions++;
-    salts.saltedKeys += leadership.salts.size;
+    salts.saltedKeys += leadership.salts.size + leadership.counters.size;
     salts.keyCopies += leadership.copies.count;
-    salts.writesWaiting += leadership.salts.waitingCount;
+    salts.writesWaiting += leadership.salts.waitingCount + leadership.counters.waitingCount;
   }
   return {
     replicas: core.replicas.byPartition.size,

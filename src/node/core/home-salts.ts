@@ -63,10 +63,11 @@ export class HomeSalts {
     this.leadership = leadership;
     this.orders = new CopyOrders(leadership, (salted) => this.opened(salted));
     const { machine, log } = leadership.replica;
-    for (const [name, set] of machine.salts.all()) this.inherit(Buffer.from(name, 'latin1'), set);
+    for (const [name, set] of machine.salts.all())
+      if (set.counter === null) this.inherit(Buffer.from(name, 'latin1'), set);
     for (let index = machine.decidedIndex + 1; index <= log.lastIndex; index++) {
       const { command } = entryOf(log.at(index)!);
-      if (command.kind === 'salt') this.inherit(command.salted, command.set);
+      if (command.kind === 'salt' && command.set.counter === null) this.inherit(command.salted, command.set);
     }
   }
 
@@ -261,7 +262,7 @@ export class HomeSalts {
     const partitions = copies === 0 ? [] : chooseCopies(key, copies, host);
     if (copies > 0 && partitions.length === 0)
       return refuse('UNAVAILABLE', 'no other node leads a partition that could hold a copy', 250);
-    this.become(key, { partitions, automatic: false }, handle);
+    this.become(key, { partitions, automatic: false, counter: null }, handle);
   }
 
   /** Somebody wants this key without copies: it gets none by itself for a while. */
@@ -275,20 +276,22 @@ export class HomeSalts {
   adapt(key: Uint8Array, copies: number): void {
     const { host, pauseTarget } = this.leadership;
     const known = this.find(key);
-    const isBusy = pauseTarget !== '' || host.diskFull || (known !== undefined && known.change !== null);
+    const isChanging = (known !== undefined && known.change !== null) || this.leadership.counters.has(key);
+    const isBusy = pauseTarget !== '' || host.diskFull || isChanging;
     if (isBusy || (copies > 0 && this.obstacle(key) !== '')) return;
     if (known === undefined && (this.unwanted.get(toLatin1(key)) ?? 0) > host.now) return;
     const partitions = copies === 0 ? [] : chooseCopies(key, copies, host);
     if (copies > 0 && partitions.length === 0) return;
     // Spread anew, but not over fewer: the node that is missing may come back.
     if (copies > 0 && partitions.length < (known?.copies.length ?? 0)) return;
-    this.become(key, { partitions, automatic: known?.automatic ?? true }, null);
+    this.become(key, { partitions, automatic: known?.automatic ?? true, counter: null }, null);
   }
 
   /** Why a key cannot get copies; empty: it can. */
   private obstacle(key: Uint8Array): string {
     if (!this.leadership.serving) return 'the leader is not established yet';
-    if (this.find(key) === undefined && this.keys.size >= SALTS_MAX)
+    const { size } = this.leadership.counters;
+    if (this.find(key) === undefined && this.keys.size + size >= SALTS_MAX)
       return `a partition has at most ${SALTS_MAX} salted keys`;
     return this.leadership.strangers(SALT_PROTOCOL);
   }
@@ -320,7 +323,7 @@ export class HomeSalts {
 
   /** An entry was decided. */
   decided({ command, index }: Entry): void {
-    if (command.kind !== 'salt') return;
+    if (command.kind !== 'salt' || command.set.counter !== null) return;
     const { salted: key, set } = command;
     const { partitions, automatic } = set;
     const salted = this.keyOf(key);

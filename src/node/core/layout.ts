@@ -4,7 +4,7 @@
  *
  *   key     u32 BE partition | u32 BE generation | u8 table | row key
  *   tables  1 values    row key = user key: u8 keyspace length, keyspace, key; behind all of these, from 0xff on, records of
- *                       idempotency keys (once.ts)
+ *                       idempotency keys (once.ts) and sub-counters (sub-rows.ts)
  *           2 results   row key = client id (16), u64 BE sequence: outcome of a write that was not blind
  *           3 meta      row key empty: applied index, its epoch, log time; where keys are salted, these (salt-sets.ts)
  *           4 sessions  row key empty: the deduplication table as of an index

@@ -10,8 +10,10 @@ import { QUORUM_LOST_MS } from '../../common/limits.ts';
 import { type PartitionRecord, quorumSize, type Replica as ReplicaName } from '../../common/topology.ts';
 import type { AppendReply, ConfirmReply, Prepare, SnapshotPull } from '../../common/wire/messages.ts';
 import { CopyCare } from './copy-care.ts';
+import type { Entry } from './entry.ts';
 import { Expiry } from './expiry.ts';
 import { HeldCopies } from './held-copies.ts';
+import { HomeCounters } from './home-counters.ts';
 import { HomeSalts } from './home-salts.ts';
 import type { Host, PeerBody } from './host.ts';
 import { Pace } from './pace.ts';
@@ -19,7 +21,9 @@ import { LEVEL_HEARD_MS, Progress } from './progress.ts';
 import { ReadPath } from './read-path.ts';
 import type { Replica } from './replica.ts';
 import { Replication } from './replication.ts';
+import type { WriteResult } from './result.ts';
 import { ScrubRound } from './scrub-round.ts';
+import { SubCounters } from './sub-counters.ts';
 import { WritePath } from './write-path.ts';
 
 /** A learner this close to the commit index, and heard of within LEVEL_HEARD_MS, is level. */
@@ -46,6 +50,9 @@ export class Leadership {
   /** The salted keys of this partition, and the copies that it holds of keys of others. */
   readonly salts: HomeSalts;
   readonly copies: HeldCopies;
+  /** The salted counters of this partition, and the sub-counters in it of those of others. */
+  readonly counters: HomeCounters;
+  readonly subs: SubCounters;
   readonly pace = new Pace();
   private readonly care: CopyCare;
   /** Index of the first entry of this epoch. */
@@ -78,6 +85,8 @@ export class Leadership {
     this.expiry = new Expiry(this);
     this.salts = new HomeSalts(this);
     this.copies = new HeldCopies(this);
+    this.counters = new HomeCounters(this);
+    this.subs = new SubCounters(this);
     this.establishIndex = this.writes.append('quorum', null, { kind: 'establish' });
   }
 
@@ -175,6 +184,14 @@ export class Leadership {
       });
     }
     this.host.touch(this.replica.partition);
+  }
+
+  /** An entry was decided. */
+  decided(entry: Entry, result: WriteResult | null): void {
+    this.writes.decided(entry, result);
+    this.salts.decided(entry);
+    this.counters.decided(entry);
+    this.subs.decided(entry);
   }
 
   /** The own log is durable further. */
@@ -310,6 +327,7 @@ export class Leadership {
     this.scrubs.tick();
     this.expiry.tick();
     this.salts.tick();
+    this.counters.tick();
     if (now < this.nextReportAt) return;
     this.nextReportAt = now + REPORT_MS;
     this.host.touch(this.replica.partition);
@@ -333,6 +351,7 @@ export class Leadership {
     this.reads.end();
     this.expiry.end();
     this.salts.end();
+    this.counters.end();
     this.scrubs.end();
     for (const progress of this.progress.values()) this.replication.closeSender(progress);
     this.care.end();

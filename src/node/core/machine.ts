@@ -35,9 +35,11 @@ import {
 import { entryOf, type ReplicaLog } from './log.ts';
 import { encodeRecord, repeat } from './once.ts';
 import { encodeResult, openResult, type WriteResult } from './result.ts';
+import { saltEffect } from './salt-effects.ts';
 import type { SaltSets } from './salt-sets.ts';
 import type { Sessions } from './sessions.ts';
 import type { StoreRead } from './store-reads.ts';
+import { isSaltCommand, type SaltCommand } from './sub-rows.ts';
 
 /** What the machine asks of its replica. */
 export interface MachineHooks {
@@ -205,7 +207,10 @@ export class Machine {
       this.expireKeys(entry, command.due);
       return null;
     }
-    if (command.kind === 'salt') this.salts.set(command.salted, command.set);
+    if (isSaltCommand(command)) {
+      this.carryOutSalt(entry, command);
+      return null;
+    }
     if (command.kind === 'expireSessions') {
       for (const { client, sequence } of this.sessions.expire(command.before)) {
         this.writeResult(resultRow(client, sequence), null, entry.index);
@@ -225,6 +230,13 @@ export class Machine {
       case 'new':
         return this.execute(entry, requestId);
     }
+  }
+
+  private carryOutSalt(entry: Entry, command: SaltCommand): void {
+    const current = (key: Uint8Array): StoredValue | null => this.values.current(key);
+    const { writes, set } = saltEffect(command, entry, current, this.salts.subSetOf(command.salted));
+    for (const { key, stored } of writes) this.writeValue(key, entry.index, stored);
+    if (set !== null) this.salts.set(command.salted, set);
   }
 
   private execute(entry: Entry, requestId: RequestId): WriteResult {

@@ -233,8 +233,9 @@ export class NodeCore implements NodeCoreEvents, Host {
     }
     const home = partitionFor(request, topology.partitionCount);
     const partition = request.saltIn ? request.saltIn - 1 : home;
-    if (partition >= topology.partitionCount) {
-      return this.fail(handle, new RingkeepError('INVALID_ARGUMENT', `there is no partition ${partition}`));
+    if (partition >= topology.partitionCount || (request.saltSet && partition === home)) {
+      const message = `partition ${partition} has nothing of that`;
+      return this.fail(handle, new RingkeepError('INVALID_ARGUMENT', message));
     }
     const replica = this.replicas.byPartition.get(partition);
     const { get } = request;
@@ -248,7 +249,7 @@ export class NodeCore implements NodeCoreEvents, Host {
       return this.fail(handle, notLeader(partition, topology.record(partition), this.draining));
     }
     this.hot.note(partition, request);
-    if (partition === home) execute(replica.leadership, handle, request, client);
+    if (partition === home || !get) execute(replica.leadership, handle, request, client);
     else replica.leadership.copies.read(handle, request, home);
   }
 

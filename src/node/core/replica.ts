@@ -118,8 +118,7 @@ export class Replica {
       store: (effect) => host.store(effect),
       read: (read, wanted) => host.read(read, wanted),
       decided: (entry, result) => {
-        this.leadership?.writes.decided(entry, result);
-        this.leadership?.salts.decided(entry);
+        this.leadership?.decided(entry, result);
         if (entry.command.kind === 'scrub') this.scrubs.start(entry.index);
       },
       applied: (index) => {
@@ -315,6 +314,10 @@ export class Replica {
         return leadership?.copies.onOrder({ replica: { id: from, node }, epoch }, message.copyOrder!);
       case 'copyReply':
         return leadership?.salts.onReply({ id: from, node }, epoch, message.copyReply!);
+      case 'counterOrder':
+        return leadership?.subs.onOrder({ replica: { id: from, node }, epoch }, message.counterOrder!);
+      case 'counterReply':
+        return leadership?.counters.onReply(message.counterReply!);
       default:
     }
     if (leadership === null || leadership.epoch !== epoch) return;

@@ -1,43 +1,79 @@
 /**
- * Which keys of a partition are salted, and in which partitions they have copies: replicated state, in memory and in the row of the applied
- * mark. A build that does not know salts takes such a row for a damaged one, so that it never leads a partition whose copies it would forget.
+ * Which keys of a partition are salted, and where: replicated state, in memory and in the row of the applied mark. A build that does not know
+ * salts takes such a row for a damaged one, so that it never leads a partition whose copies it would forget.
  * INVARIANT: a function of the decided log alone; the same on every replica that has decided as far.
  */
-import { asBuffer, toLatin1 } from '../../common/bytes.ts';
+import { asBuffer, readU64, toLatin1, writeU64 } from '../../common/bytes.ts';
 import { DamagedRowError } from './layout.ts';
 
-/** Where a key has copies. */
+/** A counter that consists of several. */
+export interface CounterSet {
+  /** Of this set of sub-counters, and never of another one. */
+  readonly id: number;
+  /** What each increment adds; 0: anything. */
+  readonly delta: bigint;
+}
+
+/** Where a key has copies or, if it is a salted counter, sub-counters. */
 export interface SaltSet {
   /** Their leaders may hold one; none: the key is not salted. */
   readonly partitions: readonly number[];
   /** Salted since it was hot, and no longer than that. */
   readonly automatic: boolean;
+  readonly counter: CounterSet | null;
+}
+
+/** A set of sub-counters. */
+export type SubSet = SaltSet & { readonly counter: CounterSet };
+
+const AUTOMATIC = 1;
+const COUNTER = 2;
+
+function headBytes({ counter }: SaltSet): number {
+  return counter === null ? 1 : 17;
 }
 
 /** Bytes of an encoded set. */
-export function setBytes({ partitions }: SaltSet): number {
-  return 1 + 4 * partitions.length;
+export function setBytes(set: SaltSet): number {
+  return headBytes(set) + 4 * set.partitions.length;
 }
 
-/** Encodes a set: u8 flags (bit 0 automatic), u32 per partition. */
-export function encodeSet({ partitions, automatic }: SaltSet): Buffer {
-  const buffer = Buffer.alloc(1 + 4 * partitions.length);
-  buffer[0] = automatic ? 1 : 0;
-  for (const [at, partition] of partitions.entries()) buffer.writeUInt32LE(partition, 1 + 4 * at);
+/** Encodes a set: u8 flags (bit 0 automatic, bit 1 sub-counters), of sub-counters u64 id and i64 delta, u32 per partition. */
+export function encodeSet(set: SaltSet): Buffer {
+  const { partitions, automatic, counter } = set;
+  const buffer = Buffer.alloc(setBytes(set));
+  buffer[0] = (automatic ? AUTOMATIC : 0) | (counter === null ? 0 : COUNTER);
+  if (counter !== null) {
+    writeU64(buffer, 1, counter.id);
+    buffer.writeBigInt64LE(counter.delta, 9);
+  }
+  const start = headBytes(set);
+  for (const [at, partition] of partitions.entries()) buffer.writeUInt32LE(partition, start + 4 * at);
   return buffer;
 }
 
 /** Decodes what `encodeSet` made. Throws `RangeError` on bytes that are cut short. */
 export function decodeSet(buffer: Buffer): SaltSet {
+  const flags = buffer.readUInt8(0);
+  const isCounter = (flags & COUNTER) !== 0;
+  const counter = isCounter ? { id: readU64(buffer, 1), delta: buffer.readBigInt64LE(9) } : null;
   const partitions: number[] = [];
-  for (let offset = 1; offset < buffer.byteLength; offset += 4) partitions.push(buffer.readUInt32LE(offset));
-  return { partitions, automatic: buffer.readUInt8(0) === 1 };
+  for (let offset = isCounter ? 17 : 1; offset < buffer.byteLength; offset += 4)
+    partitions.push(buffer.readUInt32LE(offset));
+  return { partitions, automatic: (flags & AUTOMATIC) !== 0, counter };
+}
+
+/** Whether a set is one of sub-counters. */
+export function isSubSet(set: SaltSet | undefined): set is SubSet {
+  return set !== undefined && set.counter !== null;
 }
 
 /** The salted keys of one copy of a partition. */
 export class SaltSets {
   /** By user key (latin1). */
   private readonly sets = new Map<string, SaltSet>();
+  /** Sets of sub-counters that have come or gone. */
+  revision = 0;
 
   get size(): number {
     return this.sets.size;
@@ -45,12 +81,20 @@ export class SaltSets {
 
   /** The key has this set from now on. */
   set(key: Uint8Array, set: SaltSet): void {
-    if (set.partitions.length === 0) this.sets.delete(toLatin1(key));
-    else this.sets.set(toLatin1(key), set);
+    const name = toLatin1(key);
+    if (set.counter !== null || isSubSet(this.sets.get(name))) this.revision++;
+    if (set.partitions.length === 0) this.sets.delete(name);
+    else this.sets.set(name, set);
   }
 
   has(key: Uint8Array): boolean {
     return this.sets.has(toLatin1(key));
+  }
+
+  /** The sub-counters of a key; null: it has none. */
+  subSetOf(key: Uint8Array): SubSet | null {
+    const set = this.sets.size === 0 ? undefined : this.sets.get(toLatin1(key));
+    return isSubSet(set) ? set : null;
   }
 
   /** User keys (latin1) and their sets. */

@@ -86,7 +86,7 @@ export function unknownCopy(partition: number): Copy {
 
 /** Where it has copies, or is about to have them. */
 export function setOf({ copies, automatic }: SaltedKey): SaltSet {
-  return { partitions: copies.map(({ partition }) => partition), automatic };
+  return { partitions: copies.map(({ partition }) => partition), automatic, counter: null };
 }
 
 /** Whether none of its copies can answer. */

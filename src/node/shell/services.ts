@@ -125,8 +125,8 @@ export function hotOf({ core }: Engine, limit: number): HotReply {
 
 /** The salted keys of the partitions that are led here, with the nodes that lead those of their copies. */
 function saltsOf(core: Engine['core']): SaltedKey[] {
-  const reports = [...core.replicas.byPartition.values()].flatMap(
-    ({ leadership }) => leadership?.salts.report() ?? [],
+  const reports = [...core.replicas.byPartition.values()].flatMap(({ leadership }) =>
+    leadership === null ? [] : [...leadership.salts.report(), ...leadership.counters.report()],
   );
   if (reports.length === 0) return [];
   const leaders = new Map(core.topology()?.records.map(({ partition, leader }) => [partition, leader?.node]));

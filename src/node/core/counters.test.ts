@@ -1,0 +1,437 @@
+/** Salted counters: what their parts count, who is refused, how they are summed, and what is left of them when they are unsalted. */
+import { describe, expect, it } from 'vitest';
+import { CoreBench } from '../../../test/support/core-bench.ts';
+import { partitionOf } from '../../common/hash.ts';
+import { createRandom } from '../../common/random.ts';
+import { LINEARIZABLE_GET, QUORUM_GET } from '../../common/reads.ts';
+import type { GetOperation, IncrementOperation, Reply, Request } from '../../common/wire/messages.ts';
+
+/** Keys of partition 0 of three. */
+const [HITS, OTHER] = Array.from({ length: 40 }, (_, at) => `n${at}`).filter(
+  (key) => partitionOf(Buffer.from(key), 3) === 0,
+) as [string, string];
+
+const SESSION_GET: GetOperation = { ...LINEARIZABLE_GET, level: 'READ_SESSION' };
+
+/** Three nodes: `a` leads partition 0, the home of the counters, `b` and `c` lead 1 and 2, which get sub-counters. */
+class Bench extends CoreBench {
+  private sequences = [0, 0, 0];
+
+  constructor(protocols: Readonly<Record<string, number>> = {}) {
+    super(['a', 'b', 'c'], { partitions: 3, protocols, random: createRandom(1).next });
+    this.lead('a', 1);
+    this.lead('b', 1, this.nodes, 1);
+    this.lead('c', 1, this.nodes, 2);
+    this.advance(500);
+  }
+
+  ask(node: string, fields: Partial<Request>, key = HITS): number {
+    return this.put(node, { sequence: 1, key: Buffer.from(key), put: null, ...fields });
+  }
+
+  reply(node: string, id: number): Reply | undefined {
+    return this.node(node).replies.find((reply) => reply.id === id);
+  }
+
+  /** What a write has come to: the level that was reached, `closed`, or an error. */
+  told(node: string, id: number): string {
+    const { receipt, failure, value } = this.reply(node, id) ?? {};
+    if (value) return value.found ? Buffer.from(value.value).toString() : 'absent';
+    if (receipt) return receipt.conditionFailed ? 'closed' : receipt.durability;
+    return failure ? `${failure.code} ${failure.outcome}` : 'none';
+  }
+
+  salt(copies = 2, delta: number | bigint = 1, node = 'a', ms = 200): string {
+    const id = this.ask(node, { operation: 'salt', salt: { copies, counter: true, delta } });
+    this.advance(ms);
+    const { receipt } = this.reply(node, id) ?? {};
+    return receipt?.salts?.partitions.join(' ') ?? this.told(node, id);
+  }
+
+  /** The set that is in effect on `a`, or on another node. */
+  set(node = 'a'): number {
+    const sets = [...this.node(node).replica.machine.salts.all()];
+    return sets[0]?.[1].counter?.id ?? 0;
+  }
+
+  /** An increment without a result, of the home's part or of the sub-counter in a partition. */
+  add(node: string, partition = 0, saltSet = 0, increment: Partial<IncrementOperation> = {}): number {
+    this.sequences[partition]!++;
+    return this.again(node, partition, saltSet, this.sequences[partition]!, increment);
+  }
+
+  /** The same under a sequence that was used before. */
+  again(
+    node: string,
+    partition: number,
+    saltSet: number,
+    sequence: number,
+    increment: Partial<IncrementOperation> = {},
+  ): number {
+    const asked = { delta: 1, ttlMs: 0, unread: true, ...increment };
+    const saltIn = saltSet > 0 ? partition + 1 : 0;
+    return this.ask(node, { operation: 'increment', increment: asked, saltIn, saltSet, sequence });
+  }
+
+  read(node = 'a', get: GetOperation = LINEARIZABLE_GET, ms = 100): string {
+    const id = this.ask(node, { operation: 'get', get });
+    this.advance(ms);
+    return this.told(node, id);
+  }
+
+  /** Rows of sub-counters in a partition, at its leader: values by `open` and `closed`. */
+  subs(node: string, partition: number): string[] {
+    this.advance(100);
+    const head = Buffer.alloc(4);
+    head.writeUInt32BE(partition);
+    return [...this.node(node).rows.entries()].flatMap(([name, value]) => {
+      const key = Buffer.from(name, 'latin1');
+      const isSub = key.subarray(0, 4).equals(head) && key[8] === 1 && key[9] === 0xff && key[10] === 0xff;
+      if (!isSub) return [];
+      const count = Buffer.from(value).readBigInt64LE(value.byteLength - 8);
+      return [`${key[19] === 0 ? 'open' : 'closed'} ${count}`];
+    });
+  }
+}
+
+function salted(delta = 1): Bench {
+  const bench = new Bench();
+  const id = bench.add('a', 0, 0, { delta: 5 });
+  bench.advance(100);
+  expect(bench.told('a', id)).toBe('quorum');
+  expect(bench.salt(2, delta)).toBe('1 2');
+  return bench;
+}
+
+describe('a salted counter', () => {
+  it('is the sum of its parts, each of which counts', () => {
+    const bench = salted();
+    const ids = [bench.add('a'), bench.add('b', 1, bench.set()), bench.add('c', 2, bench.set())];
+    bench.advance(100);
+    expect(['a', 'b', 'c'].map((node, at) => bench.told(node, ids[at]!))).toEqual(Array(3).fill('quorum'));
+    expect(bench.read()).toBe('8');
+    expect([bench.subs('b', 1), bench.subs('c', 2)]).toEqual([['open 1'], ['open 1']]);
+  });
+
+  it('tells whoever increments it without a result where else that can be done, and no value', () => {
+    const bench = salted();
+    const [id, plain] = [bench.add('a'), bench.add('b', 1, bench.set())];
+    bench.advance(100);
+    expect(bench.reply('a', id)?.receipt).toMatchObject({
+      counter: 0,
+      salts: { partitions: [1, 2], set: bench.set(), delta: 1 },
+    });
+    expect(bench.reply('b', plain)?.receipt).toMatchObject({ counter: 0, items: [], partition: 1 });
+  });
+
+  it('begins at 0 where there was none, and can be read', () => {
+    const bench = new Bench();
+    expect(bench.salt()).toBe('1 2');
+    expect(bench.read()).toBe('0');
+  });
+
+  it('takes nothing else, and says so', () => {
+    const bench = salted();
+    const condition = { kind: 'CONDITION_EXISTS' as const, version: 0 };
+    const key = Buffer.from(HITS);
+    const put = { value: Buffer.from('x'), codec: 1, ttlMs: 0 };
+    const item = { key, operation: 'check' as const, condition, check: {} };
+    const fields: Partial<Request>[] = [
+      { operation: 'increment', increment: { delta: 1, ttlMs: 0 } },
+      { operation: 'increment', increment: { delta: 2, ttlMs: 0, unread: true } },
+      { operation: 'put', put },
+      { operation: 'delete', delete: {} },
+      { operation: 'touch', touch: { ttlMs: 5 } },
+      { operation: 'batch', batch: { items: [item] } },
+    ];
+    const ids = fields.map((field, at) => bench.ask('a', { ...field, sequence: 50 + at }));
+    const other = bench.ask('a', { operation: 'put', put, sequence: 80 }, OTHER);
+    bench.advance(100);
+    for (const id of ids) expect(bench.told('a', id)).toBe('COUNTER_SALTED not_applied');
+    expect(bench.reply('a', ids[1]!)?.failure?.message).toContain('increments by 1 without a result');
+    expect(bench.told('a', other)).toBe('quorum');
+    expect(bench.read()).toBe('5');
+  });
+
+  it('answers retries of what it has taken before', () => {
+    const bench = new Bench();
+    const first = bench.ask('a', { operation: 'increment', increment: { delta: 1, ttlMs: 0 } });
+    bench.advance(100);
+    bench.salt();
+    const retry = bench.ask('a', { operation: 'increment', increment: { delta: 1, ttlMs: 0 } });
+    bench.advance(100);
+    expect(bench.reply('a', retry)?.receipt).toMatchObject({ duplicate: true, counter: 1 });
+    expect(bench.told('a', first)).toBe('quorum');
+  });
+
+  it('is summed for quorum, session and stale reads by the leader, where followers send them', () => {
+    const bench = salted();
+    bench.add('b', 1, bench.set());
+    bench.advance(100);
+    const stale: GetOperation = { ...LINEARIZABLE_GET, level: 'READ_STALE' };
+    for (const get of [QUORUM_GET, SESSION_GET, stale]) {
+      expect(bench.read('a', get)).toBe('6');
+      expect(bench.read('b', get, 400)).toBe('UNAVAILABLE not_applied');
+    }
+    const told = bench.ask('b', { operation: 'get', get: SESSION_GET });
+    bench.advance(100);
+    expect(bench.reply('b', told)?.failure?.leader).toBe('a');
+  });
+
+  it('shows its sum in scans', () => {
+    const bench = salted();
+    bench.add('b', 1, bench.set());
+    bench.ask('a', { operation: 'increment', increment: { delta: 7, ttlMs: 0 }, sequence: 60 }, OTHER);
+    bench.advance(100);
+    const scan = { partition: 0, cursor: Buffer.alloc(0), bytesMax: 10_000, allKeyspaces: true };
+    const id = bench.ask('a', { operation: 'scan', scan });
+    bench.advance(100);
+    const rows = bench.reply('a', id)?.rows?.rows ?? [];
+    const shown = rows.map(({ key, value }) => [Buffer.from(key).toString(), Buffer.from(value).toString()]);
+    expect(Object.fromEntries(shown)).toEqual({ [HITS]: '6', [OTHER]: '7' });
+  });
+
+  it('of mixed deltas is not read linearizably, and says how it can be', () => {
+    const bench = salted(0);
+    const id = bench.add('b', 1, bench.set(), { delta: -40 });
+    bench.advance(100);
+    expect(bench.told('b', id)).toBe('quorum');
+    for (const get of [LINEARIZABLE_GET, QUORUM_GET])
+      expect(bench.read('a', get)).toBe('COUNTER_SALTED not_applied');
+    expect(bench.read('a', SESSION_GET)).toBe('-35');
+  });
+
+  it('is not read by a leader that is deposed, nor without the leaders of its parts', () => {
+    const bench = salted();
+    bench.cut.add('c');
+    const id = bench.ask('a', { operation: 'get', get: LINEARIZABLE_GET, timeLeftMs: 1_000 });
+    bench.advance(900);
+    expect(bench.told('a', id)).toBe('none');
+    bench.advance(300);
+    expect(bench.told('a', id)).toBe('DEADLINE_EXCEEDED not_applied');
+    expect(bench.reply('a', id)?.failure?.message).toContain('partitions 1, 2');
+    bench.cut.delete('c');
+    bench.advance(300);
+    const late = bench.ask('a', { operation: 'get', get: LINEARIZABLE_GET });
+    bench.lead('b', 2);
+    bench.advance(200);
+    expect(bench.told('a', late)).toBe('NOT_LEADER not_applied');
+    expect(bench.read('b', LINEARIZABLE_GET, 300)).toBe('5');
+  });
+
+  it('says so when its sum does not fit', () => {
+    const bench = salted(0);
+    const most = 2n ** 63n - 1n;
+    bench.add('b', 1, bench.set(), { delta: most });
+    bench.advance(100);
+    expect(bench.read('a', SESSION_GET)).toBe('COUNTER_OVERFLOW not_applied');
+    expect(bench.salt(0, 0)).toBe('COUNTER_OVERFLOW not_applied');
+    const id = bench.add('b', 1, bench.set(), { delta: 1 });
+    bench.add('a', 0, 0, { delta: -6 });
+    bench.advance(100);
+    expect(bench.told('b', id)).toBe('closed');
+    expect(bench.read('a', SESSION_GET)).toBe(String(most - 1n));
+    bench.advance(1_500);
+    expect(bench.read('a', SESSION_GET)).toBe(String(most - 1n));
+    bench.advance(300);
+    expect(bench.set()).toBe(0);
+    expect(bench.read('a')).toBe(String(most - 1n));
+  });
+
+  it('is spread anew when it is salted again', () => {
+    const bench = salted();
+    const before = bench.set();
+    expect(bench.salt()).toBe('1 2');
+    expect(bench.set()).toBe(before);
+    bench.add('b', 1, before);
+    bench.advance(100);
+    expect(bench.salt(1, 1, 'a', 400)).toMatch(/^[12]$/);
+    const after = bench.set();
+    expect(after).not.toBe(before);
+    const late = bench.add('b', 1, before);
+    bench.advance(100);
+    expect(bench.told('b', late)).toBe('closed');
+    expect(bench.read()).toBe('6');
+  });
+
+  it('has no copies besides, and a key with copies no sub-counters', () => {
+    const bench = salted();
+    const copies = bench.ask('a', { operation: 'salt', salt: { copies: 2 } });
+    const copied = bench.ask('a', { operation: 'salt', salt: { copies: 2 } }, OTHER);
+    bench.advance(200);
+    expect(bench.told('a', copies)).toBe('COUNTER_SALTED not_applied');
+    expect(bench.told('a', copied)).toBe('quorum');
+    const id = bench.ask('a', { operation: 'salt', salt: { copies: 2, counter: true, delta: 1 } }, OTHER);
+    bench.advance(200);
+    expect(bench.told('a', id)).toBe('INVALID_ARGUMENT not_applied');
+  });
+});
+
+describe('salting a counter', () => {
+  it('is refused for what is no counter, or goes after a while', () => {
+    const bench = new Bench();
+    const put = { value: Buffer.from('x'), codec: 1, ttlMs: 0 };
+    bench.ask('a', { operation: 'put', put, sequence: 30 });
+    bench.advance(100);
+    expect(bench.salt()).toBe('NOT_A_COUNTER not_applied');
+    bench.ask('a', { operation: 'delete', delete: {}, sequence: 31 });
+    bench.ask('a', { operation: 'increment', increment: { delta: 1, ttlMs: 60_000 }, sequence: 32 });
+    bench.advance(100);
+    expect(bench.salt()).toBe('INVALID_ARGUMENT not_applied');
+  });
+
+  it('is refused where somebody speaks an earlier protocol', () => {
+    for (const protocols of [{ b: 2, c: 2 }, { c: 2 }]) {
+      const bench = new Bench(protocols);
+      expect(bench.salt(2, 1, 'a', 4_000)).toBe('UNAVAILABLE not_applied');
+    }
+  });
+
+  it('holds writes back until it is done or given up, and no longer', () => {
+    const bench = new Bench();
+    bench.cut.add('c');
+    expect(bench.salt()).toBe('none');
+    const put = bench.ask('a', { operation: 'increment', increment: { delta: 1, ttlMs: 0 }, sequence: 40 });
+    const get = bench.ask('a', { operation: 'get', get: LINEARIZABLE_GET });
+    bench.advance(1_000);
+    expect([bench.told('a', put), bench.told('a', get)]).toEqual(['none', 'absent']);
+    bench.advance(2_500);
+    expect(bench.told('a', put)).toBe('quorum');
+    expect([bench.set(), bench.read()]).toEqual([0, '1']);
+  });
+
+  it('that a leader had begun is nothing to the next one', () => {
+    const bench = new Bench();
+    bench.cut.add('c');
+    bench.salt();
+    bench.cut.delete('c');
+    bench.lead('b', 2);
+    bench.advance(500);
+    expect([bench.set('b'), bench.read('b')]).toEqual([0, 'absent']);
+    expect(bench.subs('b', 1)).toEqual(['open 0']);
+  });
+
+  it('goes on at the next leader once it is in the log', () => {
+    const bench = salted();
+    bench.add('b', 1, bench.set());
+    bench.node('a').restart();
+    bench.lead('b', 2, [bench.node('b'), bench.node('c')]);
+    bench.advance(600);
+    expect(bench.read('b')).toBe('6');
+    const id = bench.add('c', 2, bench.set('b'));
+    bench.advance(100);
+    expect(bench.told('c', id)).toBe('quorum');
+    expect(bench.read('b')).toBe('7');
+  });
+});
+
+describe('unsalting a counter', () => {
+  it('adds what its sub-counters have come to, once, and closes them for good', () => {
+    const bench = salted();
+    const set = bench.set();
+    const before = bench.add('b', 1, set);
+    bench.add('c', 2, set);
+    bench.advance(100);
+    expect(bench.salt(0)).toBe('');
+    expect(bench.set()).toBe(0);
+    expect(bench.read()).toBe('7');
+    // A retry is told that it has counted; a new one that it does not.
+    const [retry, late] = [bench.again('b', 1, set, 1), bench.add('b', 1, set)];
+    bench.advance(100);
+    expect(bench.told('b', before)).toBe('quorum');
+    expect([bench.told('b', retry), bench.told('b', late)]).toEqual(['quorum', 'closed']);
+    expect(bench.reply('b', retry)?.receipt?.duplicate).toBe(true);
+    expect(bench.reply('b', late)?.receipt).toMatchObject({ conditionFailed: true, items: [] });
+    // The counter is one like any other.
+    const id = bench.ask('a', { operation: 'increment', increment: { delta: 2, ttlMs: 0 }, sequence: 90 });
+    bench.advance(100);
+    expect(bench.reply('a', id)?.receipt?.counter).toBe(9);
+  });
+
+  it('goes on at the next leader, which finds a closed sub-counter', () => {
+    const bench = salted();
+    const set = bench.set();
+    bench.add('b', 1, set);
+    bench.advance(100);
+    // One of two is closed.
+    bench.cutLinks.add('a c');
+    expect(bench.salt(0)).toBe('none');
+    const late = bench.add('b', 1, set);
+    bench.advance(100);
+    expect(bench.told('b', late)).toBe('closed');
+    bench.cutLinks.clear();
+    bench.lead('c', 2, [bench.node('b'), bench.node('c')]);
+    bench.advance(800);
+    expect(bench.set('c')).toBe(0);
+    expect(bench.read('c')).toBe('6');
+  });
+
+  it('is waited for by no increment, and reads go on meanwhile', () => {
+    const bench = salted();
+    bench.cut.add('c');
+    bench.salt(0);
+    const id = bench.add('a');
+    bench.advance(100);
+    expect(bench.told('a', id)).toBe('quorum');
+    bench.lead('b', 2, [bench.node('a'), bench.node('b')], 2);
+    bench.advance(400);
+    expect(bench.set()).toBe(0);
+    expect(bench.read()).toBe('6');
+  });
+
+  it('takes effect once, though its entry were appended twice', () => {
+    const bench = salted();
+    const { writes } = bench.node('a').replica.leadership!;
+    const fold = { kind: 'fold', salted: Buffer.from(`\0${HITS}`), id: bench.set(), sum: 10n } as const;
+    writes.append('quorum', null, fold);
+    writes.append('quorum', null, fold);
+    bench.advance(200);
+    expect(bench.read()).toBe('15');
+  });
+});
+
+describe('a sub-counter', () => {
+  it('is not opened again by an order that comes late, nor counts for a set that was never there', () => {
+    const bench = salted();
+    const set = bench.set();
+    bench.salt(0);
+    bench.advance(300);
+    const open = bench.counterOrders.find(({ counterOrder }) => counterOrder?.kind === 'COUNTER_OPEN')!;
+    const [node, partition] = open.partition === 1 ? (['b', 1] as const) : (['c', 2] as const);
+    bench.node(node).core.peerMessages('a', [open]);
+    const [late, strange] = [bench.add(node, partition, set), bench.add(node, partition, set + 1)];
+    bench.advance(200);
+    expect([bench.told(node, late), bench.told(node, strange)]).toEqual(['closed', 'closed']);
+    expect(bench.subs(node, partition)).toEqual(['closed 0']);
+  });
+
+  it('is asked for nothing but increments without a result', () => {
+    const bench = salted();
+    const saltSet = bench.set();
+    const increment = { delta: 1, ttlMs: 0, unread: true };
+    for (const fields of [
+      { operation: 'delete', delete: {} },
+      { operation: 'increment', increment: { ...increment, unread: false } },
+      { operation: 'increment', increment: { ...increment, ttlMs: 5 } },
+      { operation: 'increment', increment, idempotencyKey: Buffer.from('i') },
+    ] as const) {
+      const id = bench.ask('b', { ...fields, saltIn: 2, saltSet });
+      bench.advance(50);
+      expect(bench.told('b', id)).toBe('INVALID_ARGUMENT not_applied');
+    }
+    const home = bench.ask('a', { operation: 'increment', increment, saltIn: 1, saltSet });
+    bench.advance(50);
+    expect(bench.told('a', home)).toBe('INVALID_ARGUMENT not_applied');
+  });
+
+  it('is there for the next leader of its partition', () => {
+    const bench = salted();
+    bench.add('b', 1, bench.set());
+    bench.advance(100);
+    bench.lead('a', 2, bench.nodes, 1);
+    const id = bench.add('a', 1, bench.set());
+    bench.advance(300);
+    expect(bench.told('a', id)).toBe('quorum');
+    expect(bench.read()).toBe('7');
+  });
+});
