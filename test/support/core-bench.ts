@@ -58,6 +58,9 @@ export class BenchNode {
   readonly sealReplies: SealReply[] = [];
   /** Fsyncs and store writes do not return while false. */
   disk = true;
+  /** Reads of single values do not return while false. */
+  storeReads = true;
+  private waitingReads: StoreEffect[] = [];
   /** Fsyncs alone. */
   fsyncs = true;
   readonly scrubBytesPerSecond: number;
@@ -206,6 +209,12 @@ export class BenchNode {
     return effects.wal.length + effects.walReads.length > 0;
   }
 
+  /** Lets the reads return that have waited, and all later ones. */
+  letReads(): void {
+    this.storeReads = true;
+    for (const effect of this.waitingReads.splice(0)) this.performStore(effect);
+  }
+
   private performStore(effect: StoreEffect): void {
     const name = (key: Uint8Array): string => Buffer.from(key).toString('latin1');
     if (effect.kind === 'write') {
@@ -214,7 +223,8 @@ export class BenchNode {
         else this.rows.set(name(key), value);
       }
       effect.done(null);
-    } else if (effect.kind === 'get') effect.done(null, this.rows.get(name(effect.key)));
+    } else if (effect.kind === 'get' && !this.storeReads) this.waitingReads.push(effect);
+    else if (effect.kind === 'get') effect.done(null, this.rows.get(name(effect.key)));
     else if (effect.kind === 'openView') effect.done(null, new RowsView(new Map(this.rows)));
     else if (effect.kind === 'readView')
       effect.view.read(effect.from, effect.to, effect.bytesMax, effect.done);
@@ -248,6 +258,8 @@ export class CoreBench {
 
   /** Orders of copies and of sub-counters that were delivered, in their order. */
   readonly copyOrders: PeerMessage[] = [];
+  /** Reads of copies that their homes were told of. */
+  copyReads = 0;
   readonly counterOrders: PeerMessage[] = [];
   /** Scrubs that were delivered, in their order. */
   readonly scrubs: { readonly from: string; readonly scrub: Scrub }[] = [];
@@ -304,6 +316,7 @@ export class CoreBench {
         const isCut =
           this.cut.has(from) || this.cut.has(node) || this.cutLinks.has([from, node].sort().join(' '));
         if (message === null || isCut) continue;
+        if (message.copyReply) this.copyReads += message.copyReply.reads;
         if (message.copyOrder) this.copyOrders.push(message);
         if (message.counterOrder) this.counterOrders.push(message);
         if (message.scrub) this.scrubs.push({ from, scrub: message.scrub });

@@ -14,8 +14,8 @@ import type { Copy, SaltedKey } from './salted-key.ts';
 const ORDER_RETRY_MS = 100;
 /** How often holders are asked whether they still hold a copy, and how often it was read, ms. */
 const LOOK_MS = 1_000;
-/** After an install that was refused the key is left alone for so long, ms. */
-const REFUSED_MS = 1_000;
+/** After an install that was refused the key is left alone for so long, ms: its holder may have no room. */
+const REFUSED_MS = 5_000;
 
 /** The orders of one leadership. */
 export class CopyOrders {
@@ -44,6 +44,7 @@ export class CopyOrders {
   /** Installs a copy. From here on it may answer. */
   install(salted: SaltedKey, copy: Copy, value: Value): void {
     assert(copy.state === 'dropped' && copy.token !== '', 'a copy is installed under its token');
+    assert(salted.copies.includes(copy), 'a copy is installed in a partition of the set');
     copy.state = 'sent';
     this.order(salted, copy, 'COPY_INSTALL', value);
   }
@@ -116,6 +117,7 @@ export class CopyOrders {
       copy.token = reply.token;
       copy.holder = from;
       copy.epoch = epoch;
+      salted.copyReads += reply.reads;
       this.dropped(salted);
     } else if (reply.held) {
       copy.state = 'held';

@@ -67,6 +67,8 @@ export interface Host {
   uniqueId(): string;
   /** What may be sent and taken of copies of replicas. */
   readonly copies: CopyBudget;
+  /** Bytes of the copies of hot keys that all leaderships here hold. */
+  readonly keyCopies: { bytes: number };
   /** What is asked for most. */
   readonly hot: HotKeys;
   /** Whether there is room for them. */

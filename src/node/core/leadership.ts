@@ -351,6 +351,7 @@ export class Leadership {
     this.reads.end();
     this.expiry.end();
     this.salts.end();
+    this.copies.end();
     this.counters.end();
     this.scrubs.end();
     for (const progress of this.progress.values()) this.replication.closeSender(progress);

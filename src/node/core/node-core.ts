@@ -69,6 +69,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   private nextGenerationOffset = 1;
   readonly copies: CopyBudget;
   readonly hot: HotKeys;
+  readonly keyCopies = { bytes: 0 };
   private readonly salting: SaltPolicy;
   readonly room: CopyRoom;
   readonly holds: WalHolds;

@@ -28,7 +28,7 @@ export interface Copy {
 export interface Change {
   readonly set: SaltSet;
   /** Who is told. */
-  readonly handles: readonly RequestHandle[];
+  handles: readonly RequestHandle[];
   /** Of its entry; 0: not appended yet. */
   index: number;
 }
@@ -87,6 +87,11 @@ export function unknownCopy(partition: number): Copy {
 /** Where it has copies, or is about to have them. */
 export function setOf({ copies, automatic }: SaltedKey): SaltSet {
   return { partitions: copies.map(({ partition }) => partition), automatic, counter: null };
+}
+
+/** A copy that nobody has installed. */
+export function droppedCopy(partition: number): Copy {
+  return { ...unknownCopy(partition), state: 'dropped' };
 }
 
 /** Whether none of its copies can answer. */

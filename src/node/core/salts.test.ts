@@ -7,17 +7,17 @@ import { LINEARIZABLE_GET } from '../../common/reads.ts';
 import type { Reply, Request } from '../../common/wire/messages.ts';
 import { userKey } from './layout.ts';
 
-/** A key of partition 0 of two, and another one. */
-const [HOT, OTHER] = Array.from({ length: 20 }, (_, at) => `key${at}`).filter(
-  (key) => partitionOf(Buffer.from(key), 2) === 0,
+/** A key of partition 0, of two partitions and of three, and another one. */
+const [HOT, OTHER] = Array.from({ length: 60 }, (_, at) => `key${at}`).filter((key) =>
+  [2, 3].every((partitions) => partitionOf(Buffer.from(key), partitions) === 0),
 ) as [string, string];
 
 /** Three nodes: `a` leads partition 0, the home of the keys, `b` leads partition 1, which holds the copies. */
 class Bench extends CoreBench {
   private sequence = 0;
 
-  constructor(protocols: Readonly<Record<string, number>> = {}) {
-    super(['a', 'b', 'c'], { partitions: 2, protocols, random: createRandom(1).next });
+  constructor(protocols: Readonly<Record<string, number>> = {}, partitions = 2) {
+    super(['a', 'b', 'c'], { partitions, protocols, random: createRandom(1).next });
     this.lead('a', 1);
     this.lead('b', 1, this.nodes, 1);
     this.advance(500);
@@ -67,6 +67,15 @@ function seal(bench: Bench, nodes: readonly BenchNode[], epoch: number): void {
     core.seal({ partition: 1, replica, epoch, reservationId: `e${epoch}`, ...sets });
   }
   bench.pump();
+}
+
+/** The same with a third partition, which `c` leads. */
+class Wide extends Bench {
+  constructor() {
+    super({}, 3);
+    this.lead('c', 1, this.nodes, 2);
+    this.advance(500);
+  }
 }
 
 function salted(): Bench {
@@ -148,6 +157,35 @@ describe('a copy', () => {
     expect(bench.read('a', 2)).toBe('NOT_LEADER');
   });
 
+  it('is not installed where the key is not salted any more, though that was prepared', () => {
+    const bench = new Wide();
+    bench.write('a', HOT, 'one');
+    bench.advance(100);
+    bench.node('a').storeReads = false;
+    expect(bench.salt(2)).toBe('1 2');
+    expect(bench.salt(1)).toMatch(/^[12]$/);
+    bench.node('a').letReads();
+    bench.advance(200);
+    const id = bench.write('a', HOT, 'two');
+    bench.advance(200);
+    expect(bench.told('a', id)).toBe('quorum');
+    expect([bench.read('b', 2), bench.read('c', 3)]).not.toContain('one');
+  });
+
+  it('tells how often it was read, also when it is dropped before it is asked', () => {
+    const bench = salted();
+    let answered = 0;
+    for (let turn = 0; turn < 10; turn += 1) {
+      bench.write('a', HOT, `v${turn}`);
+      bench.advance(100);
+      for (let read = 0; read < 5; read += 1) if (bench.read('b', 2).startsWith('v')) answered += 1;
+    }
+    bench.write('a', HOT, 'last');
+    bench.advance(20);
+    expect(answered).toBeGreaterThan(20);
+    expect(bench.copyReads).toBe(answered);
+  });
+
   it('is not there for a node that does not lead its partition, nor for another key', () => {
     const bench = salted();
     expect(bench.read('c', 2)).toBe('NOT_LEADER');
@@ -203,6 +241,41 @@ describe('a write of a salted key', () => {
     expect(reply?.failure).toMatchObject({ code: 'DEADLINE_EXCEEDED', outcome: 'not_applied' });
     expect(reply?.failure?.message).toContain('partitions 1');
     expect(bench.read('a')).toBe('one');
+  });
+
+  it('does not wait for a copy that nobody has ever installed', () => {
+    const bench = new Bench();
+    bench.write('a', HOT, 'one');
+    bench.advance(100);
+    bench.cutLinks.add('a b');
+    expect(bench.salt(1)).toBe('1');
+    const id = bench.write('a', HOT, 'two');
+    bench.advance(100);
+    expect(bench.told('a', id)).toBe('quorum');
+  });
+
+  it('is not appended once another leader is to come', () => {
+    const bench = salted();
+    bench.write('a', HOT, 'two');
+    const { log } = bench.node('a').replica;
+    const { lastIndex } = log;
+    bench.node('a').core.prepare({ partition: 0, epoch: 1, target: bench.node('b').replicaName.id });
+    bench.pump();
+    expect(log.lastIndex).toBe(lastIndex);
+    bench.advance(40);
+    expect(bench.node('a').replies.at(-1)?.failure?.code).toBe('NOT_LEADER');
+  });
+
+  it('is sent away when too many wait, and when it has waited for longer than a failover takes', () => {
+    const bench = salted();
+    bench.cut.add('b');
+    const ids = Array.from({ length: 300 }, () => bench.write('a', HOT, 'x'));
+    bench.advance(100);
+    const codes = (code: string): number => ids.filter((id) => bench.told('a', id) === code).length;
+    expect([codes('none'), codes('OVERLOADED')]).toEqual([256, 44]);
+    bench.advance(5_000);
+    expect([codes('none'), codes('UNAVAILABLE')]).toEqual([0, 256]);
+    expect(bench.node('a').replica.leadership?.salts.waitingCount).toBe(0);
   });
 
   it('is one with its retries, though both have waited', () => {
@@ -320,6 +393,31 @@ describe('a key', () => {
     expect(bench.node('c').replica.leadership?.salts.report()).toMatchObject([
       { partition: 0, automatic: false, copies: [{ partition: 1, held: true }], waitingWrites: 0 },
     ]);
+  });
+
+  it('keeps its copies when nobody waits for another set any more', () => {
+    const bench = salted();
+    bench.cut.add('b');
+    const id = bench.ask('a', HOT, { operation: 'salt', salt: { copies: 0 }, timeLeftMs: 500 });
+    bench.advance(1_000);
+    const { failure } = bench.reply('a', id)!;
+    expect(failure).toMatchObject({ code: 'DEADLINE_EXCEEDED', outcome: 'not_applied' });
+    bench.cut.delete('b');
+    bench.advance(10_000);
+    expect(bench.node('a').replica.machine.salts.size).toBe(1);
+    expect(bench.read('b', 2)).toBe('one');
+  });
+
+  it('is ordered by the last one who orders', () => {
+    const bench = salted();
+    bench.cut.add('b');
+    const salt = { copies: 0 };
+    const [first, second] = [0, 1].map(() => bench.ask('a', HOT, { operation: 'salt', salt }));
+    bench.advance(100);
+    expect(bench.told('a', first!)).toBe('CANCELLED');
+    bench.cut.delete('b');
+    bench.advance(300);
+    expect(bench.reply('a', second!)?.receipt?.salts?.partitions).toEqual([]);
   });
 
   it('keeps what it has when it is salted again, and is told of it', () => {
