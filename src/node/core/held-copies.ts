@@ -42,9 +42,12 @@ export class HeldCopies {
 
   /** Copies that may be read. */
   get count(): number {
-    let count = 0;
-    for (const { value } of this.held.values()) if (value !== null) count++;
-    return count;
+    return [...this.all()].length;
+  }
+
+  /** The copies that may be read, by user key (latin1). */
+  *all(): Iterable<readonly [name: string, value: Value]> {
+    for (const [name, { value }] of this.held) if (value !== null) yield [name, value];
   }
 
   /** Takes an order of the leader of a key's home. An order that is not answered is repeated. */

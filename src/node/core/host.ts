@@ -11,6 +11,7 @@ import type { CopyBudget } from './copy-budget.ts';
 import type { CopyRoom } from './copy-room.ts';
 import type { CoreEvent, StoreEffect, WalReadEffect } from './effects.ts';
 import type { HotKeys } from './hot-keys.ts';
+import type { PeerProtocols } from './peer-protocols.ts';
 import type { ScrubBook } from './scrub-book.ts';
 import type { StoreRead } from './store-reads.ts';
 import type { WalHolds } from './wal-holds.ts';
@@ -45,8 +46,7 @@ export interface Host {
   readonly applyBehind: boolean;
   /** Bytes of applied entries that one replica may keep in memory for followers. */
   readonly logCacheBytes: number;
-  /** The protocol version that a node speaks with this one; PROTOCOL_MAX while that is not known. */
-  protocolOf(node: string): number;
+  readonly protocols: PeerProtocols;
   /** What the scrubs of this node share. */
   readonly scrubs: ScrubBook;
   appendWal(record: WalAppend): number;

@@ -304,7 +304,7 @@ export class Leadership {
     for (const { replica, lastHeardAt } of this.progress.values()) {
       if (this.host.now - lastHeardAt > KNOWN_MS)
         return `node ${replica.node} has not been heard of for a while`;
-      if (this.host.protocolOf(replica.node) < protocol)
+      if (!this.host.protocols.speaks(replica.node, protocol))
         return `node ${replica.node} speaks an earlier protocol`;
     }
     return '';

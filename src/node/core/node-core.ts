@@ -9,7 +9,6 @@ import { toFailure } from '../../common/failure.ts';
 import {
   CLIENT_ID_BYTES,
   OVERLOADED_RETRY_AFTER_MS,
-  PROTOCOL_MAX,
   REQUEST_TIMEOUT_MS,
   REQUEST_TIMEOUT_MS_MAX,
   STORE_READS_MAX,
@@ -37,6 +36,7 @@ import { HotKeys } from './hot-keys.ts';
 import { userKey } from './layout.ts';
 import type { Leadership } from './leadership.ts';
 import { OpenRequests } from './open-requests.ts';
+import { PeerProtocols } from './peer-protocols.ts';
 import { ReplicaSet } from './replica-set.ts';
 import { saysTheSame } from './report.ts';
 import { checkRequest, execute, notLeader, partitionFor, requestBytes } from './requests.ts';
@@ -69,6 +69,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   private nextGenerationOffset = 1;
   readonly copies: CopyBudget;
   readonly hot: HotKeys;
+  readonly protocols: PeerProtocols;
   readonly keyCopies = { bytes: 0 };
   private readonly salting: SaltPolicy;
   readonly room: CopyRoom;
@@ -82,14 +83,13 @@ export class NodeCore implements NodeCoreEvents, Host {
   private readonly requests: OpenRequests;
   private readonly reads = new StoreReads(STORE_READS_MAX, (read) => this.store(read));
   private readonly cache = new TopologyCache();
-  /** What other nodes speak with this one. */
-  private readonly protocols = new Map<string, number>();
   private readonly reported = new Map<number, { report: ReplicaReport; at: number }>();
   private readonly checkpoints: Checkpoints;
 
   constructor(options: NodeCoreOptions) {
     assert(options.boot >= 1, 'boots count from 1');
     this.options = options;
+    this.protocols = new PeerProtocols(options.nodeId);
     this.requests = new OpenRequests(options.requestsMax, options.requestBytesMax);
     this.replicas = new ReplicaSet(this, options.boot * GENERATIONS_PER_BOOT);
     this.scrubs = new ScrubBook(options, this.replicas.byPartition);
@@ -136,11 +136,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   peerSpeaks(node: string, protocol: number): void {
-    this.protocols.set(node, protocol);
-  }
-
-  protocolOf(node: string): number {
-    return this.protocols.get(node) ?? PROTOCOL_MAX;
+    this.protocols.note(node, protocol);
   }
 
   peerMessages(node: string, messages: readonly PeerMessage[]): void {
