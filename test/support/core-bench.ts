@@ -248,6 +248,8 @@ export class CoreBench {
   readonly cut = new Set<string>();
   /** Pairs of nodes that do not hear each other, as `a b` in the order of their names. */
   readonly cutLinks = new Set<string>();
+  /** Whether what a voter passes on between others arrives. */
+  relays = true;
   /** Messages delivered so far, by body. */
   readonly delivered = new Map<string, number>();
   now = 0;
@@ -315,7 +317,7 @@ export class CoreBench {
         const message = spokenAt(this.protocolOf(from, node), given);
         const isCut =
           this.cut.has(from) || this.cut.has(node) || this.cutLinks.has([from, node].sort().join(' '));
-        if (message === null || isCut) continue;
+        if (message === null || isCut || (message.relayed === true && !this.relays)) continue;
         if (message.copyReply) this.copyReads += message.copyReply.reads;
         if (message.copyOrder) this.copyOrders.push(message);
         if (message.counterOrder) this.counterOrders.push(message);

@@ -8,6 +8,7 @@ import { assert } from '../../common/errors.ts';
 import type { Replica as ReplicaName } from '../../common/topology.ts';
 import type { CopyOrder, CopyOrderKind, CopyReply, Value } from '../../common/wire/messages.ts';
 import type { Leadership } from './leadership.ts';
+import { isDirect, targetOf } from './relay.ts';
 import type { Copy, SaltedKey } from './salted-key.ts';
 
 /** An order that is not answered is repeated after this, ms. */
@@ -67,6 +68,7 @@ export class CopyOrders {
     copy.state = 'dropped';
     copy.token = '';
     copy.epoch = record.epoch;
+    copy.heardAt = Number.NEGATIVE_INFINITY;
     this.answered(copy);
     this.dropped(salted);
   }
@@ -81,6 +83,8 @@ export class CopyOrders {
     const { host, replica, epoch } = this.leadership;
     const isUnderWay = copy.order > 0 && host.now - copy.orderedAt < ORDER_RETRY_MS;
     if (isUnderWay && (copy.ordered === kind || copy.ordered === 'COPY_DROP')) return;
+    const isRepeated = copy.order > 0 && copy.ordered === kind && kind === 'COPY_DROP';
+    copy.tries = isRepeated ? copy.tries + 1 : 0;
     this.answered(copy);
     this.last += 1;
     copy.order = this.last;
@@ -88,7 +92,8 @@ export class CopyOrders {
     copy.orderedAt = host.now;
     const isInstall = kind === 'COPY_INSTALL';
     // An install goes to the one whose token it has.
-    const to = isInstall ? copy.holder : this.leaderOf(copy.partition);
+    const record = host.recordOf(copy.partition);
+    const to = isInstall ? copy.holder : targetOf(record, host.options.nodeId, copy.tries);
     if (to === null) return;
     this.asked.set(copy.order, { salted, copy });
     const token = isInstall ? copy.token : '';
@@ -96,11 +101,6 @@ export class CopyOrders {
     const head = { kind, home: replica.partition, number: copy.order };
     const copyOrder: CopyOrder = { ...head, key: salted.key, confirm, token, value };
     host.send(copy.partition, epoch, replica.meta.replica, to, { body: 'copyOrder', copyOrder });
-  }
-
-  private leaderOf(partition: number): ReplicaName | null {
-    const leader = this.leadership.host.recordOf(partition)?.leader;
-    return leader ? { id: leader.replica, node: leader.node } : null;
   }
 
   /** The leader `from` of a copy's partition, in its epoch, has carried out an order. */
@@ -114,7 +114,8 @@ export class CopyOrders {
     copy.heardAt = this.leadership.host.now;
     if (copy.ordered === 'COPY_DROP') {
       copy.state = 'dropped';
-      copy.token = reply.token;
+      // Where it cannot be reached nothing is installed.
+      copy.token = isDirect(from) ? reply.token : '';
       copy.holder = from;
       copy.epoch = epoch;
       salted.copyReads += reply.reads;

@@ -350,6 +350,7 @@ describe('unsalting a counter', () => {
 
   it('goes on at the next leader, which finds a closed sub-counter', () => {
     const bench = salted();
+    bench.relays = false;
     const set = bench.set();
     bench.add('b', 1, set);
     bench.advance(100);

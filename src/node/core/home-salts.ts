@@ -39,6 +39,8 @@ const WAITING_MAX = 256;
 const WAIT_MS = 5_000;
 /** A holder that has not answered for so long is not named to readers, ms. */
 const SILENT_MS = 2_500;
+/** A holder that has told no token is asked for one again after this, ms. */
+const TOKEN_MS = 1_000;
 /** After so long, ms, an install that came to nothing is tried again. */
 const INSTALL_MS = 3_000;
 /** A key that was unsalted by hand is left so by the leader, ms. */
@@ -228,7 +230,10 @@ export class HomeSalts {
     if (!isQuiet || host.now < salted.busyUntil || !this.mayInstall(salted)) return;
     const dropped = salted.copies.filter(({ state }) => state === 'dropped' || state === 'unknown');
     const ready = dropped.filter(({ state, token }) => state === 'dropped' && token !== '');
-    for (const copy of dropped) if (!ready.includes(copy)) this.orders.askToken(salted, copy);
+    for (const copy of dropped) {
+      // One that was heard without a token cannot be reached directly.
+      if (!ready.includes(copy) && host.now - copy.heardAt >= TOKEN_MS) this.orders.askToken(salted, copy);
+    }
     if (ready.length === 0) return;
     salted.busyUntil = host.now + INSTALL_MS;
     const tokens = new Map(ready.map((copy) => [copy, copy.token]));

@@ -55,6 +55,8 @@ export interface Host {
   /** Reads a value in its turn, if it is still `wanted` then; without `wanted`, before those (store-reads.ts). */
   read(read: StoreRead, wanted?: () => boolean): void;
   send(partition: number, epoch: number, from: string, to: ReplicaName, body: PeerBody): void;
+  /** Passes a message of another replica on to a node. */
+  relay(node: string, message: PeerMessage): void;
   sealReply(reply: SealReply): void;
   /** Counts the bytes of a client's write that took effect here. */
   wrote(bytes: number): void;

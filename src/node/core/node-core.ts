@@ -13,6 +13,7 @@ import {
   REQUEST_TIMEOUT_MS_MAX,
   STORE_READS_MAX,
 } from '../../common/limits.ts';
+import { hexId } from '../../common/random.ts';
 import type { AckLevel, PartitionRecord, Replica as ReplicaName, Topology } from '../../common/topology.ts';
 import type {
   PeerMessage,
@@ -37,6 +38,7 @@ import { userKey } from './layout.ts';
 import type { Leadership } from './leadership.ts';
 import { OpenRequests } from './open-requests.ts';
 import { PeerProtocols } from './peer-protocols.ts';
+import { nodeOfAnswer } from './relay.ts';
 import { ReplicaSet } from './replica-set.ts';
 import { saysTheSame } from './report.ts';
 import { checkRequest, execute, notLeader, partitionFor, requestBytes } from './requests.ts';
@@ -142,8 +144,16 @@ export class NodeCore implements NodeCoreEvents, Host {
   peerMessages(node: string, messages: readonly PeerMessage[]): void {
     if (!this.admitted) return;
     for (const message of messages) {
-      this.replicas.byPartition.get(message.partition)?.onMessage(node, message);
+      const replica = this.replicas.byPartition.get(message.partition);
+      const elsewhere =
+        replica?.meta.replica === message.to ? null : nodeOfAnswer(message, this.recordOf(message.partition));
+      if (elsewhere === null) replica?.onMessage(node, message);
+      else this.relay(elsewhere, { ...message, relayed: true });
     }
+  }
+
+  relay(node: string, message: PeerMessage): void {
+    this.effects.peers.push({ node, message });
   }
 
   topologyPushed(topology: Topology): void {
@@ -360,10 +370,8 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   /** Whether nobody waits for an answer and everything that is led here is committed. */
   get settled(): boolean {
-    for (const { leadership, log } of this.replicas.byPartition.values()) {
-      if (leadership !== null && log.commitIndex < log.lastIndex) return false;
-    }
-    return this.requests.size === 0;
+    const isOpen = [...this.leaderships()].some(({ replica: { log } }) => log.commitIndex < log.lastIndex);
+    return !isOpen && this.requests.size === 0;
   }
 
   /** lsn of the last record that was given out: the WAL must count the same way. */
@@ -470,11 +478,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   uniqueId(): string {
-    const word = (): string =>
-      Math.floor(this.options.random() * 0x1_0000_0000)
-        .toString(16)
-        .padStart(8, '0');
-    return word() + word();
+    return hexId(this.options.random);
   }
 
   reply(handle: RequestHandle, result: Omit<Reply, 'id' | 'end'>): void {

@@ -21,6 +21,8 @@ export interface Copy {
   /** The order that is not answered yet; 0: none. */
   order: number;
   ordered: CopyOrderKind;
+  /** How often it was repeated. */
+  tries: number;
   orderedAt: number;
 }
 
@@ -80,8 +82,16 @@ export function saltedKey(key: Uint8Array, touchedAt: number): SaltedKey {
 
 /** A copy that somebody may have installed. */
 export function unknownCopy(partition: number): Copy {
-  const order = { order: 0, ordered: 'COPY_DROP' as const, orderedAt: 0 };
-  return { partition, state: 'unknown', token: '', holder: null, epoch: 0, heardAt: 0, ...order };
+  const order = { order: 0, ordered: 'COPY_DROP' as const, tries: 0, orderedAt: 0 };
+  return {
+    partition,
+    state: 'unknown',
+    token: '',
+    holder: null,
+    epoch: 0,
+    heardAt: Number.NEGATIVE_INFINITY,
+    ...order,
+  };
 }
 
 /** Where it has copies, or is about to have them. */

@@ -308,6 +308,7 @@ describe('a write of a salted key', () => {
 
   it('is not let go by who has led the partition of a copy before, and does not know that another one does', () => {
     const bench = salted();
+    bench.relays = false;
     const [a, , c] = bench.trio;
     bench.cutLinks.add('b c');
     bench.lead('c', 2, [a, c], 1);
@@ -326,8 +327,27 @@ describe('a write of a salted key', () => {
     expect(bench.read('c', 2)).toBe('two');
   });
 
+  it('reaches a holder by another voter where the way between the two nodes is cut', () => {
+    const bench = salted();
+    bench.cutLinks.add('a b');
+    for (const value of ['two', 'three']) {
+      const id = bench.write('a', HOT, value);
+      bench.advance(600);
+      expect(bench.told('a', id)).toBe('quorum');
+      expect(bench.read('b', 2)).toBe('NOT_LEADER');
+    }
+    bench.cutLinks.clear();
+    bench.advance(1_500);
+    expect(bench.read('b', 2)).toBe('three');
+    bench.cutLinks.add('a b');
+    bench.salt(0);
+    bench.advance(400);
+    expect(bench.node('a').replica.machine.salts.size).toBe(0);
+  });
+
   it('waits for a holder that may still lead, although another epoch is reserved', () => {
     const bench = salted();
+    bench.relays = false;
     bench.cutLinks.add('a b');
     bench.push({ partition: 1, epoch: 2, reservationId: 'e2', led: true }, [bench.node('a')]);
     const id = bench.write('a', HOT, 'two');
@@ -338,6 +358,7 @@ describe('a write of a salted key', () => {
 
   it('is not let go by a leader between the one that was known and the one that has the copy', () => {
     const bench = salted();
+    bench.relays = false;
     const [a, b, c] = bench.trio;
     bench.lead('c', 2, [b, c], 1);
     bench.cutLinks.add('a c').add('b c');
@@ -352,11 +373,11 @@ describe('a write of a salted key', () => {
     const second = { replica: c.nameOf(1).id, node: 'c', boot: 1 };
     bench.push({ ...third, epoch: 2, reservationId: 'e2', leader: second }, [a]);
     const id = bench.write('a', HOT, 'two');
-    bench.advance(1_000);
+    bench.advance(100);
     expect(bench.told('a', id)).toBe('none');
     expect(bench.read('b', 2)).toBe('one');
-    bench.push(third, [a]);
-    bench.advance(300);
+    // In the end every voter is asked, and one of them is the holder.
+    bench.advance(500);
     expect(bench.told('a', id)).toBe('quorum');
   });
 
