@@ -113,7 +113,7 @@ export class ClientAdmin {
    * repeated, with another number too. Goes to the key's home like a write, with its retries.
    *
    * Rejects with RingkeepError: INVALID_ARGUMENT, also from a cluster of an earlier version; UNAVAILABLE, also while no other node could have a
-   * copy; OVERLOADED for too many salted keys in a partition; DEADLINE_EXCEEDED.
+   * copy, or for too many salted keys in a partition; CANCELLED for one whose copies are ordered otherwise meanwhile; DEADLINE_EXCEEDED.
    *
    * @example
    * const { copies } = await db.admin.salt('front-page', { copies: 2 });

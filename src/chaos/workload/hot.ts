@@ -75,7 +75,8 @@ export class HotKeys implements Workload {
     for (;;) {
       const { salts } = await bench.admin(0).hot();
       const held = salts.filter(({ keyspace, copies }) => {
-        return keyspace === bench.options.keyspace && copies.every((copy) => copy.held);
+        const isHere = keyspace === bench.options.keyspace;
+        return isHere && copies.length > 0 && copies.every((copy) => copy.held);
       });
       const missing = this.keys.filter(
         (key) => !held.some((salt) => Buffer.from(salt.key).equals(Buffer.from(key))),
