@@ -52,6 +52,7 @@ export const COUNTER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the retry of an increment goes home, wherever the first attempt went',
+    seed: 60,
     breaks: '11',
     file: ENGINE,
     from: '        this.#park(operation, now + verdict.delayMs, verdict.wakeable);',
