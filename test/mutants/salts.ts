@@ -17,8 +17,8 @@ export const SALT_MUTANTS: readonly Mutant[] = [
     name: 'a write of a salted key does not wait for its copies',
     breaks: '10',
     file: HOME,
-    from: 'if (this.keys.size === 0 || !this.isClosed(proposal.command)) return false;',
-    to: 'if (proposal) return false;',
+    from: '    if (keys.every(isOpen)) return false;\n',
+    to: '    if (proposal) return false;\n',
     also: [UNASSERTED],
     caught: /invariant 10/,
   },
@@ -32,11 +32,12 @@ export const SALT_MUTANTS: readonly Mutant[] = [
       copy.state = 'dropped';
     }`,
     also: [
-      { file: HOME, from: '    this.waiting.push(proposal);\n    for', to: '    for' },
+      { file: HOME, from: '    this.waiting.push({ proposal, keys });\n', to: '' },
+      { file: HOME, from: '      salted.waitingWrites += 1;\n', to: '' },
       {
         file: HOME,
-        from: '    return true;\n  }\n\n  /** Whether a copy of a key',
-        to: '    return false;\n  }\n\n  /** Whether a copy of a key',
+        from: '      this.orders.dropAll(salted);\n    }\n    return true;',
+        to: '      this.orders.dropAll(salted);\n    }\n    return false;',
       },
     ],
     caught: /invariant 10/,

@@ -26,7 +26,6 @@ import {
   type SaltReport,
   saltedKey,
   setOf,
-  touches,
   unknownCopy,
 } from './salted-key.ts';
 import type { Proposal } from './write-path.ts';
@@ -42,6 +41,13 @@ const UNWANTED_MS = 600_000;
 /** A key whose copies were dropped for its value to expire has none for so long, ms. */
 const EXPIRES_MS = 1_000;
 
+/** A write that waits until no copy of its keys can answer. */
+interface Waiting {
+  readonly proposal: Proposal;
+  /** Those of its keys that are salted. */
+  readonly keys: readonly SaltedKey[];
+}
+
 /** The salts of one leadership. */
 export class HomeSalts {
   private readonly leadership: Leadership;
@@ -49,7 +55,7 @@ export class HomeSalts {
   /** By user key (latin1). */
   private readonly keys = new Map<string, SaltedKey>();
   /** Writes that wait until no copy of their keys can answer any more, in order; bounded like all open requests. */
-  private waiting: Proposal[] = [];
+  private waiting: Waiting[] = [];
   /** Until when a key is not salted by itself, ms. */
   private readonly unwanted = new Map<string, number>();
 
@@ -100,10 +106,7 @@ export class HomeSalts {
   /** What is salted here, for those who look at it. */
   report(): SaltReport[] {
     const { partition } = this.leadership.replica;
-    return [...this.keys].map(([name, salted]) => {
-      const waiting = this.waiting.filter(({ command }) => touches(command, name));
-      return reportOf(salted, partition, waiting.length);
-    });
+    return [...this.keys.values()].map((salted) => reportOf(salted, partition));
   }
 
   // ---------------------------------------------------------------- reads
@@ -136,21 +139,15 @@ export class HomeSalts {
 
   /** Takes a write that has to wait until copies of its keys are dropped; false: it has not. */
   holds(proposal: Proposal): boolean {
-    if (this.keys.size === 0 || !this.isClosed(proposal.command)) return false;
-    this.waiting.push(proposal);
-    for (const key of touchedKeys(proposal.command)) {
-      const salted = this.find(key);
-      if (salted !== undefined) this.orders.dropAll(salted);
+    if (this.keys.size === 0) return false;
+    const keys = touchedKeys(proposal.command).flatMap((key) => this.find(key) ?? []);
+    if (keys.every(isOpen)) return false;
+    this.waiting.push({ proposal, keys });
+    for (const salted of keys) {
+      salted.waitingWrites += 1;
+      this.orders.dropAll(salted);
     }
     return true;
-  }
-
-  /** Whether a copy of a key that the command touches may answer. */
-  private isClosed(command: Command): boolean {
-    return touchedKeys(command).some((key) => {
-      const salted = this.find(key);
-      return salted !== undefined && !isOpen(salted);
-    });
   }
 
   /** An entry that this leader has appended. */
@@ -180,20 +177,25 @@ export class HomeSalts {
   private opened(salted: SaltedKey): void {
     if (!isOpen(salted)) return;
     this.propose(salted);
-    if (this.waiting.length === 0) return;
-    const { writes, host } = this.leadership;
-    const waiting = this.waiting;
-    this.waiting = [];
-    for (const proposal of waiting) {
-      if (!host.isOpen(proposal.handle)) continue;
-      if (this.isClosed(proposal.command)) this.waiting.push(proposal);
-      else writes.take(proposal);
-    }
+    if (salted.waitingWrites > 0) this.release();
   }
 
-  private isAwaited(salted: SaltedKey): boolean {
-    const name = toLatin1(salted.key);
-    return this.waiting.some(({ command }) => touches(command, name));
+  private release(): void {
+    const { writes, host } = this.leadership;
+    for (const { proposal } of this.take(({ keys }) => keys.every(isOpen)))
+      if (host.isOpen(proposal.handle)) writes.take(proposal);
+  }
+
+  /** Takes writes out of those that wait, in their order. */
+  private take(isWanted: (waiting: Waiting) => boolean): Waiting[] {
+    const taken: Waiting[] = [];
+    this.waiting = this.waiting.filter((waiting) => {
+      if (!isWanted(waiting)) return true;
+      taken.push(waiting);
+      for (const salted of waiting.keys) salted.waitingWrites -= 1;
+      return false;
+    });
+    return taken;
   }
 
   // ---------------------------------------------------------------- installs
@@ -220,7 +222,7 @@ export class HomeSalts {
   private mayInstall(salted: SaltedKey): boolean {
     // The copies of a set that is not decided yet would not be known to the next leader.
     const isDecided = this.leadership.replica.machine.salts.has(salted.key);
-    return isDecided && salted.change === null && !this.isAwaited(salted);
+    return isDecided && salted.change === null && salted.waitingWrites === 0;
   }
 
   private read(salted: SaltedKey, tokens: ReadonlyMap<Copy, string>): void {
@@ -361,7 +363,7 @@ export class HomeSalts {
     this.expire();
     for (const salted of [...this.keys.values()]) {
       this.orders.tick(salted);
-      if (salted.change !== null || this.isAwaited(salted)) this.orders.dropAll(salted);
+      if (salted.change !== null || salted.waitingWrites > 0) this.orders.dropAll(salted);
       this.opened(salted);
       if (serving && pauseTarget === '') this.install(salted);
     }
@@ -369,25 +371,18 @@ export class HomeSalts {
 
   private expire(): void {
     const { host, pauseTarget } = this.leadership;
-    this.waiting = this.waiting.filter(({ handle, command }) => {
-      if (!host.isOpen(handle)) return false;
-      if (pauseTarget !== '') this.refuse(handle, 'NOT_LEADER', 'the leader is about to change');
-      else if (handle.deadline <= host.now) this.refuse(handle, 'DEADLINE_EXCEEDED', this.whyClosed(command));
-      else return true;
-      return false;
-    });
+    for (const { proposal, keys } of this.take(({ proposal: { handle } }) => {
+      return pauseTarget !== '' || handle.deadline <= host.now || !host.isOpen(handle);
+    })) {
+      if (pauseTarget !== '') this.refuse(proposal.handle, 'NOT_LEADER', 'the leader is about to change');
+      else this.refuse(proposal.handle, 'DEADLINE_EXCEEDED', whyClosed(keys));
+    }
     for (const { change } of this.keys.values()) {
       for (const handle of change?.handles ?? []) {
         if (handle.deadline <= host.now)
           this.refuse(handle, 'DEADLINE_EXCEEDED', 'the copies of the key have not changed in time');
       }
     }
-  }
-
-  private whyClosed(command: Command): string {
-    const blocking = touchedKeys(command).flatMap((key) => this.find(key)?.copies ?? []);
-    const where = blocking.filter(({ state }) => state !== 'dropped').map(({ partition }) => partition);
-    return `the leaders of partitions ${where.join(', ')}, which hold copies of the key, have not dropped them in time`;
   }
 
   private refuse(handle: RequestHandle, code: ErrorCode, message: string): void {
@@ -397,13 +392,19 @@ export class HomeSalts {
 
   /** The leadership ends. */
   end(): void {
-    for (const { handle } of this.waiting) this.refuse(handle, 'NOT_LEADER', 'deposed');
+    for (const { proposal } of this.waiting) this.refuse(proposal.handle, 'NOT_LEADER', 'deposed');
     for (const { change } of this.keys.values())
       for (const handle of change?.handles ?? []) this.refuse(handle, 'NOT_LEADER', 'deposed');
     this.waiting = [];
     this.keys.clear();
     this.orders.end();
   }
+}
+
+function whyClosed(keys: readonly SaltedKey[]): string {
+  const blocking = keys.flatMap(({ copies }) => copies.filter(({ state }) => state !== 'dropped'));
+  const where = blocking.map(({ partition }) => partition).join(', ');
+  return `the leaders of partitions ${where}, which hold copies of the key, have not dropped them in time`;
 }
 
 function sameSet(a: readonly number[], b: readonly number[]): boolean {

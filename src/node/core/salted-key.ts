@@ -1,8 +1,6 @@
 /** One salted key as the leader of its home sees it: what is known of its copies, and what they are to become. */
-import { toLatin1 } from '../../common/bytes.ts';
 import type { Replica as ReplicaName } from '../../common/topology.ts';
 import type { CopyOrderKind } from '../../common/wire/messages.ts';
-import { type Command, touchedKeys } from './entry.ts';
 import type { RequestHandle } from './host.ts';
 import { splitUserKey } from './layout.ts';
 import type { SaltSet } from './salt-sets.ts';
@@ -48,6 +46,8 @@ export interface SaltedKey {
   /** An install is being prepared, until then at most. */
   busyUntil: number;
   change: Change | null;
+  /** Writes that wait until its copies are gone. */
+  waitingWrites: number;
   /** Gets that its copies have answered, as far as they have told. */
   copyReads: number;
 }
@@ -67,7 +67,14 @@ export interface SaltReport {
 
 /** A key that has no copies yet; no entry from `touchedAt` on is known to touch it. */
 export function saltedKey(key: Uint8Array, touchedAt: number): SaltedKey {
-  const rest = { quietUntil: 0, busyUntil: 0, change: null, copyReads: 0, automatic: false };
+  const rest = {
+    waitingWrites: 0,
+    quietUntil: 0,
+    busyUntil: 0,
+    change: null,
+    copyReads: 0,
+    automatic: false,
+  };
   return { key: Buffer.from(key), copies: [], touchedAt, ...rest };
 }
 
@@ -87,17 +94,11 @@ export function isOpen({ copies }: SaltedKey): boolean {
   return copies.every(({ state }) => state === 'dropped');
 }
 
-/** Whether a command touches the user key (latin1). */
-export function touches(command: Command, name: string): boolean {
-  return touchedKeys(command).some((key) => toLatin1(key) === name);
-}
-
 /** What others are told of a key. */
 export function reportOf(
-  { key, copies, automatic }: SaltedKey,
+  { key, copies, automatic, waitingWrites }: SaltedKey,
   partition: number,
-  waiting: number,
 ): SaltReport {
   const told = copies.map((copy) => ({ partition: copy.partition, held: copy.state === 'held' }));
-  return { ...splitUserKey(key), partition, automatic, copies: told, waitingWrites: waiting };
+  return { ...splitUserKey(key), partition, automatic, copies: told, waitingWrites };
 }
