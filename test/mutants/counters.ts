@@ -62,6 +62,7 @@ export const COUNTER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a router sends an increment home that a sub-counter may have taken',
+    seed: 60,
     breaks: '11',
     file: 'src/router/proxy.ts',
     from: 'if (isOfCopy(forward) && forward.owner !== null',
@@ -79,6 +80,7 @@ export const COUNTER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a sum is of two sets',
+    seed: 3,
     breaks: '10',
     file: SUMS,
     from: 'if (machine.salts.subSetOf(key)?.counter.id !== set.counter.id) return reader.again();',
@@ -87,6 +89,7 @@ export const COUNTER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a sum is told by a home that is not confirmed',
+    seed: 390,
     breaks: '10',
     file: SUMS,
     from: '    reads.confirm(() => {',
@@ -103,6 +106,7 @@ export const COUNTER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a read joins a round of sums that has begun',
+    seed: 9,
     breaks: '10',
     file: SUMS,
     from: '    summed.waiting.push(reader);\n    this.begin(summed);',
@@ -113,6 +117,7 @@ export const COUNTER_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower shows the part of a salted counter that is at home',
+    seed: 9,
     breaks: '10',
     file: 'src/node/core/shared-gets.ts',
     from: 'if (set !== null) return this.sum(key, set, all);',

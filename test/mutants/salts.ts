@@ -113,6 +113,15 @@ export const SALT_MUTANTS: readonly Mutant[] = [
     caught: /invariant 10/,
   },
   {
+    name: 'a copy is installed that is not in the set any more',
+    breaks: '10',
+    file: HOME,
+    from: 'if (isInSet && copy.state',
+    to: 'if (copy !== null && copy.state',
+    caught: /is not installed where the key has none any more/,
+    suite: 'src/node/core/salts.test.ts',
+  },
+  {
     name: 'salts are forgotten in a restart',
     breaks: '10',
     file: 'src/node/core/machine.ts',

@@ -60,6 +60,8 @@ export class BenchNode {
   disk = true;
   /** Fsyncs alone. */
   fsyncs = true;
+  /** Reads of single rows alone. */
+  storeReads = true;
   readonly scrubBytesPerSecond: number;
   private readonly random: () => number;
   private lsn = 0;
@@ -174,6 +176,10 @@ export class BenchNode {
         busy = true;
       }
       for (const effect of this.waiting.splice(0)) {
+        if (effect.kind === 'get' && !this.storeReads) {
+          this.waiting.push(effect);
+          continue;
+        }
         this.performStore(effect);
         busy = true;
       }
@@ -238,6 +244,9 @@ export class CoreBench {
   readonly cut = new Set<string>();
   /** Pairs of nodes that do not hear each other, as `a b` in the order of their names. */
   readonly cutLinks = new Set<string>();
+  /** How long messages between nodes are on their way, ms. */
+  latencyMs = 0;
+  private flying: { from: string; node: string; message: PeerMessage; dueAt: number }[] = [];
   /** Messages delivered so far, by body. */
   readonly delivered = new Map<string, number>();
   now = 0;
@@ -293,11 +302,13 @@ export class CoreBench {
   /** Lets everybody work and hear each other until nothing happens any more. */
   pump(turnsMax = 1_000): number {
     for (let turn = 0; turn < turnsMax; turn++) {
-      const messages: { from: string; node: string; message: PeerMessage }[] = [];
       for (const node of this.nodes) {
         node.settle();
-        for (const sent of node.outbox.splice(0)) messages.push({ from: node.id, ...sent });
+        for (const sent of node.outbox.splice(0))
+          this.flying.push({ from: node.id, ...sent, dueAt: this.now + this.latencyMs });
       }
+      const messages = this.flying.filter(({ dueAt }) => dueAt <= this.now);
+      this.flying = this.flying.filter(({ dueAt }) => dueAt > this.now);
       if (messages.length === 0) return turn;
       for (const { from, node, message: given } of messages) {
         const message = spokenAt(this.protocolOf(from, node), given);

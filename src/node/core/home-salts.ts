@@ -236,7 +236,10 @@ export class HomeSalts {
       if (error !== null || isEnded || seenIndex < salted.touchedAt || !this.mayInstall(salted)) return;
       const value = replica.gets.valueOf(stored, seenIndex);
       for (const [copy, token] of tokens) {
-        if (copy.state === 'dropped' && copy.token === token) this.orders.install(salted, copy, value);
+        // Not one that the set had when this began, and has no more: nobody would have it dropped.
+        const isInSet = salted.copies.includes(copy);
+        if (isInSet && copy.state === 'dropped' && copy.token === token)
+          this.orders.install(salted, copy, value);
       }
     });
   }

@@ -7,19 +7,20 @@ import { LINEARIZABLE_GET } from '../../common/reads.ts';
 import type { Reply, Request } from '../../common/wire/messages.ts';
 import { userKey } from './layout.ts';
 
-/** A key of partition 0 of two, and another one. */
-const [HOT, OTHER] = Array.from({ length: 20 }, (_, at) => `key${at}`).filter(
-  (key) => partitionOf(Buffer.from(key), 2) === 0,
+/** A key of partition 0 of two, or of three, and another one. */
+const [HOT, OTHER] = Array.from({ length: 40 }, (_, at) => `key${at}`).filter(
+  (key) => partitionOf(Buffer.from(key), 2) === 0 && partitionOf(Buffer.from(key), 3) === 0,
 ) as [string, string];
 
 /** Three nodes: `a` leads partition 0, the home of the keys, `b` leads partition 1, which holds the copies. */
 class Bench extends CoreBench {
   private sequence = 0;
 
-  constructor(protocols: Readonly<Record<string, number>> = {}) {
-    super(['a', 'b', 'c'], { partitions: 2, protocols, random: createRandom(1).next });
+  constructor(protocols: Readonly<Record<string, number>> = {}, partitions = 2) {
+    super(['a', 'b', 'c'], { partitions, protocols, random: createRandom(1).next });
     this.lead('a', 1);
     this.lead('b', 1, this.nodes, 1);
+    if (partitions === 3) this.lead('c', 1, this.nodes, 2);
     this.advance(500);
   }
 
@@ -100,6 +101,25 @@ describe('a copy', () => {
     expect(bench.read('b', 2)).toBe('NOT_LEADER');
     bench.advance(200);
     expect(bench.read('b', 2)).toBe('two');
+  });
+
+  it('is not installed where the key has none any more, although that was being prepared', () => {
+    const bench = new Bench({}, 3);
+    bench.write('a', HOT, 'one');
+    bench.advance(100);
+    const [before, after, node] =
+      bench.salt(1) === '1' ? (['1', '2', 'b'] as const) : (['2', '1', 'c'] as const);
+    // Its holder leads the home, too, and reads for the next copy.
+    bench.lead(node, 2);
+    bench.node(node).storeReads = false;
+    bench.advance(300);
+    expect(bench.salt(1, node)).toBe(after);
+    bench.node(node).storeReads = true;
+    bench.advance(1_500);
+    expect(bench.read(node, Number(before) + 1)).toBe('NOT_LEADER');
+    expect(bench.read(bench.nodes.find(({ id }) => id !== 'a' && id !== node)!.id, Number(after) + 1)).toBe(
+      'one',
+    );
   });
 
   it('is gone with the leadership that held it, and installed with the next one', () => {
@@ -192,6 +212,17 @@ describe('a write of a salted key', () => {
     expect(bench.read('a')).toBe('two');
     // The old holder still has it, and nobody who confirms it.
     expect(bench.read('b', 2)).not.toBe('one');
+  });
+
+  it('does not wait for ever for holders that are far away, and their copies come back', () => {
+    const bench = salted();
+    bench.latencyMs = 90;
+    const id = bench.write('a', HOT, 'two');
+    bench.advance(1_000);
+    expect(bench.told('a', id)).toBe('quorum');
+    bench.advance(1_500);
+    bench.latencyMs = 0;
+    expect(bench.read('b', 2)).toBe('two');
   });
 
   it('has had no effect if its time runs out meanwhile', () => {
