@@ -383,8 +383,14 @@ export class CoreBench {
     for (const node of to) node.core.topologyPushed({ ...head, nodes, records });
   }
 
-  /** Forms the partition if need be, seals `epoch` at `sealed` and names the leader to everybody. */
-  lead(id: string, epoch: number, sealed: readonly BenchNode[] = this.nodes, partition = 0): void {
+  /** Forms the partition if need be, seals `epoch` at `sealed` and names the leader to them, or to others. */
+  lead(
+    id: string,
+    epoch: number,
+    sealed: readonly BenchNode[] = this.nodes,
+    partition = 0,
+    told: readonly BenchNode[] = sealed,
+  ): void {
     if (epoch === 1) this.push({ partition });
     // Those that have restarted are admitted first.
     this.tell([], sealed);
@@ -397,7 +403,7 @@ export class CoreBench {
     this.pump();
     const { boot } = this.node(id);
     const leader = { replica: this.node(id).nameOf(partition).id, node: id, boot };
-    this.push({ partition, epoch, reservationId, leader, led: true, established: true }, sealed);
+    this.push({ partition, epoch, reservationId, leader, led: true, established: true }, told);
   }
 
   /** Sends a put to a node; its reply shows up in `replies`. */
