@@ -15,6 +15,7 @@ import { Sessions } from '../../src/node/core/sessions.ts';
 import type { StoreState } from '../../src/router/topology-store.ts';
 import { ClientChecks } from './client-checks.ts';
 import { ControlLinks } from './control-links.ts';
+import { watchCopies } from './copy-checks.ts';
 import { GhostPartition } from './ghost.ts';
 import { Invariants } from './invariants.ts';
 import { Network, type NetworkProfile } from './network.ts';
@@ -191,6 +192,7 @@ export class Cluster {
     this.sessions = new SimSessions(this.network);
     this.routers = this.makeRouters();
     this.salter = new Salter(world, this.nodes, this.workload);
+    if (isSalted(world)) watchCopies(this);
   }
 
   /** Crashes a node together with its clients' connections. */

@@ -18,6 +18,7 @@ const SEEDS_ENOUGH = 200;
 
 /** What many seeds must have exercised between them. */
 export const PATHS: readonly string[] = [
+  'copy looked at',
   'copy read',
   'counter salted',
   'counter unsalted',

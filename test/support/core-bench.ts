@@ -58,10 +58,11 @@ export class BenchNode {
   readonly sealReplies: SealReply[] = [];
   /** Fsyncs and store writes do not return while false. */
   disk = true;
+  /** Reads of single values do not return while false. */
+  storeReads = true;
+  private waitingReads: StoreEffect[] = [];
   /** Fsyncs alone. */
   fsyncs = true;
-  /** Reads of single rows alone. */
-  storeReads = true;
   readonly scrubBytesPerSecond: number;
   private readonly random: () => number;
   private lsn = 0;
@@ -176,10 +177,6 @@ export class BenchNode {
         busy = true;
       }
       for (const effect of this.waiting.splice(0)) {
-        if (effect.kind === 'get' && !this.storeReads) {
-          this.waiting.push(effect);
-          continue;
-        }
         this.performStore(effect);
         busy = true;
       }
@@ -212,6 +209,12 @@ export class BenchNode {
     return effects.wal.length + effects.walReads.length > 0;
   }
 
+  /** Lets the reads return that have waited, and all later ones. */
+  letReads(): void {
+    this.storeReads = true;
+    for (const effect of this.waitingReads.splice(0)) this.performStore(effect);
+  }
+
   private performStore(effect: StoreEffect): void {
     const name = (key: Uint8Array): string => Buffer.from(key).toString('latin1');
     if (effect.kind === 'write') {
@@ -220,7 +223,8 @@ export class BenchNode {
         else this.rows.set(name(key), value);
       }
       effect.done(null);
-    } else if (effect.kind === 'get') effect.done(null, this.rows.get(name(effect.key)));
+    } else if (effect.kind === 'get' && !this.storeReads) this.waitingReads.push(effect);
+    else if (effect.kind === 'get') effect.done(null, this.rows.get(name(effect.key)));
     else if (effect.kind === 'openView') effect.done(null, new RowsView(new Map(this.rows)));
     else if (effect.kind === 'readView')
       effect.view.read(effect.from, effect.to, effect.bytesMax, effect.done);
@@ -247,6 +251,8 @@ export class CoreBench {
   /** How long messages between nodes are on their way, ms. */
   latencyMs = 0;
   private flying: { from: string; node: string; message: PeerMessage; dueAt: number }[] = [];
+  /** Whether what a voter passes on between others arrives. */
+  relays = true;
   /** Messages delivered so far, by body. */
   readonly delivered = new Map<string, number>();
   now = 0;
@@ -257,6 +263,8 @@ export class CoreBench {
 
   /** Orders of copies and of sub-counters that were delivered, in their order. */
   readonly copyOrders: PeerMessage[] = [];
+  /** Reads of copies that their homes were told of. */
+  copyReads = 0;
   readonly counterOrders: PeerMessage[] = [];
   /** Scrubs that were delivered, in their order. */
   readonly scrubs: { readonly from: string; readonly scrub: Scrub }[] = [];
@@ -314,7 +322,8 @@ export class CoreBench {
         const message = spokenAt(this.protocolOf(from, node), given);
         const isCut =
           this.cut.has(from) || this.cut.has(node) || this.cutLinks.has([from, node].sort().join(' '));
-        if (message === null || isCut) continue;
+        if (message === null || isCut || (message.relayed === true && !this.relays)) continue;
+        if (message.copyReply) this.copyReads += message.copyReply.reads;
         if (message.copyOrder) this.copyOrders.push(message);
         if (message.counterOrder) this.counterOrders.push(message);
         if (message.scrub) this.scrubs.push({ from, scrub: message.scrub });

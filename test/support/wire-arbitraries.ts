@@ -197,7 +197,7 @@ export const reply: fc.Arbitrary<Reply> = fc.oneof(
   }),
 );
 
-const peerHead = { partition: uint32, from: text, to: text, epoch: uint64 };
+const peerHead = { partition: uint32, from: text, to: text, epoch: uint64, relayed: fc.boolean() };
 const list = fc.array(bytes, { maxLength: 4 });
 export const peerMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
   fc.record({

@@ -441,6 +441,8 @@ export interface PeerMessage {
   from: string;
   to: string;
   epoch: number;
+  /** By a voter, between the leaders of two partitions that do not reach each other. */
+  relayed?: boolean;
   body:
     | 'append'
     | 'appendReply'

@@ -163,6 +163,7 @@ function writePeerMessage(writer: ProtoWriter, message: PeerMessage): void {
   writer.text(2, message.from);
   writer.text(3, message.to);
   writer.uint(4, message.epoch);
+  if (message.relayed === true) writer.bool(30, true);
   writeBody(writer, message, bytesMax);
   writer.end(mark);
 }
@@ -407,13 +408,21 @@ function readBody(reader: ProtoReader, field: number, message: PartialMessage): 
 
 /** `before`: the message before, whose replica ids are most likely the same. */
 function readPeerMessage(reader: ProtoReader, before: PeerMessage | undefined): PeerMessage {
-  const message: PartialMessage = { partition: 0, from: '', to: '', epoch: 0, body: undefined };
+  const message: PartialMessage = {
+    partition: 0,
+    from: '',
+    to: '',
+    epoch: 0,
+    relayed: false,
+    body: undefined,
+  };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     if (field === 1) message.partition = reader.uint();
     else if (field === 2) message.from = reader.text(before?.from);
     else if (field === 3) message.to = reader.text(before?.to);
     else if (field === 4) message.epoch = reader.uint();
+    else if (field === 30) message.relayed = reader.bool();
     else if (field >= 5 && field <= LAST_BODY) readBody(reader, field, message);
     else reader.skip();
   }

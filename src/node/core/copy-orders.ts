@@ -8,14 +8,15 @@ import { assert } from '../../common/errors.ts';
 import type { Replica as ReplicaName } from '../../common/topology.ts';
 import type { CopyOrder, CopyOrderKind, CopyReply, Value } from '../../common/wire/messages.ts';
 import type { Leadership } from './leadership.ts';
+import { isDirect, targetOf } from './relay.ts';
 import type { Copy, SaltedKey } from './salted-key.ts';
 
 /** An order that is not answered is repeated after this, ms, under its number: its answer may take longer. */
 const ORDER_RETRY_MS = 100;
 /** How often holders are asked whether they still hold a copy, and how often it was read, ms. */
 const LOOK_MS = 1_000;
-/** After an install that was refused the key is left alone for so long, ms. */
-const REFUSED_MS = 1_000;
+/** After an install that was refused the key is left alone for so long, ms: its holder may have no room. */
+const REFUSED_MS = 5_000;
 
 /** The orders of one leadership. */
 export class CopyOrders {
@@ -44,6 +45,7 @@ export class CopyOrders {
   /** Installs a copy. From here on it may answer. */
   install(salted: SaltedKey, copy: Copy, value: Value): void {
     assert(copy.state === 'dropped' && copy.token !== '', 'a copy is installed under its token');
+    assert(salted.copies.includes(copy), 'a copy is installed in a partition of the set');
     copy.state = 'sent';
     this.order(salted, copy, 'COPY_INSTALL', value);
   }
@@ -66,6 +68,7 @@ export class CopyOrders {
     copy.state = 'dropped';
     copy.token = '';
     copy.epoch = record.epoch;
+    copy.heardAt = Number.NEGATIVE_INFINITY;
     this.answered(copy);
     this.dropped(salted);
   }
@@ -80,7 +83,9 @@ export class CopyOrders {
     const { host, replica, epoch } = this.leadership;
     const isUnderWay = copy.order > 0 && host.now - copy.orderedAt < ORDER_RETRY_MS;
     if (isUnderWay && (copy.ordered === kind || copy.ordered === 'COPY_DROP')) return;
-    if (copy.order === 0 || copy.ordered !== kind || kind === 'COPY_INSTALL') {
+    const isRepeated = copy.order > 0 && copy.ordered === kind && kind !== 'COPY_INSTALL';
+    copy.tries = isRepeated && kind === 'COPY_DROP' ? copy.tries + 1 : 0;
+    if (!isRepeated) {
       this.answered(copy);
       this.last += 1;
       copy.number = this.last;
@@ -90,7 +95,8 @@ export class CopyOrders {
     copy.orderedAt = host.now;
     const isInstall = kind === 'COPY_INSTALL';
     // An install goes to the one whose token it has.
-    const to = isInstall ? copy.holder : this.leaderOf(copy.partition);
+    const record = host.recordOf(copy.partition);
+    const to = isInstall ? copy.holder : targetOf(record, host.options.nodeId, copy.tries);
     if (to === null) return;
     this.asked.set(copy.order, { salted, copy });
     const token = isInstall ? copy.token : '';
@@ -98,11 +104,6 @@ export class CopyOrders {
     const head = { kind, home: replica.partition, number: copy.order };
     const copyOrder: CopyOrder = { ...head, key: salted.key, confirm, token, value };
     host.send(copy.partition, epoch, replica.meta.replica, to, { body: 'copyOrder', copyOrder });
-  }
-
-  private leaderOf(partition: number): ReplicaName | null {
-    const leader = this.leadership.host.recordOf(partition)?.leader;
-    return leader ? { id: leader.replica, node: leader.node } : null;
   }
 
   /** The leader `from` of a copy's partition, in its epoch, has carried out an order. */
@@ -118,9 +119,11 @@ export class CopyOrders {
     copy.heardAt = this.leadership.host.now;
     if (copy.ordered === 'COPY_DROP') {
       copy.state = 'dropped';
-      copy.token = reply.token;
+      // Where it cannot be reached nothing is installed.
+      copy.token = isDirect(from) ? reply.token : '';
       copy.holder = from;
       copy.epoch = epoch;
+      salted.copyReads += reply.reads;
       this.dropped(salted);
     } else if (reply.held) {
       copy.state = 'held';

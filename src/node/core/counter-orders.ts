@@ -4,6 +4,7 @@
  */
 import type { CounterOrder, CounterOrderKind, CounterReply } from '../../common/wire/messages.ts';
 import type { Leadership } from './leadership.ts';
+import { targetOf } from './relay.ts';
 import type { SubSet } from './salt-sets.ts';
 
 /** An order that is not answered is repeated after this, ms. */
@@ -22,6 +23,8 @@ export interface Errand {
   readonly order: CounterOrder;
   readonly done: (answer: CounterAnswer) => void;
   sentAt: number;
+  /** How often it was sent. */
+  tries: number;
 }
 
 /** The orders of one leadership. */
@@ -46,7 +49,7 @@ export class CounterOrders {
     this.last += 1;
     const { replica, host } = this.leadership;
     const order = { kind, home: replica.partition, number: this.last, key, set: counter.id };
-    const errand: Errand = { partition, order, done, sentAt: host.now };
+    const errand: Errand = { partition, order, done, sentAt: host.now, tries: 0 };
     this.errands.set(order.number, errand);
     this.send(errand);
     return errand;
@@ -61,9 +64,9 @@ export class CounterOrders {
     const { host, replica, epoch } = this.leadership;
     const { partition, order } = errand;
     errand.sentAt = host.now;
-    const leader = host.recordOf(partition)?.leader;
-    if (!leader) return;
-    const to = { id: leader.replica, node: leader.node };
+    const to = targetOf(host.recordOf(partition), host.options.nodeId, errand.tries);
+    errand.tries += 1;
+    if (to === null) return;
     host.send(partition, epoch, replica.meta.replica, to, { body: 'counterOrder', counterOrder: order });
   }
 

@@ -350,6 +350,7 @@ describe('unsalting a counter', () => {
 
   it('goes on at the next leader, which finds a closed sub-counter', () => {
     const bench = salted();
+    bench.relays = false;
     const set = bench.set();
     bench.add('b', 1, set);
     bench.advance(100);
@@ -427,6 +428,7 @@ describe('a sub-counter', () => {
   it('is not told by a leader that is deposed and does not know it', () => {
     const bench = salted();
     bench.cutLinks.add('b c');
+    bench.relays = false;
     bench.lead('c', 2, [bench.node('a'), bench.node('c')], 1, [bench.node('c')]);
     const id = bench.add('c', 1, bench.set());
     bench.advance(100);

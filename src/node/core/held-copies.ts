@@ -35,7 +35,6 @@ export class HeldCopies {
   private readonly leadership: Leadership;
   /** By user key (latin1), the one that was dropped longest ago first. */
   private readonly held = new Map<string, Held>();
-  private bytes = 0;
 
   constructor(leadership: Leadership) {
     this.leadership = leadership;
@@ -43,9 +42,12 @@ export class HeldCopies {
 
   /** Copies that may be read. */
   get count(): number {
-    let count = 0;
-    for (const { value } of this.held.values()) if (value !== null) count++;
-    return count;
+    return [...this.all()].length;
+  }
+
+  /** The copies that may be read, by user key (latin1). */
+  *all(): Iterable<readonly [name: string, value: Value]> {
+    for (const [name, { value }] of this.held) if (value !== null) yield [name, value];
   }
 
   /** Takes an order of the leader of a key's home. An order that is not answered is repeated. */
@@ -63,17 +65,18 @@ export class HeldCopies {
   }
 
   private drop(asker: Asker, order: CopyOrder, name: string): void {
+    const reads = this.held.get(name)?.reads ?? 0;
     this.forget(name);
     const token = this.leadership.host.uniqueId();
     this.held.set(name, { homeEpoch: asker.epoch, token, value: null, reads: 0 });
     this.makeRoom();
-    const done = (): void => this.answer(asker, order, token, false);
+    const done = (): void => this.answer(asker, order, token, false, reads);
     if (order.confirm) this.leadership.reads.confirm(done);
     else done();
   }
 
   private forget(name: string): void {
-    this.bytes -= this.held.get(name)?.value?.value.byteLength ?? 0;
+    this.leadership.host.keyCopies.bytes -= this.held.get(name)?.value?.value.byteLength ?? 0;
     this.held.delete(name);
   }
 
@@ -91,10 +94,11 @@ export class HeldCopies {
     const { token, value } = order;
     if (held !== undefined && token !== '' && held.token === token && value !== null) {
       held.token = '';
-      if (this.bytes + value.value.byteLength <= COPIES_HELD_BYTES_MAX) {
+      const { host, replica } = this.leadership;
+      if (host.keyCopies.bytes + value.value.byteLength <= COPIES_HELD_BYTES_MAX) {
         held.value = { ...value, value: Buffer.from(value.value) };
-        this.bytes += value.value.byteLength;
-      }
+        host.keyCopies.bytes += value.value.byteLength;
+      } else host.event({ level: 'warn', event: 'key_copy_refused', partition: replica.partition });
     }
     this.answer(asker, order, '', held?.value != null);
   }
@@ -105,8 +109,14 @@ export class HeldCopies {
     host.send(home, epoch, replica.meta.replica, asker.replica, { body: 'copyReply', copyReply });
   }
 
+  /** The leadership ends, and with it its copies. */
+  end(): void {
+    for (const name of [...this.held.keys()]) this.forget(name);
+  }
+
   /** Reads the copy of a key, if there is one. */
   read(handle: RequestHandle, request: Request, home: number): void {
+    this.leadership.requests += 1;
     const key = userKey(request.keyspace, request.key);
     this.leadership.reads.read(handle, () => this.serve(handle, key, request, home));
   }

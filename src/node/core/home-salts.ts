@@ -19,7 +19,9 @@ import { entryOf } from './log.ts';
 import { chooseCopies } from './salt-choice.ts';
 import type { SaltSet } from './salt-sets.ts';
 import {
+  type Change,
   type Copy,
+  droppedCopy,
   isOpen,
   reportOf,
   type SaltedKey,
@@ -32,8 +34,13 @@ import type { Proposal } from './write-path.ts';
 
 /** A key that was not written for so long gets its copies back, ms. */
 const QUIET_MS = 25;
+/** Writes of one key that may wait for its copies, and for how long each, ms: others need the room. A failover is over by then. */
+const WAITING_MAX = 256;
+const WAIT_MS = 5_000;
 /** A holder that has not answered for so long is not named to readers, ms. */
 const SILENT_MS = 2_500;
+/** A holder that has told no token is asked for one again after this, ms. */
+const TOKEN_MS = 1_000;
 /** After so long, ms, an install that came to nothing is tried again. */
 const INSTALL_MS = 3_000;
 /** A key that was unsalted by hand is left so by the leader, ms. */
@@ -46,6 +53,8 @@ interface Waiting {
   readonly proposal: Proposal;
   /** Those of its keys that are salted. */
   readonly keys: readonly SaltedKey[];
+  /** Whoever waits for longer, ms, asks again: its place is for others. */
+  readonly until: number;
 }
 
 /** The salts of one leadership. */
@@ -142,7 +151,15 @@ export class HomeSalts {
     if (this.keys.size === 0) return false;
     const keys = touchedKeys(proposal.command).flatMap((key) => this.find(key) ?? []);
     if (keys.every(isOpen)) return false;
-    this.waiting.push({ proposal, keys });
+    if (keys.some(({ waitingWrites }) => waitingWrites >= WAITING_MAX)) {
+      this.refuse(proposal.handle, 'OVERLOADED', 'too many writes of a key wait for its copies', 50);
+      return true;
+    }
+    this.waiting.push({
+      proposal,
+      keys,
+      until: Math.min(proposal.handle.deadline, this.leadership.host.now + WAIT_MS),
+    });
     for (const salted of keys) {
       salted.waitingWrites += 1;
       this.orders.dropAll(salted);
@@ -181,7 +198,9 @@ export class HomeSalts {
   }
 
   private release(): void {
-    const { writes, host } = this.leadership;
+    const { writes, host, pauseTarget } = this.leadership;
+    // They are told with the next tick that another leader is to come.
+    if (pauseTarget !== '') return;
     for (const { proposal } of this.take(({ keys }) => keys.every(isOpen)))
       if (host.isOpen(proposal.handle)) writes.take(proposal);
   }
@@ -211,7 +230,10 @@ export class HomeSalts {
     if (!isQuiet || host.now < salted.busyUntil || !this.mayInstall(salted)) return;
     const dropped = salted.copies.filter(({ state }) => state === 'dropped' || state === 'unknown');
     const ready = dropped.filter(({ state, token }) => state === 'dropped' && token !== '');
-    for (const copy of dropped) if (!ready.includes(copy)) this.orders.askToken(salted, copy);
+    for (const copy of dropped) {
+      // One that was heard without a token cannot be reached directly.
+      if (!ready.includes(copy) && host.now - copy.heardAt >= TOKEN_MS) this.orders.askToken(salted, copy);
+    }
     if (ready.length === 0) return;
     salted.busyUntil = host.now + INSTALL_MS;
     const tokens = new Map(ready.map((copy) => [copy, copy.token]));
@@ -236,9 +258,8 @@ export class HomeSalts {
       if (error !== null || isEnded || seenIndex < salted.touchedAt || !this.mayInstall(salted)) return;
       const value = replica.gets.valueOf(stored, seenIndex);
       for (const [copy, token] of tokens) {
-        // Not one that the set had when this began, and has no more: nobody would have it dropped.
-        const isInSet = salted.copies.includes(copy);
-        if (isInSet && copy.state === 'dropped' && copy.token === token)
+        const isOfSet = salted.copies.includes(copy);
+        if (isOfSet && copy.state === 'dropped' && copy.token === token)
           this.orders.install(salted, copy, value);
       }
     });
@@ -248,11 +269,9 @@ export class HomeSalts {
 
   /** Gives a key so many copies, or none any more, for a client, who is told once that is decided. */
   request(handle: RequestHandle, key: Uint8Array, copies: number): void {
-    const { host, replica, pauseTarget } = this.leadership;
-    const refuse = (code: ErrorCode, message: string, retryAfterMs = 0): void => {
-      const details = { partition: replica.partition, retryAfterMs };
-      host.fail(handle, new RingkeepError(code, message, 'not_applied', details));
-    };
+    const { host, pauseTarget } = this.leadership;
+    const refuse = (code: ErrorCode, message: string, retryAfterMs = 0): void =>
+      this.refuse(handle, code, message, retryAfterMs);
     if (pauseTarget !== '') return refuse('NOT_LEADER', 'the leadership is being handed over', 5);
     if (host.diskFull) return refuse('DISK_FULL', 'the leader has no disk space', 1_000);
     const known = this.find(key);
@@ -307,15 +326,17 @@ export class HomeSalts {
       if (handle !== null) this.tell(handle, present);
       return;
     }
-    const handles = [...(salted.change?.handles ?? []), ...(handle === null ? [] : [handle])];
-    salted.change = { set, handles, index: 0 };
+    for (const before of salted.change?.handles ?? [])
+      this.refuse(before, 'CANCELLED', 'the copies of the key were ordered otherwise meanwhile');
+    salted.change = { set, handles: handle === null ? [] : [handle], index: 0 };
     this.orders.dropAll(salted);
     this.propose(salted);
   }
 
   /** Appends what a key's copies are to become, once none of the present ones can answer. */
   private propose({ key, change, copies }: SaltedKey): void {
-    if (change === null || change.index > 0 || this.leadership.pauseTarget !== '') return;
+    const { pauseTarget, host } = this.leadership;
+    if (change === null || change.index > 0 || pauseTarget !== '' || host.diskFull) return;
     if (copies.some(({ state }) => state !== 'dropped')) return;
     change.index = this.leadership.writes.append('quorum', null, {
       kind: 'salt',
@@ -331,8 +352,10 @@ export class HomeSalts {
     const { partitions, automatic } = set;
     const salted = this.keyOf(key);
     const { change, copies: before } = salted;
+    // Who removed a partition from the set before knew that it had no copy, and no token of that time is worth anything.
+    const fresh = change?.index === index ? droppedCopy : unknownCopy;
     salted.copies = partitions.map(
-      (partition) => before.find((copy) => copy.partition === partition) ?? unknownCopy(partition),
+      (partition) => before.find((copy) => copy.partition === partition) ?? fresh(partition),
     );
     salted.automatic = automatic;
     if (change?.index === index) {
@@ -374,30 +397,50 @@ export class HomeSalts {
 
   private expire(): void {
     const { host, pauseTarget } = this.leadership;
-    for (const { proposal, keys } of this.take(({ proposal: { handle } }) => {
-      return pauseTarget !== '' || handle.deadline <= host.now || !host.isOpen(handle);
+    for (const { proposal, keys } of this.take(({ proposal: { handle }, until }) => {
+      return pauseTarget !== '' || until <= host.now || !host.isOpen(handle);
     })) {
       if (pauseTarget !== '') this.refuse(proposal.handle, 'NOT_LEADER', 'the leader is about to change');
-      else this.refuse(proposal.handle, 'DEADLINE_EXCEEDED', whyClosed(keys));
+      else if (proposal.handle.deadline <= host.now)
+        this.refuse(proposal.handle, 'DEADLINE_EXCEEDED', whyClosed(keys));
+      else this.refuse(proposal.handle, 'UNAVAILABLE', whyClosed(keys), 250);
     }
-    for (const { change } of this.keys.values()) {
-      for (const handle of change?.handles ?? []) {
-        if (handle.deadline <= host.now)
-          this.refuse(handle, 'DEADLINE_EXCEEDED', 'the copies of the key have not changed in time');
-      }
-    }
+    for (const salted of this.keys.values()) this.expireChange(salted);
   }
 
-  private refuse(handle: RequestHandle, code: ErrorCode, message: string): void {
+  /** Tells who has waited for too long for another set. What nobody waits for, and is not in the log yet, is given up. */
+  private expireChange(salted: SaltedKey): void {
+    const { change } = salted;
+    if (change === null || change.handles.length === 0) return;
+    const { host } = this.leadership;
+    const open = change.handles.filter((handle) => host.isOpen(handle) && handle.deadline > host.now);
+    for (const handle of change.handles)
+      if (!open.includes(handle)) this.endChange(change, handle, 'DEADLINE_EXCEEDED', 'not in time');
+    change.handles = open;
+    if (open.length > 0 || change.index > 0) return;
+    salted.change = null;
+    if (salted.copies.length === 0) this.keys.delete(toLatin1(salted.key));
+  }
+
+  private endChange({ index }: Change, handle: RequestHandle, code: ErrorCode, why: string): void {
     const { host, replica } = this.leadership;
-    host.fail(handle, new RingkeepError(code, message, 'not_applied', { partition: replica.partition }));
+    const message = `the copies of the key have not changed: ${why}`;
+    // What is in the log may be committed by the next leader.
+    const outcome = index > 0 ? 'unknown' : 'not_applied';
+    host.fail(handle, new RingkeepError(code, message, outcome, { partition: replica.partition }));
+  }
+
+  private refuse(handle: RequestHandle, code: ErrorCode, message: string, retryAfterMs = 0): void {
+    const { host, replica } = this.leadership;
+    const details = { partition: replica.partition, retryAfterMs };
+    host.fail(handle, new RingkeepError(code, message, 'not_applied', details));
   }
 
   /** The leadership ends. */
   end(): void {
     for (const { proposal } of this.waiting) this.refuse(proposal.handle, 'NOT_LEADER', 'deposed');
     for (const { change } of this.keys.values())
-      for (const handle of change?.handles ?? []) this.refuse(handle, 'NOT_LEADER', 'deposed');
+      for (const handle of change?.handles ?? []) this.endChange(change!, handle, 'NOT_LEADER', 'deposed');
     this.waiting = [];
     this.keys.clear();
     this.orders.end();

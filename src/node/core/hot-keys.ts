@@ -28,6 +28,8 @@ export interface Rates {
 export interface HotKey extends Rates {
   readonly keyspace: string;
   readonly key: Uint8Array;
+  /** Requests among the reads that only the leader answers: linearizable ones, where those that came together are one. */
+  readonly led: number;
   /** Operations per second that it may have had besides. */
   readonly error: number;
 }
@@ -47,8 +49,6 @@ export interface HotReport extends Rates {
 interface Counts {
   reads: number;
   writes: number;
-  /** What came for them: gets that go together are one. */
-  requests: number;
 }
 
 /** Counts for one node. Times are monotonic ms. */
@@ -77,26 +77,35 @@ export class HotKeys {
   note(partition: number, request: Request): void {
     const { operation, keyspace, batch } = request;
     if (operation === 'scan' || operation === 'salt') return;
-    if (operation === 'get') this.count(partition, keyspace, request.key, 1 + (request.sharedReads ?? 0), 0);
-    else if (batch == null) this.count(partition, keyspace, request.key, 0, 1);
-    else for (const item of batch.items) this.count(partition, keyspace, item.key, 0, 1);
+    if (operation === 'get') {
+      // Gets that a router has made one are one request.
+      const led = request.get?.level === 'READ_LINEARIZABLE' ? 1 : 0;
+      this.count(partition, keyspace, request.key, 1 + (request.sharedReads ?? 0), 0, led);
+    } else if (batch == null) this.count(partition, keyspace, request.key, 0, 1, 0);
+    else for (const item of batch.items) this.count(partition, keyspace, item.key, 0, 1, 0);
   }
 
-  private count(partition: number, keyspace: string, key: Uint8Array, reads: number, writes: number): void {
+  private count(
+    partition: number,
+    keyspace: string,
+    key: Uint8Array,
+    reads: number,
+    writes: number,
+    led: number,
+  ): void {
     let counts = this.partitions.get(partition);
     if (counts === undefined) {
-      counts = { reads: 0, writes: 0, requests: 0 };
+      counts = { reads: 0, writes: 0 };
       this.partitions.set(partition, counts);
     }
     counts.reads += reads;
     counts.writes += writes;
-    counts.requests += 1;
     this.sinceRate += 1;
     this.skip -= 1;
     if (this.skip > 0) return;
     this.skip = this.draw();
     const weight = this.sample;
-    this.sketch.add(toLatin1(userKey(keyspace, key)), reads * weight, writes * weight);
+    this.sketch.add(toLatin1(userKey(keyspace, key)), reads * weight, writes * weight, led * weight);
   }
 
   /** Returns 1 to 2 * sample - 1, each as probable as the others (xorshift32). */
@@ -134,7 +143,6 @@ export class HotKeys {
     for (const [partition, counts] of this.partitions) {
       counts.reads /= 2;
       counts.writes /= 2;
-      counts.requests /= 2;
       if (counts.reads + counts.writes < 0.01) this.partitions.delete(partition);
     }
   }
@@ -151,27 +159,23 @@ export class HotKeys {
     return { hottestKeyShare: share(this.sketch.most()), hottestPartitionShare: share(most) };
   }
 
-  /** Requests for each operation of a partition, 0 to 1. */
-  requestsPerOperation(partition: number): number {
-    const counts = this.partitions.get(partition);
-    return counts === undefined ? 1 : counts.requests / Math.max(1, counts.reads + counts.writes);
-  }
-
   /** What is counted of one key, per second; nothing where it is not among those that are. */
-  ratesOf(keyspace: string, key: Uint8Array): Rates {
+  ratesOf(keyspace: string, key: Uint8Array): Rates & { readonly led: number } {
     const seconds = this.span / 1_000;
     const counted = this.sketch.of(toLatin1(userKey(keyspace, key)));
-    if (counted === null || seconds === 0) return { reads: 0, writes: 0 };
-    return { reads: counted.reads / seconds, writes: counted.writes / seconds };
+    if (counted === null || seconds === 0) return { reads: 0, writes: 0, led: 0 };
+    const { reads, writes, led } = counted;
+    return { reads: reads / seconds, writes: writes / seconds, led: led / seconds };
   }
 
   /** Tells what is asked for most: at most `limit` keys and as many partitions, the most asked one first. */
   report(limit: number): HotReport {
     const seconds = this.span / 1_000;
     const rate = (count: number): number => (seconds === 0 ? 0 : count / seconds);
-    const keys = this.sketch.top(limit).map(({ key, reads, writes, error }): HotKey => {
+    const keys = this.sketch.top(limit).map(({ key, reads, writes, led, error }): HotKey => {
       const named = splitUserKey(Buffer.from(key, 'latin1'));
-      return { ...named, reads: rate(reads), writes: rate(writes), error: rate(error) };
+      const rates = { reads: rate(reads), writes: rate(writes), led: rate(led) };
+      return { ...named, ...rates, error: rate(error) };
     });
     const partitions = [...this.partitions].map(([partition, { reads, writes }]) => ({
       ...{ partition, reads: rate(reads), writes: rate(writes) },

@@ -304,7 +304,7 @@ export class Leadership {
     for (const { replica, lastHeardAt } of this.progress.values()) {
       if (this.host.now - lastHeardAt > KNOWN_MS)
         return `node ${replica.node} has not been heard of for a while`;
-      if (this.host.protocolOf(replica.node) < protocol)
+      if (!this.host.protocols.speaks(replica.node, protocol))
         return `node ${replica.node} speaks an earlier protocol`;
     }
     return '';
@@ -351,6 +351,7 @@ export class Leadership {
     this.reads.end();
     this.expiry.end();
     this.salts.end();
+    this.copies.end();
     this.counters.end();
     this.scrubs.end();
     for (const progress of this.progress.values()) this.replication.closeSender(progress);

@@ -9,11 +9,11 @@ import { toFailure } from '../../common/failure.ts';
 import {
   CLIENT_ID_BYTES,
   OVERLOADED_RETRY_AFTER_MS,
-  PROTOCOL_MAX,
   REQUEST_TIMEOUT_MS,
   REQUEST_TIMEOUT_MS_MAX,
   STORE_READS_MAX,
 } from '../../common/limits.ts';
+import { hexId } from '../../common/random.ts';
 import type { AckLevel, PartitionRecord, Replica as ReplicaName, Topology } from '../../common/topology.ts';
 import type {
   PeerMessage,
@@ -37,6 +37,8 @@ import { HotKeys } from './hot-keys.ts';
 import { userKey } from './layout.ts';
 import type { Leadership } from './leadership.ts';
 import { OpenRequests } from './open-requests.ts';
+import { PeerProtocols } from './peer-protocols.ts';
+import { nodeOfAnswer } from './relay.ts';
 import { ReplicaSet } from './replica-set.ts';
 import { saysTheSame } from './report.ts';
 import { checkRequest, execute, notLeader, partitionFor, requestBytes } from './requests.ts';
@@ -69,6 +71,8 @@ export class NodeCore implements NodeCoreEvents, Host {
   private nextGenerationOffset = 1;
   readonly copies: CopyBudget;
   readonly hot: HotKeys;
+  readonly protocols: PeerProtocols;
+  readonly keyCopies = { bytes: 0 };
   private readonly salting: SaltPolicy;
   readonly room: CopyRoom;
   readonly holds: WalHolds;
@@ -81,14 +85,13 @@ export class NodeCore implements NodeCoreEvents, Host {
   private readonly requests: OpenRequests;
   private readonly reads = new StoreReads(STORE_READS_MAX, (read) => this.store(read));
   private readonly cache = new TopologyCache();
-  /** What other nodes speak with this one. */
-  private readonly protocols = new Map<string, number>();
   private readonly reported = new Map<number, { report: ReplicaReport; at: number }>();
   private readonly checkpoints: Checkpoints;
 
   constructor(options: NodeCoreOptions) {
     assert(options.boot >= 1, 'boots count from 1');
     this.options = options;
+    this.protocols = new PeerProtocols(options.nodeId);
     this.requests = new OpenRequests(options.requestsMax, options.requestBytesMax);
     this.replicas = new ReplicaSet(this, options.boot * GENERATIONS_PER_BOOT);
     this.scrubs = new ScrubBook(options, this.replicas.byPartition);
@@ -135,18 +138,22 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   peerSpeaks(node: string, protocol: number): void {
-    this.protocols.set(node, protocol);
-  }
-
-  protocolOf(node: string): number {
-    return this.protocols.get(node) ?? PROTOCOL_MAX;
+    this.protocols.note(node, protocol);
   }
 
   peerMessages(node: string, messages: readonly PeerMessage[]): void {
     if (!this.admitted) return;
     for (const message of messages) {
-      this.replicas.byPartition.get(message.partition)?.onMessage(node, message);
+      const replica = this.replicas.byPartition.get(message.partition);
+      const elsewhere =
+        replica?.meta.replica === message.to ? null : nodeOfAnswer(message, this.recordOf(message.partition));
+      if (elsewhere === null) replica?.onMessage(node, message);
+      else this.relay(elsewhere, { ...message, relayed: true });
     }
+  }
+
+  relay(node: string, message: PeerMessage): void {
+    this.effects.peers.push({ node, message });
   }
 
   topologyPushed(topology: Topology): void {
@@ -363,10 +370,8 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   /** Whether nobody waits for an answer and everything that is led here is committed. */
   get settled(): boolean {
-    for (const { leadership, log } of this.replicas.byPartition.values()) {
-      if (leadership !== null && log.commitIndex < log.lastIndex) return false;
-    }
-    return this.requests.size === 0;
+    const isOpen = [...this.leaderships()].some(({ replica: { log } }) => log.commitIndex < log.lastIndex);
+    return !isOpen && this.requests.size === 0;
   }
 
   /** lsn of the last record that was given out: the WAL must count the same way. */
@@ -473,11 +478,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   uniqueId(): string {
-    const word = (): string =>
-      Math.floor(this.options.random() * 0x1_0000_0000)
-        .toString(16)
-        .padStart(8, '0');
-    return word() + word();
+    return hexId(this.options.random);
   }
 
   reply(handle: RequestHandle, result: Omit<Reply, 'id' | 'end'>): void {

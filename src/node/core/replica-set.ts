@@ -31,7 +31,7 @@ import { ReplicaLog } from './log.ts';
 import { Machine, type MachineHooks, type MachineState } from './machine.ts';
 import { Replica } from './replica.ts';
 import { SaltSets } from './salt-sets.ts';
-import { type SessionLimits, Sessions } from './sessions.ts';
+import { type SessionLimits, Sessions, sessionLimits } from './sessions.ts';
 
 const BLANK: AppliedMark = { index: 0, epoch: 0, logTime: 0 };
 
@@ -98,7 +98,7 @@ export class ReplicaSet {
   }
 
   private limits(): SessionLimits {
-    return Replica.sessionLimits(this.host);
+    return sessionLimits(this.host.options);
   }
 
   /** The state before the first entry. */

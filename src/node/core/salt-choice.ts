@@ -5,13 +5,13 @@
 import { hashBytes } from '../../common/hash.ts';
 import { SALT_PROTOCOL } from '../../common/limits.ts';
 import type { PartitionRecord } from '../../common/topology.ts';
+import type { PeerProtocols } from './peer-protocols.ts';
 
 /** What is known of the cluster. */
 export interface Surroundings {
   readonly options: { readonly nodeId: string };
   records(): Iterable<PartitionRecord>;
-  /** The protocol version that a node speaks with this one. */
-  protocolOf(node: string): number;
+  readonly protocols: PeerProtocols;
 }
 
 interface Candidate {
@@ -22,9 +22,10 @@ interface Candidate {
 /** Returns at most `copies` partitions whose leaders are on different nodes, none of them this one. `key`: user key of the store. */
 export function chooseCopies(key: Uint8Array, copies: number, around: Surroundings): number[] {
   const best = new Map<string, Candidate>();
-  for (const { partition, leader, established } of around.records()) {
+  for (const { partition, leader, established, voters } of around.records()) {
     if (!leader || !established || leader.node === around.options.nodeId) continue;
-    if (around.protocolOf(leader.node) < SALT_PROTOCOL) continue;
+    // Whoever leads there next has to understand that a copy is to be dropped.
+    if (!voters.every(({ node }) => around.protocols.speaks(node, SALT_PROTOCOL))) continue;
     const rank = rankOf(key, partition);
     const known = best.get(leader.node);
     if (known === undefined || rank > known.rank) best.set(leader.node, { partition, rank });

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { partitionOf } from '../../common/hash.ts';
 import { LINEARIZABLE_GET } from '../../common/reads.ts';
 import type { PartitionRecord } from '../../common/topology.ts';
-import type { Request } from '../../common/wire/messages.ts';
+import type { ReadLevelName, Request } from '../../common/wire/messages.ts';
 import { HotKeys } from './hot-keys.ts';
 import { userKey } from './layout.ts';
 import type { Leadership } from './leadership.ts';
@@ -18,6 +18,16 @@ const BOUND = 1_000;
 interface Salted {
   partitions: number[];
   automatic: boolean;
+}
+
+/** Operations per second. */
+interface Load {
+  readonly reads?: number;
+  readonly writes?: number;
+  readonly others?: number;
+  /** Gets that each read brings with it. */
+  readonly shared?: number;
+  readonly level?: ReadLevelName;
 }
 
 /** A node that leads everything, under a load that a test says per second. */
@@ -57,12 +67,12 @@ class Lab {
   }
 
   /** Lets seconds pass with so many operations in each: on the key, and on others. */
-  run(seconds: number, load: { reads?: number; writes?: number; others?: number; shared?: number }): void {
-    const { reads = 0, writes = 0, others = 0, shared = 0 } = load;
+  run(seconds: number, load: Load): void {
+    const { reads = 0, writes = 0, others = 0, shared = 0, level = 'READ_LINEARIZABLE' } = load;
     const base = { id: 1, timeLeftMs: 1, keyspace: '', key: KEY, clientId: KEY, sequence: 1, lowWater: 0 };
     const request: Request = {
       ...{ ...base, sessionTime: 0, attempt: 1, ack: 'ACK_QUORUM', traceParent: '' },
-      ...{ operation: 'get', get: LINEARIZABLE_GET, sharedReads: shared },
+      ...{ operation: 'get', get: { ...LINEARIZABLE_GET, level }, sharedReads: shared },
     };
     for (let second = 0; second < seconds; second += 1) {
       for (let at = 0; at < reads; at += 1) this.hot.note(HOME, request);
@@ -86,11 +96,13 @@ describe('a key is salted by itself', () => {
     expect(lab.adapted[0]).toBe(3);
   });
 
-  it('not below the bound, nor where it is a small part of what is asked for, nor if it is written much', () => {
+  it('not below the bound, not as a small part of all, not if it is written much, not for other levels', () => {
     for (const load of [
       { reads: BOUND * 0.7 },
       { reads: 1_500, others: 9_000 },
       { reads: 2_000, writes: 300 },
+      { reads: 10_000, writes: 8 },
+      { reads: 3_000, level: 'READ_STALE' as const },
     ]) {
       const lab = new Lab();
       lab.run(8, load);
@@ -142,7 +154,7 @@ describe('a key that was salted by itself', () => {
   it('is unsalted when it is written too often', () => {
     const lab = salted();
     lab.copyReads = 1_000;
-    lab.run(35, { reads: 500, writes: 300 });
+    lab.run(35, { reads: 500, writes: 15 });
     expect(lab.adapted).toEqual([0]);
   });
 

@@ -20,6 +20,9 @@ const SHARE_MIN = 0.2;
 /** A hot key is written at most once in so many reads; one that is written more often than once in `COOL_READS` is unsalted. */
 const HOT_READS = 20;
 const COOL_READS = 10;
+/** ... and so often in a second at most, however much it is read: copies come back once it is quiet for a while. */
+const HOT_WRITES = 5;
+const COOL_WRITES = 10;
 /** A key that has cooled is read less than that part of the bound. */
 const COOL_PART = 0.25;
 /** For so long a key is hot before it is salted, and cool before it is unsalted, ms. */
@@ -70,18 +73,16 @@ export class SaltPolicy {
     const least = SHARE_MIN * (report.reads + report.writes);
     const before = this.hot;
     this.hot = new Map();
-    for (const { keyspace, key, reads, writes } of report.keys) {
+    for (const { keyspace, key, reads, writes, led } of report.keys) {
       const partition = partitionOf(key, host.partitionCount);
       const leadership = host.leadershipOf(partition);
       const name = userKey(keyspace, key);
       if (leadership === null || leadership.salts.setOf(name) !== null) continue;
-      // Gets that a router has made one are no load of their own.
-      const asked = reads * host.hot.requestsPerOperation(partition);
-      const isHot = asked >= host.options.saltReadsPerSecond && reads + writes >= least;
-      if (!isHot || writes * HOT_READS > reads) continue;
+      const isHot = led >= host.options.saltReadsPerSecond && reads + writes >= least;
+      if (!isHot || writes * HOT_READS > led || writes > HOT_WRITES) continue;
       const text = Buffer.from(name).toString('latin1');
       const since = before.get(text) ?? now;
-      if (now - since >= HOT_MS) leadership.salts.adapt(name, this.copiesFor(asked));
+      if (now - since >= HOT_MS) leadership.salts.adapt(name, this.copiesFor(led));
       else this.hot.set(text, since);
     }
   }
@@ -114,9 +115,10 @@ export class SaltPolicy {
     }
   }
 
-  private isCool({ reads, writes }: Rates, copyReads: number): boolean {
-    const all = reads + copyReads;
-    return all < COOL_PART * this.host.options.saltReadsPerSecond || writes * COOL_READS > all;
+  private isCool({ led, writes }: { readonly led: number } & Rates, copyReads: number): boolean {
+    const all = led + copyReads;
+    const isRead = all >= COOL_PART * this.host.options.saltReadsPerSecond;
+    return !isRead || writes * COOL_READS > all || writes > COOL_WRITES;
   }
 
   /** Whether two of the copies, or one and the key itself, are on one node, although another node leads something. */

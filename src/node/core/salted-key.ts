@@ -23,6 +23,8 @@ export interface Copy {
   /** The last one. */
   number: number;
   ordered: CopyOrderKind;
+  /** How often it was repeated. */
+  tries: number;
   orderedAt: number;
 }
 
@@ -30,7 +32,7 @@ export interface Copy {
 export interface Change {
   readonly set: SaltSet;
   /** Who is told. */
-  readonly handles: readonly RequestHandle[];
+  handles: readonly RequestHandle[];
   /** Of its entry; 0: not appended yet. */
   index: number;
 }
@@ -82,13 +84,26 @@ export function saltedKey(key: Uint8Array, touchedAt: number): SaltedKey {
 
 /** A copy that somebody may have installed. */
 export function unknownCopy(partition: number): Copy {
-  const order = { order: 0, number: 0, ordered: 'COPY_DROP' as const, orderedAt: 0 };
-  return { partition, state: 'unknown', token: '', holder: null, epoch: 0, heardAt: 0, ...order };
+  const order = { order: 0, number: 0, ordered: 'COPY_DROP' as const, tries: 0, orderedAt: 0 };
+  return {
+    partition,
+    state: 'unknown',
+    token: '',
+    holder: null,
+    epoch: 0,
+    heardAt: Number.NEGATIVE_INFINITY,
+    ...order,
+  };
 }
 
 /** Where it has copies, or is about to have them. */
 export function setOf({ copies, automatic }: SaltedKey): SaltSet {
   return { partitions: copies.map(({ partition }) => partition), automatic, counter: null };
+}
+
+/** A copy that nobody has installed. */
+export function droppedCopy(partition: number): Copy {
+  return { ...unknownCopy(partition), state: 'dropped' };
 }
 
 /** Whether none of its copies can answer. */

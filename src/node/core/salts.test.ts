@@ -7,9 +7,9 @@ import { LINEARIZABLE_GET } from '../../common/reads.ts';
 import type { Reply, Request } from '../../common/wire/messages.ts';
 import { userKey } from './layout.ts';
 
-/** A key of partition 0 of two, or of three, and another one. */
-const [HOT, OTHER] = Array.from({ length: 40 }, (_, at) => `key${at}`).filter(
-  (key) => partitionOf(Buffer.from(key), 2) === 0 && partitionOf(Buffer.from(key), 3) === 0,
+/** A key of partition 0, of two partitions and of three, and another one. */
+const [HOT, OTHER] = Array.from({ length: 60 }, (_, at) => `key${at}`).filter((key) =>
+  [2, 3].every((partitions) => partitionOf(Buffer.from(key), partitions) === 0),
 ) as [string, string];
 
 /** Three nodes: `a` leads partition 0, the home of the keys, `b` leads partition 1, which holds the copies. */
@@ -20,7 +20,6 @@ class Bench extends CoreBench {
     super(['a', 'b', 'c'], { partitions, protocols, random: createRandom(1).next });
     this.lead('a', 1);
     this.lead('b', 1, this.nodes, 1);
-    if (partitions === 3) this.lead('c', 1, this.nodes, 2);
     this.advance(500);
   }
 
@@ -70,6 +69,15 @@ function seal(bench: Bench, nodes: readonly BenchNode[], epoch: number): void {
   bench.pump();
 }
 
+/** The same with a third partition, which `c` leads. */
+class Wide extends Bench {
+  constructor() {
+    super({}, 3);
+    this.lead('c', 1, this.nodes, 2);
+    this.advance(500);
+  }
+}
+
 function salted(): Bench {
   const bench = new Bench();
   bench.write('a', HOT, 'one');
@@ -101,25 +109,6 @@ describe('a copy', () => {
     expect(bench.read('b', 2)).toBe('NOT_LEADER');
     bench.advance(200);
     expect(bench.read('b', 2)).toBe('two');
-  });
-
-  it('is not installed where the key has none any more, although that was being prepared', () => {
-    const bench = new Bench({}, 3);
-    bench.write('a', HOT, 'one');
-    bench.advance(100);
-    const [before, after, node] =
-      bench.salt(1) === '1' ? (['1', '2', 'b'] as const) : (['2', '1', 'c'] as const);
-    // Its holder leads the home, too, and reads for the next copy.
-    bench.lead(node, 2);
-    bench.node(node).storeReads = false;
-    bench.advance(300);
-    expect(bench.salt(1, node)).toBe(after);
-    bench.node(node).storeReads = true;
-    bench.advance(1_500);
-    expect(bench.read(node, Number(before) + 1)).toBe('NOT_LEADER');
-    expect(bench.read(bench.nodes.find(({ id }) => id !== 'a' && id !== node)!.id, Number(after) + 1)).toBe(
-      'one',
-    );
   });
 
   it('is gone with the leadership that held it, and installed with the next one', () => {
@@ -166,6 +155,35 @@ describe('a copy', () => {
     bench.advance(2_000);
     expect(bench.node('a').replica.leadership?.epoch).toBe(1);
     expect(bench.read('a', 2)).toBe('NOT_LEADER');
+  });
+
+  it('is not installed where the key is not salted any more, though that was prepared', () => {
+    const bench = new Wide();
+    bench.write('a', HOT, 'one');
+    bench.advance(100);
+    bench.node('a').storeReads = false;
+    expect(bench.salt(2)).toBe('1 2');
+    expect(bench.salt(1)).toMatch(/^[12]$/);
+    bench.node('a').letReads();
+    bench.advance(200);
+    const id = bench.write('a', HOT, 'two');
+    bench.advance(200);
+    expect(bench.told('a', id)).toBe('quorum');
+    expect([bench.read('b', 2), bench.read('c', 3)]).not.toContain('one');
+  });
+
+  it('tells how often it was read, also when it is dropped before it is asked', () => {
+    const bench = salted();
+    let answered = 0;
+    for (let turn = 0; turn < 10; turn += 1) {
+      bench.write('a', HOT, `v${turn}`);
+      bench.advance(100);
+      for (let read = 0; read < 5; read += 1) if (bench.read('b', 2).startsWith('v')) answered += 1;
+    }
+    bench.write('a', HOT, 'last');
+    bench.advance(20);
+    expect(answered).toBeGreaterThan(20);
+    expect(bench.copyReads).toBe(answered);
   });
 
   it('is not there for a node that does not lead its partition, nor for another key', () => {
@@ -216,7 +234,7 @@ describe('a write of a salted key', () => {
 
   it('does not wait for ever for holders that are far away, and their copies come back', () => {
     const bench = salted();
-    bench.latencyMs = 90;
+    bench.latencyMs = 70;
     const id = bench.write('a', HOT, 'two');
     bench.advance(1_000);
     expect(bench.told('a', id)).toBe('quorum');
@@ -234,6 +252,41 @@ describe('a write of a salted key', () => {
     expect(reply?.failure).toMatchObject({ code: 'DEADLINE_EXCEEDED', outcome: 'not_applied' });
     expect(reply?.failure?.message).toContain('partitions 1');
     expect(bench.read('a')).toBe('one');
+  });
+
+  it('does not wait for a copy that nobody has ever installed', () => {
+    const bench = new Bench();
+    bench.write('a', HOT, 'one');
+    bench.advance(100);
+    bench.cutLinks.add('a b');
+    expect(bench.salt(1)).toBe('1');
+    const id = bench.write('a', HOT, 'two');
+    bench.advance(100);
+    expect(bench.told('a', id)).toBe('quorum');
+  });
+
+  it('is not appended once another leader is to come', () => {
+    const bench = salted();
+    bench.write('a', HOT, 'two');
+    const { log } = bench.node('a').replica;
+    const { lastIndex } = log;
+    bench.node('a').core.prepare({ partition: 0, epoch: 1, target: bench.node('b').replicaName.id });
+    bench.pump();
+    expect(log.lastIndex).toBe(lastIndex);
+    bench.advance(40);
+    expect(bench.node('a').replies.at(-1)?.failure?.code).toBe('NOT_LEADER');
+  });
+
+  it('is sent away when too many wait, and when it has waited for longer than a failover takes', () => {
+    const bench = salted();
+    bench.cut.add('b');
+    const ids = Array.from({ length: 300 }, () => bench.write('a', HOT, 'x'));
+    bench.advance(100);
+    const codes = (code: string): number => ids.filter((id) => bench.told('a', id) === code).length;
+    expect([codes('none'), codes('OVERLOADED')]).toEqual([256, 44]);
+    bench.advance(5_000);
+    expect([codes('none'), codes('UNAVAILABLE')]).toEqual([0, 256]);
+    expect(bench.node('a').replica.leadership?.salts.waitingCount).toBe(0);
   });
 
   it('is one with its retries, though both have waited', () => {
@@ -266,6 +319,7 @@ describe('a write of a salted key', () => {
 
   it('is not let go by who has led the partition of a copy before, and does not know that another one does', () => {
     const bench = salted();
+    bench.relays = false;
     const [a, , c] = bench.trio;
     bench.cutLinks.add('b c');
     bench.lead('c', 2, [a, c], 1);
@@ -284,8 +338,27 @@ describe('a write of a salted key', () => {
     expect(bench.read('c', 2)).toBe('two');
   });
 
+  it('reaches a holder by another voter where the way between the two nodes is cut', () => {
+    const bench = salted();
+    bench.cutLinks.add('a b');
+    for (const value of ['two', 'three']) {
+      const id = bench.write('a', HOT, value);
+      bench.advance(600);
+      expect(bench.told('a', id)).toBe('quorum');
+      expect(bench.read('b', 2)).toBe('NOT_LEADER');
+    }
+    bench.cutLinks.clear();
+    bench.advance(1_500);
+    expect(bench.read('b', 2)).toBe('three');
+    bench.cutLinks.add('a b');
+    bench.salt(0);
+    bench.advance(400);
+    expect(bench.node('a').replica.machine.salts.size).toBe(0);
+  });
+
   it('waits for a holder that may still lead, although another epoch is reserved', () => {
     const bench = salted();
+    bench.relays = false;
     bench.cutLinks.add('a b');
     bench.push({ partition: 1, epoch: 2, reservationId: 'e2', led: true }, [bench.node('a')]);
     const id = bench.write('a', HOT, 'two');
@@ -296,6 +369,7 @@ describe('a write of a salted key', () => {
 
   it('is not let go by a leader between the one that was known and the one that has the copy', () => {
     const bench = salted();
+    bench.relays = false;
     const [a, b, c] = bench.trio;
     bench.lead('c', 2, [b, c], 1);
     bench.cutLinks.add('a c').add('b c');
@@ -310,11 +384,11 @@ describe('a write of a salted key', () => {
     const second = { replica: c.nameOf(1).id, node: 'c', boot: 1 };
     bench.push({ ...third, epoch: 2, reservationId: 'e2', leader: second }, [a]);
     const id = bench.write('a', HOT, 'two');
-    bench.advance(1_000);
+    bench.advance(100);
     expect(bench.told('a', id)).toBe('none');
     expect(bench.read('b', 2)).toBe('one');
-    bench.push(third, [a]);
-    bench.advance(300);
+    // In the end every voter is asked, and one of them is the holder.
+    bench.advance(500);
     expect(bench.told('a', id)).toBe('quorum');
   });
 
@@ -351,6 +425,31 @@ describe('a key', () => {
     expect(bench.node('c').replica.leadership?.salts.report()).toMatchObject([
       { partition: 0, automatic: false, copies: [{ partition: 1, held: true }], waitingWrites: 0 },
     ]);
+  });
+
+  it('keeps its copies when nobody waits for another set any more', () => {
+    const bench = salted();
+    bench.cut.add('b');
+    const id = bench.ask('a', HOT, { operation: 'salt', salt: { copies: 0 }, timeLeftMs: 500 });
+    bench.advance(1_000);
+    const { failure } = bench.reply('a', id)!;
+    expect(failure).toMatchObject({ code: 'DEADLINE_EXCEEDED', outcome: 'not_applied' });
+    bench.cut.delete('b');
+    bench.advance(10_000);
+    expect(bench.node('a').replica.machine.salts.size).toBe(1);
+    expect(bench.read('b', 2)).toBe('one');
+  });
+
+  it('is ordered by the last one who orders', () => {
+    const bench = salted();
+    bench.cut.add('b');
+    const salt = { copies: 0 };
+    const [first, second] = [0, 1].map(() => bench.ask('a', HOT, { operation: 'salt', salt }));
+    bench.advance(100);
+    expect(bench.told('a', first!)).toBe('CANCELLED');
+    bench.cut.delete('b');
+    bench.advance(300);
+    expect(bench.reply('a', second!)?.receipt?.salts?.partitions).toEqual([]);
   });
 
   it('keeps what it has when it is salted again, and is told of it', () => {

@@ -7,8 +7,8 @@ it('counts exactly while there is room', () => {
   for (const key of ['a', 'b', 'a', 'c', 'a', 'b']) sketch.add(key, 1, 0);
   sketch.add('c', 0, 5);
   expect(sketch.top(2)).toEqual([
-    { key: 'c', reads: 1, writes: 5, error: 0 },
-    { key: 'a', reads: 3, writes: 0, error: 0 },
+    { key: 'c', reads: 1, writes: 5, led: 0, error: 0 },
+    { key: 'a', reads: 3, writes: 0, led: 0, error: 0 },
   ]);
 });
 
@@ -18,15 +18,15 @@ it('gives the place of the least one to a new key, with its count as the error',
   sketch.add('b', 3, 0);
   sketch.add('c', 1, 0);
   expect(sketch.top(9)).toEqual([
-    { key: 'a', reads: 5, writes: 0, error: 0 },
-    { key: 'c', reads: 1, writes: 0, error: 3 },
+    { key: 'a', reads: 5, writes: 0, led: 0, error: 0 },
+    { key: 'c', reads: 1, writes: 0, led: 0, error: 3 },
   ]);
   // Four together, so the other one is the least now.
   sketch.add('c', 4, 0);
   sketch.add('d', 1, 1);
   expect(sketch.top(9)).toEqual([
-    { key: 'c', reads: 5, writes: 0, error: 3 },
-    { key: 'd', reads: 1, writes: 1, error: 5 },
+    { key: 'c', reads: 5, writes: 0, led: 0, error: 3 },
+    { key: 'd', reads: 1, writes: 1, led: 0, error: 5 },
   ]);
 });
 
@@ -37,8 +37,8 @@ it('halves all, and goes on with the order that it had', () => {
   sketch.halve();
   sketch.add('b', 1, 0);
   expect(sketch.top(9)).toEqual([
-    { key: 'a', reads: 4, writes: 0, error: 0 },
-    { key: 'b', reads: 1, writes: 2, error: 0 },
+    { key: 'a', reads: 4, writes: 0, led: 0, error: 0 },
+    { key: 'b', reads: 1, writes: 2, led: 0, error: 0 },
   ]);
   sketch.add('c', 1, 0);
   expect(sketch.top(9).map(({ key }) => key)).toEqual(['a', 'c']);

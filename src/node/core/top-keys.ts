@@ -14,6 +14,8 @@ export interface KeyCount {
   readonly key: string;
   readonly reads: number;
   readonly writes: number;
+  /** Requests among them that only the leader answers by reading. */
+  readonly led: number;
   /** What it may have had before it was counted. */
   readonly error: number;
 }
@@ -24,6 +26,7 @@ export class TopKeys {
   private readonly keys: string[] = [];
   private readonly reads: Float64Array;
   private readonly writes: Float64Array;
+  private readonly led: Float64Array;
   private readonly errors: Float64Array;
   /** Slots, a heap by `ranks`. */
   private readonly heap: Int32Array;
@@ -35,29 +38,30 @@ export class TopKeys {
     assert(capacity >= 1, 'keys are counted');
     this.reads = new Float64Array(capacity);
     this.writes = new Float64Array(capacity);
+    this.led = new Float64Array(capacity);
     this.errors = new Float64Array(capacity);
     this.heap = new Int32Array(capacity);
     this.ranks = new Float64Array(capacity);
   }
 
   /** Counts operations on a key. */
-  add(key: string, reads: number, writes: number): void {
+  add(key: string, reads: number, writes: number, led = 0): void {
     const slot = this.slots.get(key) ?? this.admit(key);
     this.reads[slot]! += reads;
     this.writes[slot]! += writes;
+    this.led[slot]! += led;
   }
 
   /** Time passes: everything counts half from now on. */
   halve(): void {
-    for (const counts of [this.reads, this.writes, this.errors, this.ranks])
+    for (const counts of [this.reads, this.writes, this.led, this.errors, this.ranks])
       for (let slot = 0; slot < this.keys.length; slot += 1) counts[slot]! /= 2;
   }
 
   /** Returns the keys with the most operations that have certainly been there, at most `limit` of them, the first one first. */
   top(limit: number): KeyCount[] {
-    const all = this.keys.map((key, slot) => ({
-      ...{ key, reads: this.reads[slot]!, writes: this.writes[slot]!, error: this.errors[slot]! },
-    }));
+    const all = [...this.keys.keys()].map((slot) => this.countOf(slot));
+
     return all.sort((a, b) => b.reads + b.writes - (a.reads + a.writes)).slice(0, limit);
   }
 
@@ -65,7 +69,7 @@ export class TopKeys {
   of(key: string): KeyCount | null {
     const slot = this.slots.get(key);
     if (slot === undefined) return null;
-    return { key, reads: this.reads[slot]!, writes: this.writes[slot]!, error: this.errors[slot]! };
+    return this.countOf(slot);
   }
 
   /** Returns the operations of the key with the most. */
@@ -74,6 +78,13 @@ export class TopKeys {
     for (let slot = 0; slot < this.keys.length; slot += 1)
       most = Math.max(most, this.reads[slot]! + this.writes[slot]!);
     return most;
+  }
+
+  private countOf(slot: number): KeyCount {
+    return {
+      ...{ key: this.keys[slot]!, reads: this.reads[slot]!, writes: this.writes[slot]! },
+      ...{ led: this.led[slot]!, error: this.errors[slot]! },
+    };
   }
 
   private admit(key: string): number {
@@ -94,6 +105,7 @@ export class TopKeys {
     this.errors[slot] = this.ranks[slot]!;
     this.reads[slot] = 0;
     this.writes[slot] = 0;
+    this.led[slot] = 0;
     return slot;
   }
 
