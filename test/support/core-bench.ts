@@ -248,6 +248,9 @@ export class CoreBench {
   readonly cut = new Set<string>();
   /** Pairs of nodes that do not hear each other, as `a b` in the order of their names. */
   readonly cutLinks = new Set<string>();
+  /** How long messages between nodes are on their way, ms. */
+  latencyMs = 0;
+  private flying: { from: string; node: string; message: PeerMessage; dueAt: number }[] = [];
   /** Whether what a voter passes on between others arrives. */
   relays = true;
   /** Messages delivered so far, by body. */
@@ -307,11 +310,13 @@ export class CoreBench {
   /** Lets everybody work and hear each other until nothing happens any more. */
   pump(turnsMax = 1_000): number {
     for (let turn = 0; turn < turnsMax; turn++) {
-      const messages: { from: string; node: string; message: PeerMessage }[] = [];
       for (const node of this.nodes) {
         node.settle();
-        for (const sent of node.outbox.splice(0)) messages.push({ from: node.id, ...sent });
+        for (const sent of node.outbox.splice(0))
+          this.flying.push({ from: node.id, ...sent, dueAt: this.now + this.latencyMs });
       }
+      const messages = this.flying.filter(({ dueAt }) => dueAt <= this.now);
+      this.flying = this.flying.filter(({ dueAt }) => dueAt > this.now);
       if (messages.length === 0) return turn;
       for (const { from, node, message: given } of messages) {
         const message = spokenAt(this.protocolOf(from, node), given);
@@ -387,8 +392,14 @@ export class CoreBench {
     for (const node of to) node.core.topologyPushed({ ...head, nodes, records });
   }
 
-  /** Forms the partition if need be, seals `epoch` at `sealed` and names the leader to everybody. */
-  lead(id: string, epoch: number, sealed: readonly BenchNode[] = this.nodes, partition = 0): void {
+  /** Forms the partition if need be, seals `epoch` at `sealed` and names the leader to them, or to others. */
+  lead(
+    id: string,
+    epoch: number,
+    sealed: readonly BenchNode[] = this.nodes,
+    partition = 0,
+    told: readonly BenchNode[] = sealed,
+  ): void {
     if (epoch === 1) this.push({ partition });
     // Those that have restarted are admitted first.
     this.tell([], sealed);
@@ -401,7 +412,7 @@ export class CoreBench {
     this.pump();
     const { boot } = this.node(id);
     const leader = { replica: this.node(id).nameOf(partition).id, node: id, boot };
-    this.push({ partition, epoch, reservationId, leader, led: true, established: true }, sealed);
+    this.push({ partition, epoch, reservationId, leader, led: true, established: true }, told);
   }
 
   /** Sends a put to a node; its reply shows up in `replies`. */

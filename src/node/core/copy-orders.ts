@@ -11,7 +11,7 @@ import type { Leadership } from './leadership.ts';
 import { isDirect, targetOf } from './relay.ts';
 import type { Copy, SaltedKey } from './salted-key.ts';
 
-/** An order that is not answered is repeated after this, ms. */
+/** An order that is not answered is repeated after this, ms, under its number: its answer may take longer. */
 const ORDER_RETRY_MS = 100;
 /** How often holders are asked whether they still hold a copy, and how often it was read, ms. */
 const LOOK_MS = 1_000;
@@ -74,7 +74,7 @@ export class CopyOrders {
   }
 
   private answered(copy: Copy): void {
-    this.asked.delete(copy.order);
+    this.asked.delete(copy.number);
     copy.order = 0;
   }
 
@@ -83,11 +83,14 @@ export class CopyOrders {
     const { host, replica, epoch } = this.leadership;
     const isUnderWay = copy.order > 0 && host.now - copy.orderedAt < ORDER_RETRY_MS;
     if (isUnderWay && (copy.ordered === kind || copy.ordered === 'COPY_DROP')) return;
-    const isRepeated = copy.order > 0 && copy.ordered === kind && kind === 'COPY_DROP';
-    copy.tries = isRepeated ? copy.tries + 1 : 0;
-    this.answered(copy);
-    this.last += 1;
-    copy.order = this.last;
+    const isRepeated = copy.order > 0 && copy.ordered === kind && kind !== 'COPY_INSTALL';
+    copy.tries = isRepeated && kind === 'COPY_DROP' ? copy.tries + 1 : 0;
+    if (!isRepeated) {
+      this.answered(copy);
+      this.last += 1;
+      copy.number = this.last;
+    }
+    copy.order = copy.number;
     copy.ordered = kind;
     copy.orderedAt = host.now;
     const isInstall = kind === 'COPY_INSTALL';
@@ -110,7 +113,9 @@ export class CopyOrders {
     // One of an earlier epoch knows nothing of what was installed since.
     if (asked === undefined || epoch < asked.copy.epoch) return;
     const { salted, copy } = asked;
-    this.answered(copy);
+    // One that was repeated is answered again, under a token that makes the one before void.
+    if (copy.ordered === 'COPY_DROP') copy.order = 0;
+    else this.answered(copy);
     copy.heardAt = this.leadership.host.now;
     if (copy.ordered === 'COPY_DROP') {
       copy.state = 'dropped';

@@ -1,8 +1,9 @@
 /**
- * What a salted counter has come to: the sum of its sub-counters, which their leaders tell in rounds, and of the home's own part, which is read
- * last, by a leader that a quorum has confirmed, and while the set is still the same.
- * If all increments add the same, a sum is linearizable: it lies between what the counter was when the round began and what it was when the home
- * was read, so at some moment in between the counter was just that. With other deltas it may never have been that: only weaker reads are told it.
+ * What a salted counter has come to: the sum of its sub-counters, which their leaders tell in rounds, as linearizable reads, and of the home's
+ * own part, which is read last, while the set is still the same. A read comes here when it may be answered from the home's present state: a
+ * quorum has confirmed this leader since it was called, if it is to be linearizable. What another leader has done since is newer than its call.
+ * If all increments add the same, a sum is linearizable: it is between what the counter was at the call and what it is when the last part was
+ * read, so at some moment in between the counter was just that. With other deltas it may never have been that: only weaker reads are told it.
  * INVARIANT: a read joins only a round that begins after it came; a sum is of one set.
  */
 import { type ErrorCode, RingkeepError } from '../../common/errors.ts';
@@ -14,9 +15,6 @@ import { counterOf, countOf } from './execute.ts';
 import type { StoredValue } from './layout.ts';
 import type { Leadership } from './leadership.ts';
 import type { SubSet } from './salt-sets.ts';
-
-/** A confirmation that does not come is asked for again after this, ms. */
-const CONFIRM_RETRY_MS = 500;
 
 /** Who asks for a sum. Exactly one of the last three is called, once. */
 export interface SumReader {
@@ -35,8 +33,6 @@ interface Round {
   readonly errands: Errand[];
   sum: bigint;
   missing: number;
-  /** The home has been asked for its part; 0: not yet. */
-  confirmAt: number;
 }
 
 interface Summed {
@@ -100,34 +96,29 @@ export class CounterSums {
       for (const reader of readers) reader.again();
       return;
     }
-    const round: Round = { set, readers, errands: [], sum: 0n, missing: set.partitions.length, confirmAt: 0 };
+    const round: Round = { set, readers, errands: [], sum: 0n, missing: set.partitions.length };
     summed.round = round;
     for (const partition of set.partitions) {
       const errand = this.orders.order('COUNTER_LOOK', summed.key, set, partition, ({ closed, value }) => {
         round.sum += value;
         round.missing--;
         if (closed) this.foundClosed(summed.key, set);
-        if (round.missing === 0) this.confirm(summed, round);
+        if (round.missing === 0) this.readHome(summed, round);
       });
       round.errands.push(errand);
     }
   }
 
   /** The home's own part is read last. */
-  private confirm(summed: Summed, round: Round): void {
-    const { reads, replica, host } = this.leadership;
-    round.confirmAt = host.now;
-    reads.confirm(() => {
-      if (summed.round !== round || round.confirmAt < 0) return;
-      round.confirmAt = -1;
-      const isWanted = (): boolean => replica.leadership === this.leadership;
-      replica.machine.read(summed.key, isWanted, (error, stored) => {
-        if (summed.round !== round) return;
-        summed.round = null;
-        const failure = error === null ? null : failedRead(replica.partition, error);
-        for (const reader of round.readers) this.tell(reader, summed.key, round, stored, failure);
-        this.begin(summed);
-      });
+  private readHome(summed: Summed, round: Round): void {
+    const { replica } = this.leadership;
+    const isWanted = (): boolean => replica.leadership === this.leadership;
+    replica.machine.read(summed.key, isWanted, (error, stored) => {
+      if (summed.round !== round) return;
+      summed.round = null;
+      const failure = error === null ? null : failedRead(replica.partition, error);
+      for (const reader of round.readers) this.tell(reader, summed.key, round, stored, failure);
+      this.begin(summed);
     });
   }
 
@@ -153,10 +144,9 @@ export class CounterSums {
     );
   }
 
-  /** Ends what is past its deadline, and asks again where confirmations are missing. */
+  /** Ends what is past its deadline. */
   tick(): void {
     if (this.summed.size === 0) return;
-    const { now } = this.leadership.host;
     for (const [name, summed] of this.summed) {
       const { round } = summed;
       summed.waiting = summed.waiting.filter((reader) => this.isWanted(reader, null));
@@ -165,8 +155,6 @@ export class CounterSums {
         const isGivenUp = wanted.length === 0 && round.readers.length > 0;
         round.readers = wanted;
         if (isGivenUp) this.giveUp(summed, round);
-        else if (round.confirmAt > 0 && now - round.confirmAt >= CONFIRM_RETRY_MS)
-          this.confirm(summed, round);
       }
       this.begin(summed);
       if (summed.round === null && summed.waiting.length === 0) this.summed.delete(name);

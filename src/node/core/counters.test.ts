@@ -425,6 +425,19 @@ describe('a sub-counter', () => {
     expect(bench.told('a', home)).toBe('INVALID_ARGUMENT not_applied');
   });
 
+  it('is not told by a leader that is deposed and does not know it', () => {
+    const bench = salted();
+    bench.cutLinks.add('b c');
+    bench.lead('c', 2, [bench.node('a'), bench.node('c')], 1, [bench.node('c')]);
+    const id = bench.add('c', 1, bench.set());
+    bench.advance(100);
+    expect(bench.told('c', id)).toBe('quorum');
+    // The order goes to another voter in the end, who leads by now.
+    const get = bench.ask('a', { operation: 'get', get: LINEARIZABLE_GET });
+    bench.advance(600);
+    expect(bench.told('a', get)).toBe('6');
+  });
+
   it('is there for the next leader of its partition', () => {
     const bench = salted();
     bench.add('b', 1, bench.set());

@@ -20,6 +20,8 @@ export interface Copy {
   heardAt: number;
   /** The order that is not answered yet; 0: none. */
   order: number;
+  /** The last one. */
+  number: number;
   ordered: CopyOrderKind;
   /** How often it was repeated. */
   tries: number;
@@ -82,7 +84,7 @@ export function saltedKey(key: Uint8Array, touchedAt: number): SaltedKey {
 
 /** A copy that somebody may have installed. */
 export function unknownCopy(partition: number): Copy {
-  const order = { order: 0, ordered: 'COPY_DROP' as const, tries: 0, orderedAt: 0 };
+  const order = { order: 0, number: 0, ordered: 'COPY_DROP' as const, tries: 0, orderedAt: 0 };
   return {
     partition,
     state: 'unknown',

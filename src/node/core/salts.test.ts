@@ -232,6 +232,17 @@ describe('a write of a salted key', () => {
     expect(bench.read('b', 2)).not.toBe('one');
   });
 
+  it('does not wait for ever for holders that are far away, and their copies come back', () => {
+    const bench = salted();
+    bench.latencyMs = 70;
+    const id = bench.write('a', HOT, 'two');
+    bench.advance(1_000);
+    expect(bench.told('a', id)).toBe('quorum');
+    bench.advance(1_500);
+    bench.latencyMs = 0;
+    expect(bench.read('b', 2)).toBe('two');
+  });
+
   it('has had no effect if its time runs out meanwhile', () => {
     const bench = salted();
     bench.cut.add('b');
