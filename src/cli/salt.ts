@@ -99,7 +99,7 @@ export function addSaltCommands(program: Command, done: (status: number) => void
     .action(async (key: string, flags: UnsaltFlags) => {
       const salted = await withClient(flags, (client) => client.admin.unsalt(key, keyspaceOf(flags)));
       if (flags.json) await printJson({ key, ...salted });
-      else await print(`unsalted ${key} (partition ${salted.partition}): it has no copies`);
+      else await print(`unsalted ${key} (partition ${salted.partition}): it is one like any other`);
       done(EXIT.OK);
     });
 }

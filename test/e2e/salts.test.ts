@@ -148,7 +148,7 @@ it('is read linearizably at copies of a hot key too, in both modes, while it is 
     expect(JSON.parse(await ok(up.run(['hot', '--json']))).salts).toMatchObject([{ key: KEY }]);
 
     expect(await ok(up.run(['unsalt', KEY]))).toMatch(
-      /^unsalted front-page \(partition \d\): it has no copies\n$/,
+      /^unsalted front-page \(partition \d\): it is one like any other\n$/,
     );
     expect(await saltsOf(up)).toEqual([]);
     expect(await ok(up.run(['status']))).not.toContain('SALTED KEY');
@@ -183,7 +183,7 @@ it('says what is wrong with a command', async () => {
   expect(await failed(['salt', 'k', '--timeout', '500'])).toContain('no other node leads a partition');
   expect(await failed(['salt', 'k', '--url', 'ringkeep://127.0.0.1:1'])).toContain('no cluster answers');
   // Nothing is wrong with a key that has no copies.
-  expect(await ok(up.run(['unsalt', 'k', '--keyspace', 'named']))).toContain('it has no copies');
+  expect(await ok(up.run(['unsalt', 'k', '--keyspace', 'named']))).toContain('it is one like any other');
   expect((await ok(up.run(['salt', '--help']))).replace(/\s+/g, ' ')).toContain(
     'ringkeep salt front-page --copies 2',
   );
