@@ -21,6 +21,7 @@ import { LonelyQuestions } from './workload/lonely.ts';
 import { Observers, PROBE_READS, PROBE_WRITES, Probes } from './workload/observers.ts';
 import { Counters, Registers } from './workload/registers.ts';
 import { Repeats } from './workload/repeats.ts';
+import { SaltedCounters } from './workload/salted-counters.ts';
 import { nowUs, Workbench, type Workload } from './workload/workbench.ts';
 
 /** What a run is made of. */
@@ -191,6 +192,7 @@ class Run<C extends ChaosCluster> {
       new Registers(),
       new Counters(),
       new HotKeys(),
+      new SaltedCounters(),
       new Inserts(),
       new Bank(),
       new Observers(),

@@ -5,6 +5,7 @@ const HOME = 'src/node/core/home-counters.ts';
 const SUMS = 'src/node/core/counter-sums.ts';
 const EFFECTS = 'src/node/core/salt-effects.ts';
 const ENGINE = 'src/client/engine.ts';
+const CARE = 'src/node/core/counter-care.test.ts';
 
 export const COUNTER_MUTANTS: readonly Mutant[] = [
   {
@@ -91,8 +92,8 @@ export const COUNTER_MUTANTS: readonly Mutant[] = [
     name: 'a sub-counter is told by a leader that is not confirmed',
     breaks: '10',
     file: 'src/node/core/sub-counters.ts',
-    from: "if (order.kind === 'COUNTER_LOOK') reads.confirm(() => this.look(asker, order));",
-    to: "if (order.kind === 'COUNTER_LOOK' && reads) this.look(asker, order);",
+    from: "else if (kind === 'COUNTER_LOOK' || kind === 'COUNTER_FORGET')",
+    to: "else if (kind === 'COUNTER_FORGET')",
     caught: /is not told by a leader that is deposed and does not know it/,
     suite: 'src/node/core/counters.test.ts',
   },
@@ -101,10 +102,9 @@ export const COUNTER_MUTANTS: readonly Mutant[] = [
     seed: 9,
     breaks: '10',
     file: SUMS,
-    from: '    summed.waiting.push(reader);\n    this.begin(summed);',
-    to: `    if (summed.round !== null) summed.round.readers.push(reader);
-    else summed.waiting.push(reader);
-    this.begin(summed);`,
+    from: '    summed.waiting.push({ reader, until: Math.min(reader.deadline, now + WAIT_MS) });\n',
+    to: `    const until = Math.min(reader.deadline, now + WAIT_MS);
+    (summed.round?.readers ?? summed.waiting).push({ reader, until });\n`,
     caught: /invariant 10: \w+ reads/,
   },
   {
@@ -124,5 +124,41 @@ export const COUNTER_MUTANTS: readonly Mutant[] = [
     to: '      session?.wrote(receipt);',
     caught: /lets a session see the home since it has the sub-counters/,
     suite: 'src/client/spread-increments.test.ts',
+  },
+  {
+    name: 'a quorum does not find out that a counter was salted',
+    breaks: '10',
+    file: EFFECTS,
+    from: 'writes: [{ key: salted, stored: counterAt(countOf(stored), place) }], set: command.set',
+    to: 'writes: stored === null ? [{ key: salted, stored: counterAt(0n, place) }] : [], set: command.set',
+    caught: /tells nobody what the home alone has/,
+    suite: CARE,
+  },
+  {
+    name: 'a sub-counter takes what its client declares',
+    breaks: '10',
+    file: 'src/node/core/sub-rows.ts',
+    from: '{ id, delta: takesAnything(id) ? 0n : delta }',
+    to: '{ id, delta: takesAnything(id) ? 0n : 1n }',
+    caught: /counts only what its set says/,
+    suite: CARE,
+  },
+  {
+    name: 'sub-counters are cleared away that are in use',
+    breaks: '11',
+    file: 'src/node/core/sub-sweep.ts',
+    from: 'if (!isUnused || ',
+    to: 'if (',
+    caught: /is nothing that is in use/,
+    suite: CARE,
+  },
+  {
+    name: 'sub-counters are cleared away on the word of a leader that is not confirmed',
+    breaks: '11',
+    file: 'src/node/core/sub-counters.ts',
+    from: "if (kind === 'COUNTER_ASK') reads.confirm(() => this.answerHome(asker, order));",
+    to: "if (kind === 'COUNTER_ASK') this.answerHome(asker, order);",
+    caught: /is nothing that a leader does not know of who was deposed/,
+    suite: CARE,
   },
 ];

@@ -292,7 +292,7 @@ export class GhostPartition {
     const state = this.stateAt(key, index);
     if (command.kind === 'salt') {
       if (!isSubSet(command.set) || state.kind === 'value' || state.expiresAt > 0) return;
-      if (state.kind === 'absent') this.push(key, counter('0'));
+      this.push(key, counter(state.kind === 'absent' ? '0' : state.content));
       this.subSets.set(key, command.set);
       this.world.count('counter salted');
     } else if (command.kind === 'fold') {
@@ -301,9 +301,10 @@ export class GhostPartition {
       this.push(key, counter(String(BigInt(state.content) + command.sum)));
       this.world.count('counter unsalted');
     } else {
-      const [open, closed] = [openRow(command.id, command.salted), closedRow(command.id, command.salted)].map(
-        toLatin1,
-      );
+      const [open, closed] = [
+        openRow(command.counter, command.salted),
+        closedRow(command.counter, command.salted),
+      ].map(toLatin1);
       const [counting, ended] = [this.stateAt(open!, index), this.stateAt(closed!, index)];
       const isOpen = counting.kind === 'counter';
       const isClosed = ended.kind === 'counter';

@@ -138,8 +138,8 @@ export class SpreadChecks {
     let sum = contentOf(home, user);
     const set = this.ghosts[home]!.subSetOf(toLatin1(user));
     for (const partition of set?.partitions ?? []) {
-      const { id } = set!.counter;
-      sum += contentOf(partition, openRow(id, user)) + contentOf(partition, closedRow(id, user));
+      const { counter } = set!;
+      sum += contentOf(partition, openRow(counter, user)) + contentOf(partition, closedRow(counter, user));
     }
     return sum;
   }

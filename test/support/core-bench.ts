@@ -5,7 +5,14 @@
 import { PROTOCOL_MAX } from '../../src/common/limits.ts';
 import { makeReplicaId } from '../../src/common/replica-id.ts';
 import type { NodeRecord, PartitionRecord, Replica as ReplicaName } from '../../src/common/topology.ts';
-import type { PeerMessage, Reply, Request, Scrub, SealReply } from '../../src/common/wire/messages.ts';
+import type {
+  CounterOrderKind,
+  PeerMessage,
+  Reply,
+  Request,
+  Scrub,
+  SealReply,
+} from '../../src/common/wire/messages.ts';
 import { spokenAt } from '../../src/common/wire/versions.ts';
 import type { CoreEvent, Effects, StoreEffect } from '../../src/node/core/effects.ts';
 import { NodeCore } from '../../src/node/core/node-core.ts';
@@ -266,6 +273,8 @@ export class CoreBench {
   /** Reads of copies that their homes were told of. */
   copyReads = 0;
   readonly counterOrders: PeerMessage[] = [];
+  /** Kinds of these that do not arrive. */
+  readonly lostOrders = new Set<CounterOrderKind>();
   /** Scrubs that were delivered, in their order. */
   readonly scrubs: { readonly from: string; readonly scrub: Scrub }[] = [];
   private readonly protocols: Readonly<Record<string, number>>;
@@ -323,6 +332,7 @@ export class CoreBench {
         const isCut =
           this.cut.has(from) || this.cut.has(node) || this.cutLinks.has([from, node].sort().join(' '));
         if (message === null || isCut || (message.relayed === true && !this.relays)) continue;
+        if (message.counterOrder && this.lostOrders.has(message.counterOrder.kind)) continue;
         if (message.copyReply) this.copyReads += message.copyReply.reads;
         if (message.copyOrder) this.copyOrders.push(message);
         if (message.counterOrder) this.counterOrders.push(message);

@@ -286,9 +286,9 @@ export const peerMessage: fc.Arbitrary<PeerMessage> = fc.oneof(
     body: fc.constant('counterOrder' as const),
     counterOrder: fc.record({
       kind: fc.constantFrom(
-        ...(['COUNTER_LOOK', 'COUNTER_OPEN', 'COUNTER_CLOSE', 'COUNTER_FORGET'] as const),
+        ...(['COUNTER_LOOK', 'COUNTER_OPEN', 'COUNTER_CLOSE', 'COUNTER_FORGET', 'COUNTER_ASK'] as const),
       ),
-      ...{ home: uint32, number: uint64, key: bytes, set: uint64 },
+      ...{ home: uint32, number: uint64, key: bytes, set: uint64, delta: int64 },
     }),
   }),
   fc.record({

@@ -43,14 +43,14 @@ export class HotKeys implements Workload {
     const { random } = bench.options;
     const admin = bench.admin(random.integer(bench.options.clients));
     const key = bench.pick(this.keys);
-    if (bench.chance(0.2)) await admin.unsalt(key, spaceOf(bench));
-    else await admin.salt(key, { ...spaceOf(bench), copies: 1 + random.integer(COPIES_MAX) });
+    if (bench.chance(0.2)) await admin.unsalt(key, bench.space);
+    else await admin.salt(key, { ...bench.space, copies: 1 + random.integer(COPIES_MAX) });
   }
 
   async verify(bench: Workbench): Promise<void> {
     const { clients } = bench.options;
     try {
-      for (const key of this.keys) await bench.admin(0).salt(key, { ...spaceOf(bench), copies: 1 });
+      for (const key of this.keys) await bench.admin(0).salt(key, { ...bench.space, copies: 1 });
     } catch (error) {
       // A cluster of one node has nowhere to put a copy.
       if (!(error instanceof RingkeepError) || error.code !== 'UNAVAILABLE') throw error;
@@ -66,7 +66,7 @@ export class HotKeys implements Workload {
       await Promise.all(reads);
     }
     bench.held('G2', this.keys.length);
-    for (const key of this.keys) await bench.admin(0).unsalt(key, spaceOf(bench));
+    for (const key of this.keys) await bench.admin(0).unsalt(key, bench.space);
   }
 
   /** Waits until every key has the copies that it is to have. Returns those that do not get them. */
@@ -85,8 +85,4 @@ export class HotKeys implements Workload {
       await delay(POLL_MS);
     }
   }
-}
-
-function spaceOf({ options: { keyspace } }: Workbench): { readonly keyspace?: string } {
-  return keyspace === '' ? {} : { keyspace };
 }

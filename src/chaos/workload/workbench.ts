@@ -114,6 +114,12 @@ export class Workbench {
     return this.clients[lane % this.clients.length]!;
   }
 
+  /** Where the keys are, as the options of an order say it. */
+  get space(): { readonly keyspace?: string } {
+    const { keyspace } = this.options;
+    return keyspace === '' ? {} : { keyspace };
+  }
+
   /** What a lane may order of the cluster. */
   admin(lane: number): RingkeepClient['admin'] {
     return this.connected[lane % this.connected.length]!.admin;

@@ -19,6 +19,7 @@ const COUNTER_ORDERS: readonly CounterOrderKind[] = [
   'COUNTER_OPEN',
   'COUNTER_CLOSE',
   'COUNTER_FORGET',
+  'COUNTER_ASK',
 ];
 
 type SaltBodies = Pick<PeerMessage, 'copyOrder' | 'copyReply' | 'counterOrder' | 'counterReply'>;
@@ -71,6 +72,7 @@ function writeCounterOrder(writer: ProtoWriter, order: CounterOrder): void {
   writer.uint(3, order.number);
   writer.bytes(4, order.key);
   writer.uint(5, order.set);
+  writer.sint(6, order.delta);
 }
 
 function writeCounterReply(writer: ProtoWriter, reply: CounterReply): void {
@@ -81,7 +83,14 @@ function writeCounterReply(writer: ProtoWriter, reply: CounterReply): void {
 }
 
 function readCounterOrder(reader: ProtoReader): CounterOrder {
-  const order: CounterOrder = { kind: 'COUNTER_LOOK', home: 0, number: 0, key: EMPTY_BYTES, set: 0 };
+  const order: CounterOrder = {
+    kind: 'COUNTER_LOOK',
+    home: 0,
+    number: 0,
+    key: EMPTY_BYTES,
+    set: 0,
+    delta: 0,
+  };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     if (field === 1) {
@@ -93,6 +102,7 @@ function readCounterOrder(reader: ProtoReader): CounterOrder {
     else if (field === 3) order.number = reader.uint();
     else if (field === 4) order.key = reader.bytes();
     else if (field === 5) order.set = reader.uint();
+    else if (field === 6) order.delta = reader.sint();
     else reader.skip();
   }
   reader.leave(outer);

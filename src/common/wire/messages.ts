@@ -422,13 +422,19 @@ export interface CopyReply {
   held: boolean;
   reads: number;
 }
-export type CounterOrderKind = 'COUNTER_LOOK' | 'COUNTER_OPEN' | 'COUNTER_CLOSE' | 'COUNTER_FORGET';
+export type CounterOrderKind =
+  | 'COUNTER_LOOK'
+  | 'COUNTER_OPEN'
+  | 'COUNTER_CLOSE'
+  | 'COUNTER_FORGET'
+  | 'COUNTER_ASK';
 export interface CounterOrder {
   kind: CounterOrderKind;
   home: number;
   number: number;
   key: Uint8Array;
   set: number;
+  delta: number | bigint;
 }
 export interface CounterReply {
   number: number;

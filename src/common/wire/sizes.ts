@@ -109,7 +109,7 @@ export function sizeOfPeerMessage(message: PeerMessage): number {
     const { key, token, value } = message.copyOrder;
     size += bytes(key) + text(token) + 5 * NUMBER + (value ? NESTED + sizeOfValue(value) : 0);
   } else if (message.counterOrder) {
-    size += bytes(message.counterOrder.key) + 5 * NUMBER;
+    size += bytes(message.counterOrder.key) + 6 * NUMBER;
   } else if (message.copyReply) {
     size += text(message.copyReply.token) + 5 * NUMBER;
   } else if (message.snapshotOffer) {

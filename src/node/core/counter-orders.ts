@@ -1,11 +1,12 @@
 /**
- * What the leader of a salted counter's home has the leaders of its sub-counters do: each order is repeated under its number until it is
+ * What the leader of a salted counter's home has the leaders of its sub-counters do, and what these ask of it: each order is repeated under its number until it is
  * answered, by whoever leads the partition by then. It decides nothing (home-counters.ts, counter-sums.ts).
  */
+import { narrow } from '../../common/text.ts';
 import type { CounterOrder, CounterOrderKind, CounterReply } from '../../common/wire/messages.ts';
 import type { Leadership } from './leadership.ts';
 import { targetOf } from './relay.ts';
-import type { SubSet } from './salt-sets.ts';
+import type { CounterSet } from './salt-sets.ts';
 
 /** An order that is not answered is repeated after this, ms. */
 const RETRY_MS = 100;
@@ -42,13 +43,20 @@ export class CounterOrders {
   order(
     kind: CounterOrderKind,
     key: Uint8Array,
-    { counter }: SubSet,
+    counter: CounterSet,
     partition: number,
     done: (answer: CounterAnswer) => void,
   ): Errand {
     this.last += 1;
     const { replica, host } = this.leadership;
-    const order = { kind, home: replica.partition, number: this.last, key, set: counter.id };
+    const order = {
+      kind,
+      home: replica.partition,
+      number: this.last,
+      key,
+      set: counter.id,
+      delta: narrow(counter.delta),
+    };
     const errand: Errand = { partition, order, done, sentAt: host.now, tries: 0 };
     this.errands.set(order.number, errand);
     this.send(errand);

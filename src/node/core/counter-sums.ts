@@ -27,9 +27,20 @@ export interface SumReader {
   readonly fail: (error: RingkeepError) => void;
 }
 
+/** A read of a sum waits for so long at the most, ms, until a partition has failed over; then it asks again: its place is for others. */
+const WAIT_MS = 5_000;
+/** Reads of sums that may wait, of all counters of a partition. */
+const READERS_MAX = 1_024;
+
+interface Waiting {
+  readonly reader: SumReader;
+  /** Until then it waits. */
+  readonly until: number;
+}
+
 interface Round {
   readonly set: SubSet;
-  readers: SumReader[];
+  readers: Waiting[];
   readonly errands: Errand[];
   sum: bigint;
   missing: number;
@@ -38,7 +49,7 @@ interface Round {
 interface Summed {
   readonly key: Uint8Array;
   /** They came while a round was under way. */
-  waiting: SumReader[];
+  waiting: Waiting[];
   round: Round | null;
 }
 
@@ -49,6 +60,8 @@ export class CounterSums {
   private readonly foundClosed: (key: Uint8Array, set: SubSet) => void;
   /** By user key (latin1). */
   private readonly summed = new Map<string, Summed>();
+  /** Those that wait. */
+  private readers = 0;
 
   /** `foundClosed` is told of sets of which a sub-counter is closed. */
   constructor(
@@ -68,8 +81,14 @@ export class CounterSums {
         'the sub-counters of this key take increments of any size, so that no sum of them is linearizable: read it at `session`, or unsalt it';
       return reader.fail(this.error('COUNTER_SALTED', message));
     }
+    if (this.readers >= READERS_MAX)
+      return reader.fail(
+        this.error('OVERLOADED', 'too many reads of salted counters wait for their sums', 50),
+      );
     const summed = this.of(key);
-    summed.waiting.push(reader);
+    this.readers++;
+    const { now } = this.leadership.host;
+    summed.waiting.push({ reader, until: Math.min(reader.deadline, now + WAIT_MS) });
     this.begin(summed);
   }
 
@@ -93,18 +112,25 @@ export class CounterSums {
     summed.waiting = [];
     const set = this.leadership.replica.machine.salts.subSetOf(summed.key);
     if (set === null) {
-      for (const reader of readers) reader.again();
+      this.readers -= readers.length;
+      for (const { reader } of readers) reader.again();
       return;
     }
     const round: Round = { set, readers, errands: [], sum: 0n, missing: set.partitions.length };
     summed.round = round;
     for (const partition of set.partitions) {
-      const errand = this.orders.order('COUNTER_LOOK', summed.key, set, partition, ({ closed, value }) => {
-        round.sum += value;
-        round.missing--;
-        if (closed) this.foundClosed(summed.key, set);
-        if (round.missing === 0) this.readHome(summed, round);
-      });
+      const errand = this.orders.order(
+        'COUNTER_LOOK',
+        summed.key,
+        set.counter,
+        partition,
+        ({ closed, value }) => {
+          round.sum += value;
+          round.missing--;
+          if (closed) this.foundClosed(summed.key, set);
+          if (round.missing === 0) this.readHome(summed, round);
+        },
+      );
       round.errands.push(errand);
     }
   }
@@ -117,7 +143,8 @@ export class CounterSums {
       if (summed.round !== round) return;
       summed.round = null;
       const failure = error === null ? null : failedRead(replica.partition, error);
-      for (const reader of round.readers) this.tell(reader, summed.key, round, stored, failure);
+      this.readers -= round.readers.length;
+      for (const { reader } of round.readers) this.tell(reader, summed.key, round, stored, failure);
       this.begin(summed);
     });
   }
@@ -149,9 +176,9 @@ export class CounterSums {
     if (this.summed.size === 0) return;
     for (const [name, summed] of this.summed) {
       const { round } = summed;
-      summed.waiting = summed.waiting.filter((reader) => this.isWanted(reader, null));
+      summed.waiting = summed.waiting.filter((waiting) => this.isWanted(waiting, null));
       if (round !== null) {
-        const wanted = round.readers.filter((reader) => this.isWanted(reader, round));
+        const wanted = round.readers.filter((waiting) => this.isWanted(waiting, round));
         const isGivenUp = wanted.length === 0 && round.readers.length > 0;
         round.readers = wanted;
         if (isGivenUp) this.giveUp(summed, round);
@@ -167,24 +194,29 @@ export class CounterSums {
   }
 
   /** Whether somebody still waits; tells who has waited for too long. */
-  private isWanted(reader: SumReader, round: Round | null): boolean {
+  private isWanted({ reader, until }: Waiting, round: Round | null): boolean {
+    const { now } = this.leadership.host;
+    if (reader.isWanted() && until > now) return true;
+    this.readers--;
     if (!reader.isWanted()) return false;
-    if (reader.deadline > this.leadership.host.now) return true;
     const where = round === null ? '' : ` of partitions ${round.set.partitions.join(', ')}`;
     const message = `the leaders${where}, which have sub-counters of the key, have not all told them in time`;
-    reader.fail(this.error('DEADLINE_EXCEEDED', message));
+    if (reader.deadline <= now) reader.fail(this.error('DEADLINE_EXCEEDED', message));
+    else reader.fail(this.error('UNAVAILABLE', message, 250));
     return false;
   }
 
-  private error(code: ErrorCode, message: string): RingkeepError {
-    return new RingkeepError(code, message, 'not_applied', { partition: this.leadership.replica.partition });
+  private error(code: ErrorCode, message: string, retryAfterMs = 0): RingkeepError {
+    const { partition } = this.leadership.replica;
+    return new RingkeepError(code, message, 'not_applied', { partition, retryAfterMs });
   }
 
   /** The leadership ends: nothing that waits may be answered. */
   end(): void {
     for (const { waiting, round } of this.summed.values())
-      for (const reader of [...waiting, ...(round?.readers ?? [])])
+      for (const { reader } of [...waiting, ...(round?.readers ?? [])])
         if (reader.isWanted()) reader.fail(this.error('NOT_LEADER', 'deposed'));
     this.summed.clear();
+    this.readers = 0;
   }
 }

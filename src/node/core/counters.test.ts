@@ -1,111 +1,18 @@
 /** Salted counters: what their parts count, who is refused, how they are summed, and what is left of them when they are unsalted. */
 import { describe, expect, it } from 'vitest';
-import { CoreBench } from '../../../test/support/core-bench.ts';
-import { partitionOf } from '../../common/hash.ts';
-import { createRandom } from '../../common/random.ts';
+import {
+  CounterBench,
+  HITS,
+  OTHER,
+  SESSION_GET,
+  saltedCounter,
+} from '../../../test/support/counter-bench.ts';
 import { LINEARIZABLE_GET, QUORUM_GET } from '../../common/reads.ts';
-import type { GetOperation, IncrementOperation, Reply, Request } from '../../common/wire/messages.ts';
-
-/** Keys of partition 0 of three. */
-const [HITS, OTHER] = Array.from({ length: 40 }, (_, at) => `n${at}`).filter(
-  (key) => partitionOf(Buffer.from(key), 3) === 0,
-) as [string, string];
-
-const SESSION_GET: GetOperation = { ...LINEARIZABLE_GET, level: 'READ_SESSION' };
-
-/** Three nodes: `a` leads partition 0, the home of the counters, `b` and `c` lead 1 and 2, which get sub-counters. */
-class Bench extends CoreBench {
-  private sequences = [0, 0, 0];
-
-  constructor(protocols: Readonly<Record<string, number>> = {}) {
-    super(['a', 'b', 'c'], { partitions: 3, protocols, random: createRandom(1).next });
-    this.lead('a', 1);
-    this.lead('b', 1, this.nodes, 1);
-    this.lead('c', 1, this.nodes, 2);
-    this.advance(500);
-  }
-
-  ask(node: string, fields: Partial<Request>, key = HITS): number {
-    return this.put(node, { sequence: 1, key: Buffer.from(key), put: null, ...fields });
-  }
-
-  reply(node: string, id: number): Reply | undefined {
-    return this.node(node).replies.find((reply) => reply.id === id);
-  }
-
-  /** What a write has come to: the level that was reached, `closed`, or an error. */
-  told(node: string, id: number): string {
-    const { receipt, failure, value } = this.reply(node, id) ?? {};
-    if (value) return value.found ? Buffer.from(value.value).toString() : 'absent';
-    if (receipt) return receipt.conditionFailed ? 'closed' : receipt.durability;
-    return failure ? `${failure.code} ${failure.outcome}` : 'none';
-  }
-
-  salt(copies = 2, delta: number | bigint = 1, node = 'a', ms = 200): string {
-    const id = this.ask(node, { operation: 'salt', salt: { copies, counter: true, delta } });
-    this.advance(ms);
-    const { receipt } = this.reply(node, id) ?? {};
-    return receipt?.salts?.partitions.join(' ') ?? this.told(node, id);
-  }
-
-  /** The set that is in effect on `a`, or on another node. */
-  set(node = 'a'): number {
-    const sets = [...this.node(node).replica.machine.salts.all()];
-    return sets[0]?.[1].counter?.id ?? 0;
-  }
-
-  /** An increment without a result, of the home's part or of the sub-counter in a partition. */
-  add(node: string, partition = 0, saltSet = 0, increment: Partial<IncrementOperation> = {}): number {
-    this.sequences[partition]!++;
-    return this.again(node, partition, saltSet, this.sequences[partition]!, increment);
-  }
-
-  /** The same under a sequence that was used before. */
-  again(
-    node: string,
-    partition: number,
-    saltSet: number,
-    sequence: number,
-    increment: Partial<IncrementOperation> = {},
-  ): number {
-    const asked = { delta: 1, ttlMs: 0, unread: true, ...increment };
-    const saltIn = saltSet > 0 ? partition + 1 : 0;
-    return this.ask(node, { operation: 'increment', increment: asked, saltIn, saltSet, sequence });
-  }
-
-  read(node = 'a', get: GetOperation = LINEARIZABLE_GET, ms = 100): string {
-    const id = this.ask(node, { operation: 'get', get });
-    this.advance(ms);
-    return this.told(node, id);
-  }
-
-  /** Rows of sub-counters in a partition, at its leader: values by `open` and `closed`. */
-  subs(node: string, partition: number): string[] {
-    this.advance(100);
-    const head = Buffer.alloc(4);
-    head.writeUInt32BE(partition);
-    return [...this.node(node).rows.entries()].flatMap(([name, value]) => {
-      const key = Buffer.from(name, 'latin1');
-      const isSub = key.subarray(0, 4).equals(head) && key[8] === 1 && key[9] === 0xff && key[10] === 0xff;
-      if (!isSub) return [];
-      const count = Buffer.from(value).readBigInt64LE(value.byteLength - 8);
-      return [`${key[19] === 0 ? 'open' : 'closed'} ${count}`];
-    });
-  }
-}
-
-function salted(delta = 1): Bench {
-  const bench = new Bench();
-  const id = bench.add('a', 0, 0, { delta: 5 });
-  bench.advance(100);
-  expect(bench.told('a', id)).toBe('quorum');
-  expect(bench.salt(2, delta)).toBe('1 2');
-  return bench;
-}
+import type { GetOperation, Request } from '../../common/wire/messages.ts';
 
 describe('a salted counter', () => {
   it('is the sum of its parts, each of which counts', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     const ids = [bench.add('a'), bench.add('b', 1, bench.set()), bench.add('c', 2, bench.set())];
     bench.advance(100);
     expect(['a', 'b', 'c'].map((node, at) => bench.told(node, ids[at]!))).toEqual(Array(3).fill('quorum'));
@@ -114,7 +21,7 @@ describe('a salted counter', () => {
   });
 
   it('tells whoever increments it without a result where else that can be done, and no value', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     const [id, plain] = [bench.add('a'), bench.add('b', 1, bench.set())];
     bench.advance(100);
     expect(bench.reply('a', id)?.receipt).toMatchObject({
@@ -125,13 +32,13 @@ describe('a salted counter', () => {
   });
 
   it('begins at 0 where there was none, and can be read', () => {
-    const bench = new Bench();
+    const bench = new CounterBench();
     expect(bench.salt()).toBe('1 2');
     expect(bench.read()).toBe('0');
   });
 
   it('takes nothing else, and says so', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     const condition = { kind: 'CONDITION_EXISTS' as const, version: 0 };
     const key = Buffer.from(HITS);
     const put = { value: Buffer.from('x'), codec: 1, ttlMs: 0 };
@@ -154,7 +61,7 @@ describe('a salted counter', () => {
   });
 
   it('answers retries of what it has taken before', () => {
-    const bench = new Bench();
+    const bench = new CounterBench();
     const first = bench.ask('a', { operation: 'increment', increment: { delta: 1, ttlMs: 0 } });
     bench.advance(100);
     bench.salt();
@@ -165,7 +72,7 @@ describe('a salted counter', () => {
   });
 
   it('is summed for quorum, session and stale reads by the leader, where followers send them', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     bench.add('b', 1, bench.set());
     bench.advance(100);
     const stale: GetOperation = { ...LINEARIZABLE_GET, level: 'READ_STALE' };
@@ -179,7 +86,7 @@ describe('a salted counter', () => {
   });
 
   it('shows its sum in scans', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     bench.add('b', 1, bench.set());
     bench.ask('a', { operation: 'increment', increment: { delta: 7, ttlMs: 0 }, sequence: 60 }, OTHER);
     bench.advance(100);
@@ -192,7 +99,7 @@ describe('a salted counter', () => {
   });
 
   it('of mixed deltas is not read linearizably, and says how it can be', () => {
-    const bench = salted(0);
+    const bench = saltedCounter(0);
     const id = bench.add('b', 1, bench.set(), { delta: -40 });
     bench.advance(100);
     expect(bench.told('b', id)).toBe('quorum');
@@ -202,7 +109,7 @@ describe('a salted counter', () => {
   });
 
   it('is not read by a leader that is deposed, nor without the leaders of its parts', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     bench.cut.add('c');
     const id = bench.ask('a', { operation: 'get', get: LINEARIZABLE_GET, timeLeftMs: 1_000 });
     bench.advance(900);
@@ -220,7 +127,7 @@ describe('a salted counter', () => {
   });
 
   it('says so when its sum does not fit', () => {
-    const bench = salted(0);
+    const bench = saltedCounter(0);
     const most = 2n ** 63n - 1n;
     bench.add('b', 1, bench.set(), { delta: most });
     bench.advance(100);
@@ -239,7 +146,7 @@ describe('a salted counter', () => {
   });
 
   it('is spread anew when it is salted again', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     const before = bench.set();
     expect(bench.salt()).toBe('1 2');
     expect(bench.set()).toBe(before);
@@ -255,7 +162,7 @@ describe('a salted counter', () => {
   });
 
   it('has no copies besides, and a key with copies no sub-counters', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     const copies = bench.ask('a', { operation: 'salt', salt: { copies: 2 } });
     const copied = bench.ask('a', { operation: 'salt', salt: { copies: 2 } }, OTHER);
     bench.advance(200);
@@ -269,7 +176,7 @@ describe('a salted counter', () => {
 
 describe('salting a counter', () => {
   it('is refused for what is no counter, or goes after a while', () => {
-    const bench = new Bench();
+    const bench = new CounterBench();
     const put = { value: Buffer.from('x'), codec: 1, ttlMs: 0 };
     bench.ask('a', { operation: 'put', put, sequence: 30 });
     bench.advance(100);
@@ -282,26 +189,36 @@ describe('salting a counter', () => {
 
   it('is refused where somebody speaks an earlier protocol', () => {
     for (const protocols of [{ b: 2, c: 2 }, { c: 2 }]) {
-      const bench = new Bench(protocols);
+      const bench = new CounterBench(protocols);
       expect(bench.salt(2, 1, 'a', 4_000)).toBe('UNAVAILABLE not_applied');
     }
   });
 
-  it('holds writes back until it is done or given up, and no longer', () => {
-    const bench = new Bench();
+  it('holds writes back only while the counter is read, and none for parts that are cut off', () => {
+    const bench = new CounterBench();
     bench.cut.add('c');
-    expect(bench.salt()).toBe('none');
-    const put = bench.ask('a', { operation: 'increment', increment: { delta: 1, ttlMs: 0 }, sequence: 40 });
-    const get = bench.ask('a', { operation: 'get', get: LINEARIZABLE_GET });
+    const id = bench.ask('a', { operation: 'salt', salt: { copies: 2, counter: true, delta: 1 } });
+    const one = { operation: 'increment', increment: { delta: 1, ttlMs: 0 } } as const;
+    const before = bench.ask('a', { ...one, sequence: 40 });
     bench.advance(1_000);
-    expect([bench.told('a', put), bench.told('a', get)]).toEqual(['none', 'absent']);
+    expect([bench.told('a', before), bench.told('a', id)]).toEqual(['quorum', 'none']);
     bench.advance(2_500);
-    expect(bench.told('a', put)).toBe('quorum');
-    expect([bench.set(), bench.read()]).toEqual([0, '1']);
+    expect(bench.told('a', id)).toBe('UNAVAILABLE not_applied');
+    bench.cut.delete('c');
+    bench.advance(1_000);
+    bench.node('a').storeReads = false;
+    expect(bench.salt()).toBe('none');
+    const [held, own] = [bench.ask('a', { ...one, sequence: 41 }), bench.add('a')];
+    bench.advance(100);
+    expect([bench.told('a', held), bench.told('a', own)]).toEqual(['none', 'none']);
+    bench.node('a').letReads();
+    bench.advance(200);
+    expect([bench.told('a', held), bench.told('a', own)]).toEqual(['COUNTER_SALTED not_applied', 'quorum']);
+    expect(bench.read()).toBe('2');
   });
 
-  it('that a leader had begun is nothing to the next one', () => {
-    const bench = new Bench();
+  it('that a leader had begun is nothing to the next one, and what it opened is cleared away', () => {
+    const bench = new CounterBench();
     bench.cut.add('c');
     bench.salt();
     bench.cut.delete('c');
@@ -309,10 +226,12 @@ describe('salting a counter', () => {
     bench.advance(500);
     expect([bench.set('b'), bench.read('b')]).toEqual([0, 'absent']);
     expect(bench.subs('b', 1)).toEqual(['open 0']);
+    bench.advance(301_000);
+    expect(bench.subs('b', 1)).toEqual(['closed 0']);
   });
 
   it('goes on at the next leader once it is in the log', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     bench.add('b', 1, bench.set());
     bench.node('a').restart();
     bench.lead('b', 2, [bench.node('b'), bench.node('c')]);
@@ -327,7 +246,7 @@ describe('salting a counter', () => {
 
 describe('unsalting a counter', () => {
   it('adds what its sub-counters have come to, once, and closes them for good', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     const set = bench.set();
     const before = bench.add('b', 1, set);
     bench.add('c', 2, set);
@@ -349,7 +268,7 @@ describe('unsalting a counter', () => {
   });
 
   it('goes on at the next leader, which finds a closed sub-counter', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     bench.relays = false;
     const set = bench.set();
     bench.add('b', 1, set);
@@ -368,7 +287,7 @@ describe('unsalting a counter', () => {
   });
 
   it('is waited for by no increment, and reads go on meanwhile', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     bench.cut.add('c');
     bench.salt(0);
     const id = bench.add('a');
@@ -381,7 +300,7 @@ describe('unsalting a counter', () => {
   });
 
   it('takes effect once, though its entry were appended twice', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     const { writes } = bench.node('a').replica.leadership!;
     const fold = { kind: 'fold', salted: Buffer.from(`\0${HITS}`), id: bench.set(), sum: 10n } as const;
     writes.append('quorum', null, fold);
@@ -393,7 +312,7 @@ describe('unsalting a counter', () => {
 
 describe('a sub-counter', () => {
   it('is not opened again by an order that comes late, nor counts for a set that was never there', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     const set = bench.set();
     bench.salt(0);
     bench.advance(300);
@@ -407,7 +326,7 @@ describe('a sub-counter', () => {
   });
 
   it('is asked for nothing but increments without a result', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     const saltSet = bench.set();
     const increment = { delta: 1, ttlMs: 0, unread: true };
     for (const fields of [
@@ -426,7 +345,7 @@ describe('a sub-counter', () => {
   });
 
   it('is not told by a leader that is deposed and does not know it', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     bench.cutLinks.add('b c');
     bench.lead('c', 2, [bench.node('a'), bench.node('c')], 1, [bench.node('c')]);
     const id = bench.add('c', 1, bench.set());
@@ -439,7 +358,7 @@ describe('a sub-counter', () => {
   });
 
   it('is there for the next leader of its partition', () => {
-    const bench = salted();
+    const bench = saltedCounter();
     bench.add('b', 1, bench.set());
     bench.advance(100);
     bench.lead('a', 2, bench.nodes, 1);

@@ -60,7 +60,7 @@ const command = fc.oneof(
     kind: fc.constant('sub' as const),
     action: fc.constantFrom('open' as const, 'close' as const, 'forget' as const),
     salted: bytes,
-    id: safe,
+    counter: fc.record({ id: safe, delta: int64 }),
   }),
   fc.record({ kind: fc.constant('fold' as const), salted: bytes, id: safe, sum: int64 }),
   fc.record({ kind: fc.constant('expireSessions' as const), before: safe }),

@@ -31,7 +31,7 @@
  */
 import { asBuffer, readU64, writeU64 } from '../../common/bytes.ts';
 import { assert } from '../../common/errors.ts';
-import { decodeSet, encodeSet, type SaltSet, setBytes } from './salt-sets.ts';
+import { type CounterSet, decodeSet, encodeSet, type SaltSet, setBytes } from './salt-sets.ts';
 import { isSaltCommand, saltKeys } from './sub-rows.ts';
 
 const FORMAT = 1;
@@ -146,8 +146,8 @@ export type Command =
       readonly action: 'open' | 'close' | 'forget';
       /** User key of the counter. */
       readonly salted: Uint8Array;
-      /** Of the set of sub-counters. */
-      readonly id: number;
+      /** The set of sub-counters. */
+      readonly counter: CounterSet;
     }
   | {
       /** Adds what all sub-counters of a set have come to, if the counter still has that set; then it has none. */
@@ -218,7 +218,7 @@ function bodyBytes(command: Command): number {
     case 'salt':
       return 4 + command.salted.byteLength + setBytes(command.set);
     case 'sub':
-      return 4 + command.salted.byteLength + 9;
+      return 4 + command.salted.byteLength + 17;
     case 'fold':
       return 4 + command.salted.byteLength + 16;
     case 'batch':
@@ -295,7 +295,8 @@ function encodeBody(buffer: Buffer, start: number, command: Command): void {
   } else if (command.kind === 'sub') {
     offset = putKey(buffer, offset, command.salted);
     buffer[offset] = ACTIONS.indexOf(command.action);
-    writeU64(buffer, offset + 1, command.id);
+    writeU64(buffer, offset + 1, command.counter.id);
+    buffer.writeBigInt64LE(command.counter.delta, offset + 9);
   } else if (command.kind === 'fold') {
     offset = putKey(buffer, offset, command.salted);
     writeU64(buffer, offset, command.id);
@@ -372,7 +373,8 @@ function readSub(bytes: Buffer): Command {
   const offset = 4 + salted.byteLength;
   const action = ACTIONS[bytes.readUInt8(offset)];
   if (action === undefined || action === '') throw new UnknownEntryError('entry with an unknown action');
-  return { kind: 'sub', action, salted, id: readU64(bytes, offset + 1) };
+  const counter = { id: readU64(bytes, offset + 1), delta: bytes.readBigInt64LE(offset + 9) };
+  return { kind: 'sub', action, salted, counter };
 }
 
 function readFold(bytes: Buffer): Command {

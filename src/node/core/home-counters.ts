@@ -1,6 +1,6 @@
 /**
- * The salted counters of a partition as its leader sees them. To salt one, it holds back the writes of the key, has a sub-counter opened in each
- * partition, and appends the set; to unsalt it, it has all of them closed, and appends one entry that adds what they have come to and ends the
+ * The salted counters of a partition as its leader sees them. To salt one, it has a sub-counter opened in each partition, holds back the writes of
+ * the key until it knows what that holds, and appends the set; to unsalt it, it has all of them closed, and appends one entry that adds what they have come to and ends the
  * set. Whatever leader comes next goes on from what is decided: a set that was never appended is named nowhere, and what was closed stays so.
  * INVARIANT: while a set is in the log, nothing is appended that touches its key but increments that the set allows, and its end.
  * INVARIANT: a set is appended only after all of its sub-counters are open, its end only after all of them are closed.
@@ -30,20 +30,21 @@ import {
   saltedCounter,
 } from './salted-counter.ts';
 import type { SaltReport } from './salted-key.ts';
-import { incrementOf } from './sub-rows.ts';
+import { incrementOf, makeSetId } from './sub-rows.ts';
 import type { Proposal } from './write-path.ts';
 
 /** Sub-counters that are not open after so long are given up, so that writes go on, ms. */
 const OPEN_MS = 3_000;
 /** A counter that cannot be unsalted since its sum does not fit is left alone for so long, ms. */
 const OVERFLOW_MS = 1_000;
-const ID_DIGITS = 13;
+/** Sub-counters are looked at for one that an earlier leader had closed, each after so long, ms. */
+const LOOK_MS = 5_000;
 
 /** The salted counters of one leadership. */
 export class HomeCounters {
   readonly sums: CounterSums;
   private readonly leadership: Leadership;
-  private readonly orders: CounterOrders;
+  readonly orders: CounterOrders;
   /** By user key (latin1). */
   private readonly keys = new Map<string, SaltedCounter>();
   /** Writes of keys that are about to be salted, in order; bounded like all open requests. */
@@ -96,7 +97,7 @@ export class HomeCounters {
   /** Where increments of a key may go as well; null: nowhere. */
   of(key: Uint8Array): Salts | null {
     const salted = this.find(key);
-    return salted?.phase === 'salted' ? saltsOf(salted.set) : null;
+    return salted?.phase === 'salted' && !salted.isStuck ? saltsOf(salted.set) : null;
   }
 
   // ---------------------------------------------------------------- writes
@@ -109,11 +110,11 @@ export class HomeCounters {
   holds(proposal: Proposal): boolean {
     if (this.keys.size === 0) return false;
     const named = this.named(proposal.command);
-    if (named.some((salted) => !isSet(salted))) {
+    if (named.some(({ phase }) => phase === 'reading')) {
       this.waiting.push(proposal);
       return true;
     }
-    const against = named.find(({ set }) => !isOwnPart(set, proposal));
+    const against = named.find((salted) => isSet(salted) && !isOwnPart(salted, proposal));
     if (against === undefined) return false;
     this.refuse(proposal.handle, 'COUNTER_SALTED', whyRefused(against.set, proposal));
     return true;
@@ -124,7 +125,7 @@ export class HomeCounters {
     if (this.keys.size === 0) return;
     for (const salted of this.named(command))
       assert(
-        isSet(salted) && incrementOf(command) !== null,
+        salted.phase === 'opening' || (isSet(salted) && incrementOf(command) !== null),
         'a salted counter is written by increments alone',
       );
   }
@@ -136,7 +137,7 @@ export class HomeCounters {
     this.waiting = [];
     for (const proposal of waiting) {
       if (!host.isOpen(proposal.handle)) continue;
-      if (this.named(proposal.command).some((salted) => !isSet(salted))) this.waiting.push(proposal);
+      if (this.named(proposal.command).some(({ phase }) => phase === 'reading')) this.waiting.push(proposal);
       else writes.take(proposal);
     }
   }
@@ -154,7 +155,7 @@ export class HomeCounters {
     if (known !== undefined && known.phase !== 'salted')
       return this.refuse(handle, 'OVERLOADED', 'the sub-counters of this key are being changed', 50);
     if (copies === 0) {
-      if (known === undefined) this.tell(handle, null);
+      if (known === undefined) this.confirm(handle, key, null);
       else this.close(known, handle, null);
       return;
     }
@@ -172,8 +173,16 @@ export class HomeCounters {
     if (known === undefined) return this.begin(key, wish);
     const isSame =
       known.set.counter.delta === wish.delta && known.set.partitions.length === this.most(key, copies);
-    if (isSame) this.tell(handle, known.set);
+    if (isSame) this.confirm(handle, key, known.set);
     else this.close(known, null, wish);
+  }
+
+  /** Tells a client that nothing is to be done, once a quorum has confirmed who says so. */
+  private confirm(handle: RequestHandle, key: Uint8Array, set: SubSet | null): void {
+    this.leadership.reads.read(handle, () => {
+      if ((this.find(key)?.set ?? null) === set) this.tell(handle, set);
+      else this.refuse(handle, 'OVERLOADED', 'the sub-counters of this key are being changed', 50);
+    });
   }
 
   private most(key: Uint8Array, copies: number): number {
@@ -192,18 +201,31 @@ export class HomeCounters {
   // ---------------------------------------------------------------- salting
 
   private begin(key: Uint8Array, { copies, delta, handle }: CounterWish): void {
-    const { host, replica } = this.leadership;
+    const { host } = this.leadership;
     const partitions = chooseCopies(key, copies, host);
     const trouble = this.obstacle(partitions);
     if (trouble !== '') return this.refuse(handle, 'UNAVAILABLE', trouble, 250);
-    const id = 1 + Number.parseInt(host.uniqueId().slice(0, ID_DIGITS), 16);
-    const set: SubSet = { partitions, automatic: false, counter: { id, delta } };
-    const salted: SaltedCounter = {
-      ...saltedCounter(key, set, 'reading'),
-      ...{ heldAt: replica.log.lastIndex, until: host.now + OPEN_MS, handles: [handle] },
-    };
+    const counter = { id: makeSetId(host.uniqueId(), delta), delta };
+    const set: SubSet = { partitions, automatic: false, counter };
+    const rest = { until: host.now + OPEN_MS, handles: [handle] };
+    const salted: SaltedCounter = { ...saltedCounter(key, set, 'opening'), ...rest };
     this.keys.set(toLatin1(key), salted);
-    this.read(salted);
+    this.open(salted);
+  }
+
+  private open(salted: SaltedCounter): void {
+    const { key, set } = salted;
+    let missing = set.partitions.length;
+    salted.errands = set.partitions.map((partition) =>
+      this.orders.order('COUNTER_OPEN', key, set.counter, partition, ({ closed }) => {
+        // An id that was used before would be.
+        if (!closed) missing--;
+        if (missing > 0) return;
+        salted.phase = 'reading';
+        salted.heldAt = this.leadership.replica.log.lastIndex;
+        this.read(salted);
+      }),
+    );
   }
 
   /** Reads what the key holds, once all is decided that may touch it. */
@@ -219,21 +241,8 @@ export class HomeCounters {
         return this.drop(salted, 'NOT_A_COUNTER', 'the key holds a value that is no counter');
       if (!canBeSalted(stored))
         return this.drop(salted, 'INVALID_ARGUMENT', 'the counter has a time to live: let it stay first');
-      this.open(salted);
+      this.append(salted);
     });
-  }
-
-  private open(salted: SaltedCounter): void {
-    salted.phase = 'opening';
-    const { key, set } = salted;
-    let missing = set.partitions.length;
-    salted.errands = set.partitions.map((partition) =>
-      this.orders.order('COUNTER_OPEN', key, set, partition, ({ closed }) => {
-        // An id that was used before would be.
-        if (!closed) missing--;
-        if (missing === 0) this.append(salted);
-      }),
-    );
   }
 
   private append(salted: SaltedCounter): void {
@@ -245,7 +254,7 @@ export class HomeCounters {
     this.release();
   }
 
-  /** It is not salted after all, or any more. */
+  /** It is not salted after all. What was opened for it is cleared away by who has it (sub-sweep.ts). */
   private drop(salted: SaltedCounter, code: ErrorCode, message: string): void {
     for (const errand of salted.errands) this.orders.callOff(errand);
     this.keys.delete(toLatin1(salted.key));
@@ -262,7 +271,7 @@ export class HomeCounters {
     salted.next = next;
     salted.finals.clear();
     salted.errands = set.partitions.map((partition) =>
-      this.orders.order('COUNTER_CLOSE', key, set, partition, ({ value }) => {
+      this.orders.order('COUNTER_CLOSE', key, set.counter, partition, ({ value }) => {
         salted.finals.set(partition, value);
         this.fold(salted);
       }),
@@ -295,11 +304,12 @@ export class HomeCounters {
     });
   }
 
-  /** Its sub-counters stay closed, and are summed, until the sum fits. */
+  /** Its sub-counters stay closed, and are summed, until the sum fits: all increments come here, and may add anything. */
   private overflowed(salted: SaltedCounter): void {
     salted.phase = 'salted';
+    salted.isStuck = true;
     salted.notBefore = this.leadership.host.now + OVERFLOW_MS;
-    const handles = [...salted.handles, ...(salted.next === null ? [] : [salted.next.handle])];
+    const handles = askersOf(salted);
     salted.handles = [];
     salted.next = null;
     const message = 'the sum of the sub-counters does not fit into 64 bits: bring it down first';
@@ -328,6 +338,12 @@ export class HomeCounters {
     this.event('counter_salted', set);
   }
 
+  /** Whether this leader, which a quorum has confirmed, knows of a set in its log, or is about to append it. If not, nobody ever will. */
+  isOfKey(key: Uint8Array, id: number): boolean {
+    const sets = [this.find(key)?.set, this.leadership.replica.machine.salts.subSetOf(key)];
+    return sets.some((set) => set?.counter.id === id);
+  }
+
   private decidedFold(key: Uint8Array, id: number): void {
     const salted = this.find(key);
     if (salted === undefined || salted.set.counter.id !== id) return;
@@ -335,7 +351,7 @@ export class HomeCounters {
     const { set, handles, next, errands } = salted;
     for (const errand of errands) this.orders.callOff(errand);
     for (const partition of set.partitions)
-      this.orders.order('COUNTER_FORGET', salted.key, set, partition, () => {});
+      this.orders.order('COUNTER_FORGET', salted.key, set.counter, partition, () => {});
     this.keys.delete(toLatin1(key));
     for (const handle of handles) this.tell(handle, null);
     this.event('counter_unsalted', set);
@@ -368,10 +384,9 @@ export class HomeCounters {
       }
       this.read(salted);
       this.fold(salted);
-      if (serving && salted.isUnseen && salted.phase === 'salted') {
-        salted.isUnseen = false;
-        this.sums.look(salted.key);
-      }
+      if (!serving || salted.phase !== 'salted' || host.now < salted.lookAt) continue;
+      salted.lookAt = host.now + LOOK_MS;
+      this.sums.look(salted.key);
     }
   }
 
@@ -385,10 +400,22 @@ export class HomeCounters {
       else return true;
       return false;
     });
-    for (const { handles, next } of this.keys.values())
-      for (const handle of [...handles, ...(next === null ? [] : [next.handle])])
+    for (const salted of this.keys.values())
+      for (const handle of askersOf(salted))
         if (handle.deadline <= host.now)
-          this.refuse(handle, 'DEADLINE_EXCEEDED', 'the sub-counters of the key have not changed in time');
+          this.giveUp(
+            salted,
+            handle,
+            'DEADLINE_EXCEEDED',
+            'the sub-counters of the key have not changed in time',
+          );
+  }
+
+  /** Tells who waits for a change that it is not seen here any more. What has begun may yet be brought to its end, here or by the next leader. */
+  private giveUp(salted: SaltedCounter, handle: RequestHandle, code: ErrorCode, message: string): void {
+    const { host, replica } = this.leadership;
+    const outcome = isSet(salted) ? 'unknown' : 'not_applied';
+    host.fail(handle, new RingkeepError(code, message, outcome, { partition: replica.partition }));
   }
 
   private tell(handle: RequestHandle, set: SubSet | null): void {
@@ -410,14 +437,17 @@ export class HomeCounters {
   /** The leadership ends. */
   end(): void {
     for (const { handle } of this.waiting) this.refuse(handle, 'NOT_LEADER', 'deposed');
-    for (const { handles, next } of this.keys.values())
-      for (const handle of [...handles, ...(next === null ? [] : [next.handle])])
-        this.refuse(handle, 'NOT_LEADER', 'deposed');
+    for (const salted of this.keys.values())
+      for (const handle of askersOf(salted)) this.giveUp(salted, handle, 'NOT_LEADER', 'deposed');
     this.waiting = [];
     this.keys.clear();
     this.sums.end();
     this.orders.end();
   }
+}
+
+function askersOf({ handles, next }: SaltedCounter): readonly RequestHandle[] {
+  return next === null ? handles : [...handles, next.handle];
 }
 
 function saltsOf({ partitions, counter }: SubSet): Salts {

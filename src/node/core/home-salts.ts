@@ -276,7 +276,7 @@ export class HomeSalts {
     if (host.diskFull) return refuse('DISK_FULL', 'the leader has no disk space', 1_000);
     const known = this.find(key);
     if (copies === 0) this.unwant(key);
-    if (copies === 0 && known === undefined) return this.tell(handle, []);
+    if (copies === 0 && known === undefined) return this.confirm(handle, key);
     if ((known?.change?.index ?? 0) > 0)
       return refuse('OVERLOADED', 'the copies of this key are being changed', 50);
     const trouble = copies === 0 ? '' : this.obstacle(key);
@@ -285,6 +285,16 @@ export class HomeSalts {
     if (copies > 0 && partitions.length === 0)
       return refuse('UNAVAILABLE', 'no other node leads a partition that could hold a copy', 250);
     this.become(key, { partitions, automatic: false, counter: null }, handle);
+  }
+
+  /** Tells a client that nothing is to be done, once a quorum has confirmed who says so. */
+  private confirm(handle: RequestHandle, key: Uint8Array): void {
+    const present = this.setOf(key);
+    this.leadership.reads.read(handle, () => {
+      const { partitions = [] } = this.setOf(key) ?? {};
+      if (sameSet(partitions, present?.partitions ?? [])) this.tell(handle, partitions);
+      else this.refuse(handle, 'OVERLOADED', 'the copies of this key are being changed', 50);
+    });
   }
 
   /** Somebody wants this key without copies: it gets none by itself for a while. */
@@ -323,7 +333,7 @@ export class HomeSalts {
     const present = salted.copies.map(({ partition }) => partition);
     const isSame = sameSet(set.partitions, present) && set.automatic === salted.automatic;
     if (salted.change === null && present.length > 0 && isSame) {
-      if (handle !== null) this.tell(handle, present);
+      if (handle !== null) this.confirm(handle, key);
       return;
     }
     for (const before of salted.change?.handles ?? [])

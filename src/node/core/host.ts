@@ -81,6 +81,8 @@ export interface Host {
   endHold(replica: string): void;
   /** The records of all partitions that this node has heard of. */
   records(): Iterable<PartitionRecord>;
+  /** Partitions of the cluster. */
+  readonly partitionCount: number;
   /** A partition's record as this node has heard it; undefined: it has not. */
   recordOf(partition: number): PartitionRecord | undefined;
 

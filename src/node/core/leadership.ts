@@ -24,6 +24,7 @@ import { Replication } from './replication.ts';
 import type { WriteResult } from './result.ts';
 import { ScrubRound } from './scrub-round.ts';
 import { SubCounters } from './sub-counters.ts';
+import { SubSweep } from './sub-sweep.ts';
 import { WritePath } from './write-path.ts';
 
 /** A learner this close to the commit index, and heard of within LEVEL_HEARD_MS, is level. */
@@ -53,6 +54,7 @@ export class Leadership {
   /** The salted counters of this partition, and the sub-counters in it of those of others. */
   readonly counters: HomeCounters;
   readonly subs: SubCounters;
+  private readonly sweep: SubSweep;
   readonly pace = new Pace();
   private readonly care: CopyCare;
   /** Index of the first entry of this epoch. */
@@ -87,6 +89,7 @@ export class Leadership {
     this.copies = new HeldCopies(this);
     this.counters = new HomeCounters(this);
     this.subs = new SubCounters(this);
+    this.sweep = new SubSweep(this);
     this.establishIndex = this.writes.append('quorum', null, { kind: 'establish' });
   }
 
@@ -192,6 +195,7 @@ export class Leadership {
     this.salts.decided(entry);
     this.counters.decided(entry);
     this.subs.decided(entry);
+    this.sweep.decided(entry);
   }
 
   /** The own log is durable further. */
@@ -328,6 +332,7 @@ export class Leadership {
     this.expiry.tick();
     this.salts.tick();
     this.counters.tick();
+    this.sweep.tick();
     if (now < this.nextReportAt) return;
     this.nextReportAt = now + REPORT_MS;
     this.host.touch(this.replica.partition);

@@ -41,9 +41,8 @@ export function saltEffect(
     if (command.set.counter === null) return { writes: [], set: command.set };
     const stored = current(salted);
     if (!canBeSalted(stored)) return NOTHING;
-    // So that it is there, and is shown with its sub-counters, wherever it is shown.
-    const writes = stored === null ? [{ key: salted, stored: counterAt(0n, place) }] : [];
-    return { writes, set: command.set };
+    // Written anew, so that it is there, and so that a quorum that has not decided this finds out by its version: it knows of no sub-counters.
+    return { writes: [{ key: salted, stored: counterAt(countOf(stored), place) }], set: command.set };
   }
   if (set?.counter?.id !== command.id) return NOTHING;
   const sum = countOf(current(salted)) + command.sum;
@@ -52,11 +51,11 @@ export function saltEffect(
 }
 
 function subEffect(
-  { action, id, salted }: Extract<Command, { kind: 'sub' }>,
+  { action, counter, salted }: Extract<Command, { kind: 'sub' }>,
   place: Place,
   current: (key: Uint8Array) => StoredValue | null,
 ): SaltEffect {
-  const [open, closed] = [openRow(id, salted), closedRow(id, salted)];
+  const [open, closed] = [openRow(counter, salted), closedRow(counter, salted)];
   const [counting, ended] = [current(open), current(closed)];
   if (action === 'open') {
     if (counting !== null || ended !== null) return NOTHING;

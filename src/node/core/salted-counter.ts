@@ -10,10 +10,10 @@ import { incrementOf } from './sub-rows.ts';
 import type { Proposal } from './write-path.ts';
 
 /**
- * `reading`: no write of it is appended, until what it holds is known. `opening`: nor while its sub-counters are being opened. `setting`: its set
- * is in the log. `salted`: that is decided. `closing`: its sub-counters are being closed. `folding`: what they have come to is in the log.
+ * `opening`: its sub-counters are being opened; nothing is known of them, and its writes go on. `reading`: no write of it is appended, until what it
+ * holds is known. `setting`: its set is in the log. `salted`: that is decided. `closing`: its sub-counters are being closed. `folding`: what they have come to is in the log.
  */
-export type CounterPhase = 'reading' | 'opening' | 'setting' | 'salted' | 'closing' | 'folding';
+export type CounterPhase = 'opening' | 'reading' | 'setting' | 'salted' | 'closing' | 'folding';
 
 /** What a client wants a counter to be. */
 export interface CounterWish {
@@ -28,7 +28,7 @@ export interface SaltedCounter {
   readonly set: SubSet;
   phase: CounterPhase;
   /** Entries up to there may touch the key, and were appended before it was held. */
-  readonly heldAt: number;
+  heldAt: number;
   /** On the core's clock, ms: until then it is opened, or not at all. */
   readonly until: number;
   /** The value of the key is being read. */
@@ -40,8 +40,10 @@ export interface SaltedCounter {
   /** What sub-counters have come to that are closed, by partition. */
   readonly finals: Map<number, bigint>;
   errands: Errand[];
-  /** No sub-counter has been looked at by this leader. */
-  isUnseen: boolean;
+  /** All sub-counters are closed, and yet it cannot be unsalted: its sum does not fit. Whatever brings it down comes to the home. */
+  isStuck: boolean;
+  /** When its sub-counters are looked at for one that is closed, ms. */
+  lookAt: number;
   /** It is not unsalted by itself before this time, ms. */
   notBefore: number;
 }
@@ -49,18 +51,19 @@ export interface SaltedCounter {
 /** A counter whose set is in the log, or decided. */
 export function saltedCounter(key: Uint8Array, set: SubSet, phase: CounterPhase): SaltedCounter {
   const rest = { heldAt: 0, until: 0, isReading: false, handles: [], next: null, errands: [], notBefore: 0 };
-  return { key: Buffer.from(key), set, phase, ...rest, finals: new Map(), isUnseen: phase === 'salted' };
+  return { key: Buffer.from(key), set, phase, ...rest, finals: new Map(), isStuck: false, lookAt: 0 };
 }
 
 /** Whether its set is in the log. */
 export function isSet({ phase }: SaltedCounter): boolean {
-  return phase !== 'reading' && phase !== 'opening';
+  return phase !== 'opening' && phase !== 'reading';
 }
 
 /** Whether a write may become one of the home's own part of a counter with this set. */
-export function isOwnPart({ counter }: SubSet, { command, unread }: Proposal): boolean {
+export function isOwnPart({ set, isStuck }: SaltedCounter, { command, unread }: Proposal): boolean {
   const increment = incrementOf(command);
-  return increment !== null && unread !== null && (counter.delta === 0n || increment.delta === counter.delta);
+  if (increment === null || unread === null) return false;
+  return isStuck || set.counter.delta === 0n || increment.delta === set.counter.delta;
 }
 
 /** The user keys that a command writes or asks about. */

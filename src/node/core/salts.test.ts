@@ -12,6 +12,9 @@ const [HOT, OTHER] = Array.from({ length: 60 }, (_, at) => `key${at}`).filter((k
   [2, 3].every((partitions) => partitionOf(Buffer.from(key), partitions) === 0),
 ) as [string, string];
 
+/** A value of which 600 are more than a leader remembers. */
+const FILL = Buffer.alloc(8 * 1024);
+
 /** Three nodes: `a` leads partition 0, the home of the keys, `b` leads partition 1, which holds the copies. */
 class Bench extends CoreBench {
   private sequence = 0;
@@ -425,6 +428,21 @@ describe('a key', () => {
     expect(bench.node('c').replica.leadership?.salts.report()).toMatchObject([
       { partition: 0, automatic: false, copies: [{ partition: 1, held: true }], waitingWrites: 0 },
     ]);
+  });
+
+  it('is salted for a replica that was filled by a snapshot as well', () => {
+    const bench = salted();
+    const [a, , c] = bench.trio;
+    bench.cut.add('c');
+    bench.salt(0);
+    bench.salt(1);
+    for (let n = 0; n < 600; n++) bench.put('a', { sequence: 1_000 + n, lowWater: 1_000 + n }, FILL);
+    bench.advance(1_000);
+    a.wal.length = 0;
+    bench.cut.delete('c');
+    bench.advance(3_000);
+    expect(c.eventNames).toContain('snapshot_installed');
+    expect(c.replica.machine.salts.size).toBe(1);
   });
 
   it('keeps its copies when nobody waits for another set any more', () => {

@@ -11,6 +11,7 @@ import type { Command, Entry } from './entry.ts';
 import { countOf } from './execute.ts';
 import type { StoredValue } from './layout.ts';
 import type { Leadership } from './leadership.ts';
+import type { CounterSet } from './salt-sets.ts';
 import { closedRow, openRow } from './sub-rows.ts';
 
 type SubAction = Extract<Command, { kind: 'sub' }>['action'];
@@ -54,13 +55,21 @@ export class SubCounters {
   onOrder(asker: Asker, order: CounterOrder): void {
     const { serving, reads } = this.leadership;
     if (!serving) return;
-    if (order.kind === 'COUNTER_LOOK') reads.confirm(() => this.look(asker, order));
-    else this.look(asker, order);
+    const { kind } = order;
+    if (kind === 'COUNTER_ASK') reads.confirm(() => this.answerHome(asker, order));
+    else if (kind === 'COUNTER_LOOK' || kind === 'COUNTER_FORGET')
+      reads.confirm(() => this.look(asker, order, kind));
+    else this.look(asker, order, kind);
   }
 
-  private look(asker: Asker, order: CounterOrder): void {
+  /** Here is the home of what is asked for. */
+  private answerHome(asker: Asker, order: CounterOrder): void {
+    const isOfKey = this.leadership.counters.isOfKey(order.key, order.set);
+    this.answer(asker, order, null, !isOfKey);
+  }
+
+  private look(asker: Asker, order: CounterOrder, kind: 'COUNTER_LOOK' | keyof typeof ACTIONS): void {
     this.read(order, ({ open, closed }) => {
-      const { kind } = order;
       // Nobody asks for the value of a set that was never opened here, nor closes it.
       if (kind === 'COUNTER_LOOK') {
         if (open !== null || closed !== null) this.answer(asker, order, open ?? closed, closed !== null);
@@ -77,14 +86,16 @@ export class SubCounters {
   }
 
   /** Reads what is decided. The open row first: what is closed in between is found by its other row. */
-  private read({ key, set }: CounterOrder, done: (rows: Rows) => void): void {
+  private read(order: CounterOrder, done: (rows: Rows) => void): void {
     const { replica } = this.leadership;
     const { machine } = replica;
+    const { key } = order;
+    const counter = counterOf(order);
     const isWanted = (): boolean => replica.leadership === this.leadership;
-    machine.read(openRow(set, key), isWanted, (error, open) => {
+    machine.read(openRow(counter, key), isWanted, (error, open) => {
       if (error !== null || !isWanted()) return;
       if (open !== null) return done({ open, closed: null });
-      machine.read(closedRow(set, key), isWanted, (failure, closed) => {
+      machine.read(closedRow(counter, key), isWanted, (failure, closed) => {
         if (failure === null && isWanted()) done({ open, closed });
       });
     });
@@ -103,7 +114,8 @@ export class SubCounters {
     if (pauseTarget !== '' || host.diskFull) return;
     // Who does not know the entry would take it for damage.
     if (action === 'open' && this.leadership.strangers(SALT_PROTOCOL) !== '') return;
-    const command: Command = { kind: 'sub', action, salted: Buffer.from(order.key), id: order.set };
+    const salted = Buffer.from(order.key);
+    const command: Command = { kind: 'sub', action, salted, counter: counterOf(order) };
     const index = writes.append('quorum', null, command);
     this.waiting.push({ action, index, asker, order });
   }
@@ -113,7 +125,7 @@ export class SubCounters {
     if (command.kind !== 'sub' || this.waiting.length === 0) return;
     const ready = this.waiting.filter((one) => one.index <= index);
     this.waiting = this.waiting.filter((one) => one.index > index);
-    for (const { asker, order } of ready) this.look(asker, order);
+    for (const { asker, order } of ready) this.onOrder(asker, order);
   }
 
   private answer(asker: Asker, order: CounterOrder, row: StoredValue | null, closed: boolean): void {
@@ -122,4 +134,8 @@ export class SubCounters {
     const counterReply = { number: order.number, homeEpoch: asker.epoch, closed, value };
     host.send(order.home, epoch, replica.meta.replica, asker.replica, { body: 'counterReply', counterReply });
   }
+}
+
+function counterOf({ set, delta }: CounterOrder): CounterSet {
+  return { id: set, delta: BigInt(delta) };
 }
