@@ -87,6 +87,15 @@ it('counts every add once, in both modes, while it is salted and unsalted and a 
       code: 'COUNTER_SALTED',
       outcome: 'not_applied',
     });
+    const refused = await up.run(['incr', KEY]);
+    expect([refused.status, refused.stderr]).toEqual([
+      1,
+      expect.stringMatching(/^error: COUNTER_SALTED .*`add`/),
+    ]);
+    const added = await up.run(['add', KEY]);
+    expect([added.status, added.stdout]).toEqual([0, 'added 1 to visits (on a quorum of disks)\n']);
+    adders.called += 1;
+    adders.applied += 1;
     await expect(routed.put(KEY, 1)).rejects.toMatchObject({ code: 'COUNTER_SALTED' });
     process.kill(up.node(salted.copies[0]!.node!).pid, 'SIGKILL');
     await adders.more(500);

@@ -458,5 +458,5 @@ function whyRefused({ counter: { delta } }: SubSet, { command, unread }: Proposa
   const only = delta === 0n ? 'increments without a result' : `increments by ${delta} without a result`;
   const isOther = command.kind === 'increment' && unread !== null;
   const what = isOther ? `one by ${command.delta}` : 'anything else';
-  return `the counter is salted, and takes only ${only} until it is unsalted, not ${what}`;
+  return `the counter is salted, and takes only ${only} (\`add\`) until it is unsalted, not ${what}`;
 }
