@@ -4,7 +4,13 @@ import { CoreBench } from '../../../test/support/core-bench.ts';
 import { partitionOf } from '../../common/hash.ts';
 import { createRandom } from '../../common/random.ts';
 import { LINEARIZABLE_GET, QUORUM_GET } from '../../common/reads.ts';
-import type { GetOperation, IncrementOperation, Reply, Request } from '../../common/wire/messages.ts';
+import type {
+  GetOperation,
+  IncrementOperation,
+  Receipt,
+  Reply,
+  Request,
+} from '../../common/wire/messages.ts';
 
 /** Keys of partition 0 of three. */
 const [HITS, OTHER] = Array.from({ length: 40 }, (_, at) => `n${at}`).filter(
@@ -122,6 +128,20 @@ describe('a salted counter', () => {
       salts: { partitions: [1, 2], set: bench.set(), delta: 1 },
     });
     expect(bench.reply('b', plain)?.receipt).toMatchObject({ counter: 0, items: [], partition: 1 });
+  });
+
+  it('tells since when its parts are there, also with what a write of before has come to', () => {
+    const bench = salted();
+    const [now, before] = [bench.add('a'), bench.again('a', 0, 0, 1, { delta: 5 })];
+    bench.advance(100);
+    const [{ index, salts }, old] = [now, before].map((id) => bench.reply('a', id)!.receipt!) as [
+      Receipt,
+      Receipt,
+    ];
+    expect(old).toMatchObject({ duplicate: true, salts: { set: bench.set() } });
+    // The log has the set after the one and before the other.
+    expect(old.salts!.index).toBeGreaterThan(old.index);
+    for (const told of [salts, old.salts]) expect([index - 1, index]).toContain(told!.index);
   });
 
   it('begins at 0 where there was none, and can be read', () => {

@@ -96,7 +96,8 @@ export class HomeCounters {
   /** Where increments of a key may go as well; null: nowhere. */
   of(key: Uint8Array): Salts | null {
     const salted = this.find(key);
-    return salted?.phase === 'salted' ? saltsOf(salted.set) : null;
+    if (salted?.phase !== 'salted') return null;
+    return saltsOf(salted.set, this.leadership.replica.machine.decidedIndex);
   }
 
   // ---------------------------------------------------------------- writes
@@ -397,7 +398,7 @@ export class HomeCounters {
     host.succeed(handle, {
       ...{ partition: replica.partition, epoch, version, index: version, durability: 'quorum', logTime: 0 },
       ...{ duplicate: false, counter: 0, conditionFailed: false, items: [], repeated: false },
-      salts: set === null ? { partitions: [] } : saltsOf(set),
+      salts: set === null ? { partitions: [] } : saltsOf(set, version),
     });
   }
 
@@ -420,8 +421,9 @@ export class HomeCounters {
   }
 }
 
-function saltsOf({ partitions, counter }: SubSet): Salts {
-  return { partitions: [...partitions], set: counter.id, delta: narrow(counter.delta) };
+/** `index`: of an entry that is decided, as the set is. */
+function saltsOf({ partitions, counter }: SubSet, index: number): Salts {
+  return { partitions: [...partitions], set: counter.id, delta: narrow(counter.delta), index };
 }
 
 function whyRefused({ counter: { delta } }: SubSet, { command, unread }: Proposal): string {
