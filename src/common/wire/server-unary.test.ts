@@ -101,7 +101,11 @@ describe('unary calls', () => {
     const request = { ...rest, sequence: 0, increment: { delta: -(2n ** 62n), ttlMs: 0 } } as Request;
     const answer = await call(methods.increment, { hello: null, request });
     expect(answer).toMatchObject({ response: { counter: 2n ** 63n - 1n } });
-    expect(handler.sessions[0]!.requests[0]!.increment).toEqual({ delta: -(2n ** 62n), ttlMs: 0 });
+    expect(handler.sessions[0]!.requests[0]!.increment).toEqual({
+      delta: -(2n ** 62n),
+      ttlMs: 0,
+      unread: false,
+    });
     const bare = await call(methods.increment, { hello: null, request: rest as Request });
     expect('error' in bare && failureOf(bare.error)).toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
