@@ -163,9 +163,11 @@ export function cancelledError(operation: Operation): RingkeepError {
 }
 
 /** What is known of a write that is in effect. */
-function receiptOf(reached: RingkeepError | null): ErrorDetails {
+function receiptOf({ reached, saltSet }: Operation): ErrorDetails {
   if (reached?.version === undefined) return {};
-  const { version, epoch = 0, reached: holders, voters } = reached;
+  const { epoch = 0, reached: holders, voters } = reached;
+  // That of a sub-counter is none of its key.
+  const version = saltSet > 0 ? 0 : reached.version;
   return { version, epoch, ...(voters === undefined ? {} : { reached: holders ?? 0, voters }) };
 }
 
@@ -185,6 +187,6 @@ export function restate(
     ...(from?.retryAfterMs === undefined ? {} : { retryAfterMs: from.retryAfterMs }),
     ...(from?.leader === undefined ? {} : { leader: from.leader }),
     ...(from?.epoch === undefined ? {} : { epoch: from.epoch }),
-    ...receiptOf(operation.reached),
+    ...receiptOf(operation),
   });
 }

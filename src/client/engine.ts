@@ -32,10 +32,7 @@ import { SpreadIncrements } from './spread-increments.ts';
 const SWEEP_MS = 20;
 /** A waiting operation looks for a route again after this, in ms, if nothing woke it. */
 const ROUTE_POLL_MS = 200;
-/**
- * Part of an attempt's time that is kept back, so that the server's own answer arrives first; at most this,
- * in ms.
- */
+/** Most of an attempt's time, ms, that is kept back, so that the server's own answer arrives first. */
 const ANSWER_MARGIN_MS = 50;
 
 /** The operations of one client. */
@@ -257,7 +254,7 @@ export class Engine implements RoutesHost, LinkSink {
       this.#withdraw(operation);
       this.#forgetHedge(asked);
     }
-    if (this.#spread.isClosed(operation, reply.receipt)) return this.#startOver(operation);
+    if (this.#spread.isClosed(operation, reply.receipt, this.now())) return this.#startOver(operation);
     this.#note(operation, asked, reply);
     let result: unknown;
     try {
@@ -281,8 +278,7 @@ export class Engine implements RoutesHost, LinkSink {
       if (!receipt.conditionFailed) this.#windows.told(operation, receipt.durability);
       sequences?.observe(receipt.logTime);
       this.#spread.note(operation, receipt, now);
-      // What a sub-counter has taken is seen by whoever sees the home since it has that.
-      if (operation.saltSet > 0) session?.applied(operation.homePartition, operation.saltIndex);
+      if (operation.saltSet > 0) operation.noteCommitted(receipt.version);
       else session?.wrote(receipt);
     }
     if (value) {
@@ -300,8 +296,7 @@ export class Engine implements RoutesHost, LinkSink {
     if (goesHome) return this.#dispatch(operation, now);
     if (error.code === 'NO_QUORUM') this.#routes.doubt(now);
     if (error.code === 'ACK_NOT_REACHED') this.#windows.told(operation, 'all');
-    if (error.outcome === 'applied' && error.version !== undefined)
-      operation.spec.session?.applied(operation.partition, error.version);
+    if (error.outcome === 'applied' && error.version !== undefined) operation.noteCommitted(error.version);
     const redirect = error.code === 'NOT_LEADER' && this.#routes.reroute(operation, error);
     operation.link = null;
     const verdict = attempts.judge(operation, error, {
@@ -336,11 +331,8 @@ export class Engine implements RoutesHost, LinkSink {
   #dispatch(operation: Operation, now: number): void {
     if (operation.partition < 0 && this.cluster.partitions > 0 && !this.#locate(operation)) return;
     if (this.salted.mark(operation, now)) this.#hedging.earn();
-    const link = this.#routes.route(operation, now);
-    if (link === null) {
-      this.#park(operation, now + ROUTE_POLL_MS, true);
-      return;
-    }
+    const link = this.#route(operation, now);
+    if (link === null) return this.#park(operation, now + ROUTE_POLL_MS, true);
     this.#parked.delete(operation);
     if (operation.partition < 0 && !this.#locate(operation)) return;
     const uncertain = attempts.uncertainError(operation);
@@ -353,6 +345,15 @@ export class Engine implements RoutesHost, LinkSink {
       }
     }
     link.enqueue(operation);
+  }
+
+  /** An increment is pinned to a sub-counter by its first attempt only: while there is no way to it, it goes home. */
+  #route(operation: Operation, now: number): Link | null {
+    const link = this.#routes.route(operation, now);
+    if (link?.knows(operation)) return link;
+    if (operation.saltSet === 0 || !operation.isUntried) return null;
+    operation.startOver();
+    return this.#routes.route(operation, now);
   }
 
   /** Computes the partition; returns false if the operation names one that does not exist. */

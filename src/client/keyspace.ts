@@ -281,8 +281,9 @@ export class Keyspace<T = unknown> {
 
   /**
    * Adds `delta` to a counter as `increment` does, and resolves without its value. So any part of a counter that was salted
-   * (docs/HOT-KEYS.md) may take it: `partition` of the receipt says which one has. While a counter is salted it takes nothing else
-   * (COUNTER_SALTED, `not_applied`), and where it was salted for one delta, only that.
+   * (docs/HOT-KEYS.md) may take it: `partition` of the receipt says which one has, and `version` is 0 where that was a sub-counter, which
+   * writes no version of the key. While a counter is salted it takes nothing else (COUNTER_SALTED, `not_applied`), and where it was salted
+   * for one delta, only that.
    *
    * @example
    * await db.add('visits');

@@ -33,7 +33,8 @@ export interface Receipt {
   readonly epoch: number;
   /**
    * Index of the write in its partition's log; grows with every write of the partition. If it was not applied, the version
-   * of the value that was there, 0 for none.
+   * of the value that was there, 0 for none. 0 also of an `add` that a sub-counter of a salted counter has taken: it wrote no version of
+   * its key, that a condition could name.
    */
   readonly version: number;
   /** What held the write when it was acknowledged. */
@@ -239,6 +240,11 @@ export class Operation implements SessionPin {
     return this.saltIn > 0 ? this.saltIn - 1 : this.partition;
   }
 
+  /** It holds no sequence, and no attempt can have had an effect. */
+  get isUntried(): boolean {
+    return this.attempt === 0 && this.sequence === 0 && !this.maybeApplied;
+  }
+
   /** Pins an increment that was never sent to a sub-counter; `partition` was its home. */
   goToSub(partition: number, set: number, index: number): void {
     this.home = this.partition;
@@ -248,9 +254,12 @@ export class Operation implements SessionPin {
     this.saltIndex = index;
   }
 
-  /** The home of its key. */
-  get homePartition(): number {
-    return this.saltSet > 0 ? this.home : this.partition;
+  /** Notes in the session that a write is committed, at `version` where it went. */
+  noteCommitted(version: number): void {
+    const { session } = this.spec;
+    // What a sub-counter has taken is seen by whoever sees the home since it has that.
+    if (this.saltSet > 0) session?.applied(this.home, this.saltIndex);
+    else session?.applied(this.partition, version);
   }
 
   /** Starts over at home, with a sequence of that: where it went, it certainly has no effect and never will have. */
@@ -392,7 +401,7 @@ export function resultOf(operation: Operation, reply: Reply): unknown {
         applied: !conditionFailed,
         partition,
         epoch,
-        version,
+        version: operation.saltSet > 0 ? 0 : version,
         durability,
         duplicate,
         repeated: reply.receipt.repeated,

@@ -61,7 +61,7 @@ export interface ErrorDetails {
   readonly epoch?: number;
   /** Log time in ms, told with SESSION_TIME. */
   readonly logTime?: number;
-  /** Told with ACK_NOT_REACHED: the version of the write, which is in effect. */
+  /** Told with ACK_NOT_REACHED: the version of the write, which is in effect; 0 where a sub-counter has taken it. */
   readonly version?: number;
   /** Told with ACK_NOT_REACHED where it is known: as many of the `voters` had the write on their disks. */
   readonly reached?: number;

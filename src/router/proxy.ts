@@ -368,7 +368,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   }
 
   unsendable(forward: Forward, error: RingkeepError): void {
-    this.#finish(forward, failureReply(error.code, 'not_applied', 'the request does not fit into a message'));
+    this.#finish(forward, failureReply(error.code, 'not_applied', error.message));
   }
 
   // ------------------------------------------------------------ ends

@@ -2,6 +2,7 @@
 import { afterEach, expect, it } from 'vitest';
 import { found, get, ProxyUnderTest, put, refusal } from '../../test/support/router.ts';
 import { receiptReply, until } from '../../test/support/wire.ts';
+import { SALT_PROTOCOL } from '../common/limits.ts';
 import { QUORUM_GET } from '../common/reads.ts';
 import type { Reply, Request } from '../common/wire/messages.ts';
 
@@ -124,6 +125,20 @@ it('sends increments of sub-counters where their clients have pinned them, also 
   expect(salted.counts()).toEqual([0, 2, 2]);
   salted.client.session.send(put(1_002, 0, { ...sub, saltIn: 200 }));
   expect((await salted.reply(1_002)).failure?.code).toBe('INVALID_ARGUMENT');
+});
+
+it('sends increments of sub-counters to no node that speaks an earlier protocol', async () => {
+  const salted = await Salted.start({ protocolMax: SALT_PROTOCOL - 1 });
+  const increment = { delta: 1, ttlMs: 0, unread: true };
+  const sub = { operation: 'increment' as const, put: null, increment, saltIn: 2, saltSet: 7 };
+  salted.client.session.send(put(1_000, 0, sub));
+  const { failure } = await salted.reply(1_000);
+  expect(failure).toMatchObject({ code: 'UNAVAILABLE', outcome: 'not_applied' });
+  expect(failure!.message).toContain('node n2 speaks an earlier protocol');
+  expect(salted.counts()).toEqual([0, 0, 0]);
+  salted.client.session.send(put(1_001, 0, { operation: 'increment', put: null, increment }));
+  expect((await salted.reply(1_001)).result).toBe('receipt');
+  expect(router.proxy.stats()).toMatchObject({ requests: 0, requestBytes: 0 });
 });
 
 it('asks no copy any more when the home names none', async () => {

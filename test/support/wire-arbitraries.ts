@@ -131,7 +131,7 @@ export const request: fc.Arbitrary<Request> = fc.oneof(
 );
 
 const salts = fc.option(
-  fc.record({ partitions: fc.array(uint32, { maxLength: 8 }), set: uint64, delta: int64 }),
+  fc.record({ partitions: fc.array(uint32, { maxLength: 8 }), set: uint64, delta: int64, index: uint64 }),
 );
 export const receiptOf = fc.record({
   salts,

@@ -94,6 +94,8 @@ export interface Salts {
   /** Of sub-counters: their id; 0: these are copies. */
   set?: number;
   delta?: number | bigint;
+  /** Of sub-counters: their set is in effect once this entry of their home is decided. */
+  index?: number;
 }
 export interface BatchOperation {
   items: BatchItem[];

@@ -9,21 +9,23 @@ import { EMPTY_BYTES, ProtoReader, ProtoWriter } from './protobuf.ts';
 import { asBuffer, type GenericCodec, type RareCodecs } from './request-codec.ts';
 import { sizeOfReply } from './sizes.ts';
 
-function writeSalts(writer: ProtoWriter, field: number, { partitions, set, delta }: Salts): void {
-  const salts = writer.begin(field, 32 + partitions.length * 10);
+function writeSalts(writer: ProtoWriter, field: number, { partitions, set, delta, index }: Salts): void {
+  const salts = writer.begin(field, 44 + partitions.length * 10);
   writer.packed(1, partitions);
   if (set) writer.uint(2, set);
   if (delta) writer.sint(3, delta);
+  if (index) writer.uint(4, index);
   writer.end(salts);
 }
 
 function readSalts(reader: ProtoReader): Salts {
-  const salts: Salts = { partitions: [], set: 0, delta: 0 };
+  const salts: Salts = { partitions: [], set: 0, delta: 0, index: 0 };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     if (field === 1) reader.uints(salts.partitions, SALT_COPIES_MAX);
     else if (field === 2) salts.set = reader.uint();
     else if (field === 3) salts.delta = reader.sint();
+    else if (field === 4) salts.index = reader.uint();
     else reader.skip();
   }
   reader.leave(outer);

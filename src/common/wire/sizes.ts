@@ -50,7 +50,7 @@ function sizeOfRows(rows: Rows): number {
 }
 
 function sizeOfSalts({ partitions }: Salts): number {
-  return 2 * NESTED + (2 + partitions.length) * NUMBER;
+  return 2 * NESTED + (3 + partitions.length) * NUMBER;
 }
 
 function sizeOfValue({ value, salts }: Value): number {

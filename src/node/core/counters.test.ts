@@ -8,7 +8,7 @@ import {
   saltedCounter,
 } from '../../../test/support/counter-bench.ts';
 import { LINEARIZABLE_GET, QUORUM_GET } from '../../common/reads.ts';
-import type { GetOperation, Request } from '../../common/wire/messages.ts';
+import type { GetOperation, Receipt, Request } from '../../common/wire/messages.ts';
 
 describe('a salted counter', () => {
   it('is the sum of its parts, each of which counts', () => {
@@ -29,6 +29,20 @@ describe('a salted counter', () => {
       salts: { partitions: [1, 2], set: bench.set(), delta: 1 },
     });
     expect(bench.reply('b', plain)?.receipt).toMatchObject({ counter: 0, items: [], partition: 1 });
+  });
+
+  it('tells since when its parts are there, also with what a write of before has come to', () => {
+    const bench = saltedCounter();
+    const [now, before] = [bench.add('a'), bench.again('a', 0, 0, 1, { delta: 5 })];
+    bench.advance(100);
+    const [{ index, salts }, old] = [now, before].map((id) => bench.reply('a', id)!.receipt!) as [
+      Receipt,
+      Receipt,
+    ];
+    expect(old).toMatchObject({ duplicate: true, salts: { set: bench.set() } });
+    // The log has the set after the one and before the other.
+    expect(old.salts!.index).toBeGreaterThan(old.index);
+    for (const told of [salts, old.salts]) expect([index - 1, index]).toContain(told!.index);
   });
 
   it('begins at 0 where there was none, and can be read', () => {

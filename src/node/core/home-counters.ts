@@ -97,7 +97,8 @@ export class HomeCounters {
   /** Where increments of a key may go as well; null: nowhere. */
   of(key: Uint8Array): Salts | null {
     const salted = this.find(key);
-    return salted?.phase === 'salted' && !salted.isStuck ? saltsOf(salted.set) : null;
+    if (salted?.phase !== 'salted' || salted.isStuck) return null;
+    return saltsOf(salted.set, this.leadership.replica.machine.decidedIndex);
   }
 
   // ---------------------------------------------------------------- writes
@@ -424,7 +425,7 @@ export class HomeCounters {
     host.succeed(handle, {
       ...{ partition: replica.partition, epoch, version, index: version, durability: 'quorum', logTime: 0 },
       ...{ duplicate: false, counter: 0, conditionFailed: false, items: [], repeated: false },
-      salts: set === null ? { partitions: [] } : saltsOf(set),
+      salts: set === null ? { partitions: [] } : saltsOf(set, version),
     });
   }
 
@@ -450,8 +451,9 @@ function askersOf({ handles, next }: SaltedCounter): readonly RequestHandle[] {
   return next === null ? handles : [...handles, next.handle];
 }
 
-function saltsOf({ partitions, counter }: SubSet): Salts {
-  return { partitions: [...partitions], set: counter.id, delta: narrow(counter.delta) };
+/** `index`: of an entry that is decided, as the set is. */
+function saltsOf({ partitions, counter }: SubSet, index: number): Salts {
+  return { partitions: [...partitions], set: counter.id, delta: narrow(counter.delta), index };
 }
 
 function whyRefused({ counter: { delta } }: SubSet, { command, unread }: Proposal): string {
