@@ -2,7 +2,7 @@
  * What a node is asked for most, always on: rates of all its partitions, and of the keys with the most operations, which are sampled where there
  * are many. Old operations count less and less: half after `HALF_LIFE_MS`.
  * INVARIANT: memory is bounded: `HOT_KEYS_MAX` keys, and two numbers for each partition that is asked for.
- * Cheap on purpose, since every operation passes here: with samples some 0.2 µs each (docs/HOT-KEYS.md).
+ * Cheap on purpose, since every operation passes here (docs/HOT-KEYS.md).
  */
 
 import { toLatin1 } from '../../common/bytes.ts';
@@ -13,10 +13,9 @@ import { TopKeys } from './top-keys.ts';
 
 /** After so long, ms, an operation counts half; what is told are the rates of about the last half minute. */
 export const HALF_LIFE_MS = 10_000;
-/** With more operations than that per second, one of `SAMPLE` is looked at in the mean. */
-const SAMPLED_FROM = 2_000;
-const SAMPLE = 8;
-/** How often it is looked whether to sample, ms. */
+/** With more operations than twice that per second, samples are looked at: that many, up to twice as many, per second. */
+const LOOKS_PER_SECOND = 1_000;
+/** How often it is looked how to sample, ms. */
 const RATE_MS = 1_000;
 
 /** Operations per second. */
@@ -128,7 +127,7 @@ export class HotKeys {
     this.now = now;
     if (now - this.rateAt >= RATE_MS) {
       const perSecond = (this.sinceRate * 1_000) / (now - this.rateAt);
-      this.sample = perSecond >= SAMPLED_FROM ? SAMPLE : 1;
+      this.sample = sampleAt(perSecond);
       this.rateAt = now;
       this.sinceRate = 0;
     }
@@ -187,4 +186,9 @@ export class HotKeys {
       ...{ partitions: partitions.slice(0, limit), reads: sum('reads'), writes: sum('writes') },
     };
   }
+}
+
+/** One of how many operations is looked at: a power of two. */
+function sampleAt(perSecond: number): number {
+  return Math.max(1, 2 ** Math.floor(Math.log2(Math.max(1, perSecond) / LOOKS_PER_SECOND)));
 }
