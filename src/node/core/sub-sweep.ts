@@ -23,7 +23,8 @@ import { readSubRow, SUB_ROWS, type SubRow } from './sub-rows.ts';
 const SWEEP_MS = 300_000;
 /** A store that does not answer is asked again after this, ms. */
 const AGAIN_MS = 5_000;
-const PAGE_BYTES = 64 * 1024;
+/** Of rows that are asked for at a time: their homes may have no leader for long. */
+const PAGE_BYTES = 4 * 1024;
 
 /** The sweeps of one leadership. */
 export class SubSweep {
@@ -33,6 +34,8 @@ export class SubSweep {
   private isReading = false;
   /** Where the next page begins; null: at the first row. */
   private from: Uint8Array | null = null;
+  /** Rows have come since the view was opened that is read. */
+  private hasNew = false;
   /** Questions of this page that are not answered yet. */
   private open = 0;
 
@@ -42,9 +45,9 @@ export class SubSweep {
 
   /** An entry was decided. */
   decided({ command }: Entry): void {
-    // So that what is opened from now on is found.
-    if (command.kind === 'sub' && this.nextAt === Number.POSITIVE_INFINITY)
-      this.nextAt = this.leadership.host.now + SWEEP_MS;
+    if (command.kind !== 'sub') return;
+    this.hasNew = true;
+    this.nextAt = Math.min(this.nextAt, this.leadership.host.now + SWEEP_MS);
   }
 
   tick(): void {
@@ -59,6 +62,7 @@ export class SubSweep {
     const from = this.from ?? storeKey(partition, machine.generation, TABLE_VALUES, SUB_ROWS);
     const { to } = storeRange(partition, machine.generation, TABLE_VALUES);
     this.isReading = true;
+    this.hasNew = false;
     this.nextAt = host.now + AGAIN_MS;
     machine.openView(false, (failure, _mark, view) => {
       this.isReading = false;
@@ -85,7 +89,7 @@ export class SubSweep {
     const { replica, host } = this.leadership;
     const last = rows[rows.length - 1];
     const isAll = !more || last === undefined;
-    const isEmpty = rows.length === 0 && this.from === null;
+    const isEmpty = rows.length === 0 && this.from === null && !this.hasNew;
     this.from = isAll ? null : Buffer.concat([asBuffer(last.key), Buffer.of(0)]);
     if (isEmpty) this.nextAt = Number.POSITIVE_INFINITY;
     else this.nextAt = isAll ? host.now + SWEEP_MS : host.now;
