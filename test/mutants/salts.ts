@@ -15,6 +15,7 @@ const UNASSERTED: Patch = {
 export const SALT_MUTANTS: readonly Mutant[] = [
   {
     name: 'a write of a salted key does not wait for its copies',
+    seed: 3,
     breaks: '12',
     file: HOME,
     from: '    if (keys.every(isOpen)) return false;\n',
@@ -24,6 +25,7 @@ export const SALT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a copy counts as dropped once that was ordered',
+    seed: 15,
     breaks: '12',
     file: ORDERS,
     from: "    for (const copy of salted.copies) if (copy.state !== 'dropped') this.order(salted, copy, 'COPY_DROP');",
@@ -32,7 +34,16 @@ export const SALT_MUTANTS: readonly Mutant[] = [
       copy.state = 'dropped';
     }`,
     also: [
-      { file: HOME, from: '    this.waiting.push({ proposal, keys });\n', to: '' },
+      {
+        file: HOME,
+        from: `    this.waiting.push({
+      proposal,
+      keys,
+      until: Math.min(proposal.handle.deadline, this.leadership.host.now + WAIT_MS),
+    });
+`,
+        to: '',
+      },
       { file: HOME, from: '      salted.waitingWrites += 1;\n', to: '' },
       {
         file: HOME,
@@ -53,10 +64,11 @@ export const SALT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a new leader takes the copies of earlier ones for dropped',
+    seed: 30,
     breaks: '12',
     file: 'src/node/core/salted-key.ts',
-    from: "return { partition, state: 'unknown',",
-    to: "return { partition, state: 'dropped',",
+    from: "    state: 'unknown',",
+    to: "    state: 'dropped',",
     caught: /invariant 1[02]/,
   },
   {
@@ -106,6 +118,7 @@ export const SALT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'an install carries what a write behind it has replaced',
+    seed: 9,
     breaks: '12',
     file: HOME,
     from: 'isEnded || seenIndex < salted.touchedAt || !this',
@@ -132,6 +145,7 @@ export const SALT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'salts are forgotten in a restart',
+    seed: 3,
     breaks: '12',
     file: 'src/node/core/machine.ts',
     from: 'this.salts.size === 0 ? NO_BYTES : this.salts.encode()',
@@ -149,6 +163,7 @@ export const SALT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the value of a salted key ends while copies of it can answer',
+    seed: 9,
     breaks: '12',
     file: HOME,
     from: '    if (isOpen(salted)) return true;\n',
