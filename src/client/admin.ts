@@ -134,6 +134,7 @@ export class ClientAdmin {
    * @example
    * await db.admin.saltCounter('visits', { copies: 2 });
    * await db.add('visits');
+   * await db.admin.unsalt('visits');
    */
   async saltCounter(key: Key, options: SaltCounterOptions): Promise<SaltedKey> {
     checkNames('saltCounter', options, SALT_COUNTER_NAMES);
