@@ -190,6 +190,7 @@ class RouterShell {
       controller,
       store,
       onTopology: (topology) => this.#takeTopology(topology),
+      onDamage: (partition, replica) => this.#scrubs.meetDamage(partition, replica),
       storeId: store.storeId,
       addresses: this.#addresses,
       onFatal: (error) => this.failStop(error),
