@@ -60,6 +60,8 @@ function ackOf(name: AckName): Pick<HistoryEvent, 'ack'> {
 
 /** What is recorded of an operation on one key. */
 interface OneKey extends Pick<OperationSpec, 'key' | 'condition' | 'put' | 'delta' | 'ttlMs'> {
+  /** False in batches. */
+  readonly unread?: boolean;
   readonly kind: HistoryEvent['op'];
 }
 
@@ -154,7 +156,7 @@ export class HistoryRecorder {
   /** Records what an operation did with one key. */
   #write(
     operation: Operation,
-    { kind, key, put, delta, condition, ...rest }: OneKey,
+    { kind, key, put, delta, condition, unread, ...rest }: OneKey,
     output: HistoryOutput,
   ): void {
     const { keyspace, ack, level } = operation.spec;
@@ -167,6 +169,7 @@ export class HistoryRecorder {
       key: keyText(key),
       op: kind,
       ...input,
+      ...(unread ? { spread: true as const } : {}),
       ...(condition === null ? {} : { condition: historyCondition(condition) }),
       ...(ttlMs === 0 ? {} : { ttlMs }),
       ...(kind === 'get' ? levelOf(level) : ackOf(ack)),

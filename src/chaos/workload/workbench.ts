@@ -81,10 +81,8 @@ export class Workbench {
   /** As histories name them: the clients that go to leaders directly. */
   readonly direct = new Set<string>();
   private readonly lanes: Promise<void>[] = [];
-  /** Keys whose versions mean nothing to the checker. */
-  private readonly unversioned = new Set<string>();
   private readonly recorder = (event: HistoryEvent): void => {
-    this.history.push(this.unversioned.has(event.key) ? withoutVersion(event) : event);
+    this.history.push(event);
   };
   private running = true;
   private values = 0;
@@ -111,11 +109,6 @@ export class Workbench {
       this.recorder(event);
     };
     return connect({ endpoints: nodes, mode: 'direct', recorder, requestTimeoutMs });
-  }
-
-  /** Has versions of these keys not recorded: something that is in no history writes them anew. */
-  forgetVersions(keys: readonly string[]): void {
-    for (const key of keys) this.unversioned.add(key);
   }
 
   /** Client of a lane. */
@@ -197,12 +190,6 @@ export class Workbench {
   held(guarantee: Guarantee, times = 1): void {
     this.exercised.set(guarantee, (this.exercised.get(guarantee) ?? 0) + times);
   }
-}
-
-function withoutVersion(event: HistoryEvent): HistoryEvent {
-  if (event.output?.result !== 'ok') return event;
-  const { version: _, ...output } = event.output;
-  return { ...event, output };
 }
 
 /** Returns microseconds of the clock that histories have. */
