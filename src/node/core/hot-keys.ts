@@ -2,7 +2,8 @@
  * What a node is asked for most, always on: rates of all its partitions, and of the keys with the most operations, which are sampled where there
  * are many. Old operations count less and less: half after `HALF_LIFE_MS`.
  * INVARIANT: memory is bounded: `HOT_KEYS_MAX` keys, and two numbers for each partition that is asked for.
- * Cheap on purpose, since every operation passes here (docs/HOT-KEYS.md).
+ * Cheap on purpose, since every operation passes here (docs/HOT-KEYS.md): what is looked at is put down, and counted with many others at a time, when
+ * the processor has at hand what that takes.
  */
 
 import { toLatin1 } from '../../common/bytes.ts';
@@ -50,6 +51,16 @@ interface Counts {
   writes: number;
 }
 
+/** Operations on a key that were looked at and are not counted yet. */
+interface Look extends Rates {
+  /** User key (latin1). */
+  readonly name: string;
+  readonly led: number;
+}
+
+/** Looks that are counted together. */
+const LOOKS_TOGETHER = 256;
+
 /** Counts for one node. Times are monotonic ms. */
 export class HotKeys {
   /** Gets that were answered by what was read for another one, since the start. */
@@ -66,6 +77,7 @@ export class HotKeys {
   /** Operations until the next one that is looked at. */
   private skip = 1;
   private state: number;
+  private looks: Look[] = [];
 
   /** `seed` chooses which operations are looked at. */
   constructor(seed: number) {
@@ -104,7 +116,17 @@ export class HotKeys {
     if (this.skip > 0) return;
     this.skip = this.draw();
     const weight = this.sample;
-    this.sketch.add(toLatin1(userKey(keyspace, key)), reads * weight, writes * weight, led * weight);
+    const name = toLatin1(userKey(keyspace, key));
+    this.looks.push({ name, reads: reads * weight, writes: writes * weight, led: led * weight });
+    if (this.looks.length >= LOOKS_TOGETHER) this.counted();
+  }
+
+  /** Returns the sketch with everything counted that was looked at. */
+  private counted(): TopKeys {
+    const { sketch } = this;
+    for (const { name, reads, writes, led } of this.looks) sketch.add(name, reads, writes, led);
+    this.looks = [];
+    return sketch;
   }
 
   /** Returns 1 to 2 * sample - 1, each as probable as the others (xorshift32). */
@@ -138,7 +160,7 @@ export class HotKeys {
 
   private halve(): void {
     this.span /= 2;
-    this.sketch.halve();
+    this.counted().halve();
     for (const [partition, counts] of this.partitions) {
       counts.reads /= 2;
       counts.writes /= 2;
@@ -155,13 +177,18 @@ export class HotKeys {
       most = Math.max(most, reads + writes);
     }
     const share = (count: number): number => (all === 0 ? 0 : Math.min(1, count / all));
-    return { hottestKeyShare: share(this.sketch.most()), hottestPartitionShare: share(most) };
+    return { hottestKeyShare: share(this.counted().most()), hottestPartitionShare: share(most) };
+  }
+
+  /** The requests per second that only the leader answers of the key that has the most of them. */
+  mostLed(): number {
+    return this.span === 0 ? 0 : (this.counted().mostLed() * 1_000) / this.span;
   }
 
   /** What is counted of one key, per second; nothing where it is not among those that are. */
   ratesOf(keyspace: string, key: Uint8Array): Rates & { readonly led: number } {
     const seconds = this.span / 1_000;
-    const counted = this.sketch.of(toLatin1(userKey(keyspace, key)));
+    const counted = this.counted().of(toLatin1(userKey(keyspace, key)));
     if (counted === null || seconds === 0) return { reads: 0, writes: 0, led: 0 };
     const { reads, writes, led } = counted;
     return { reads: reads / seconds, writes: writes / seconds, led: led / seconds };
@@ -171,11 +198,13 @@ export class HotKeys {
   report(limit: number): HotReport {
     const seconds = this.span / 1_000;
     const rate = (count: number): number => (seconds === 0 ? 0 : count / seconds);
-    const keys = this.sketch.top(limit).map(({ key, reads, writes, led, error }): HotKey => {
-      const named = splitUserKey(Buffer.from(key, 'latin1'));
-      const rates = { reads: rate(reads), writes: rate(writes), led: rate(led) };
-      return { ...named, ...rates, error: rate(error) };
-    });
+    const keys = this.counted()
+      .top(limit)
+      .map(({ key, reads, writes, led, error }): HotKey => {
+        const named = splitUserKey(Buffer.from(key, 'latin1'));
+        const rates = { reads: rate(reads), writes: rate(writes), led: rate(led) };
+        return { ...named, ...rates, error: rate(error) };
+      });
     const partitions = [...this.partitions].map(([partition, { reads, writes }]) => ({
       ...{ partition, reads: rate(reads), writes: rate(writes) },
     }));

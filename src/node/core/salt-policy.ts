@@ -69,6 +69,8 @@ export class SaltPolicy {
   /** Looks for keys that have become hot. */
   private find(now: number): void {
     const { host } = this;
+    // Mostly there is none: then nothing is put in order.
+    if (host.hot.mostLed() < host.options.saltReadsPerSecond) return this.hot.clear();
     const report = host.hot.report(KEYS);
     const least = SHARE_MIN * (report.reads + report.writes);
     const before = this.hot;

@@ -60,9 +60,9 @@ export class TopKeys {
 
   /** Returns the keys with the most operations that have certainly been there, at most `limit` of them, the first one first. */
   top(limit: number): KeyCount[] {
-    const all = [...this.keys.keys()].map((slot) => this.countOf(slot));
-
-    return all.sort((a, b) => b.reads + b.writes - (a.reads + a.writes)).slice(0, limit);
+    const sums = this.keys.map((_, slot) => this.reads[slot]! + this.writes[slot]!);
+    const slots = [...sums.keys()].sort((one, other) => sums[other]! - sums[one]!);
+    return slots.slice(0, limit).map((slot) => this.countOf(slot));
   }
 
   /** Returns what was counted of a key; null: it is not among those that are. */
@@ -77,6 +77,13 @@ export class TopKeys {
     let most = 0;
     for (let slot = 0; slot < this.keys.length; slot += 1)
       most = Math.max(most, this.reads[slot]! + this.writes[slot]!);
+    return most;
+  }
+
+  /** Returns the requests of the key with the most that only the leader answers. */
+  mostLed(): number {
+    let most = 0;
+    for (let slot = 0; slot < this.keys.length; slot += 1) most = Math.max(most, this.led[slot]!);
     return most;
   }
 
