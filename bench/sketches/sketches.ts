@@ -74,7 +74,7 @@ function inNode(): Sketch {
   let operations = 0;
   hot.tick(1);
   return {
-    name: 'in a node: one of eight, half forgotten after 10 s',
+    name: 'in a node: one of sixteen, half forgotten after 10 s',
     bytes: HOT_KEYS_MAX * SLOT_BYTES,
     add: (_text, key) => {
       operations += 1;
