@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 import { mutate, mutated } from './test/support/typescript-source.mjs';
 
@@ -10,7 +11,7 @@ const mutation = {
 
 /**
  * Projects: `unit` (pure and storage) and `e2e` (real processes) are `npm test` and need no root and no network; `chaos` is
- * `npm run test:chaos`, which needs none either and takes minutes; `release` (the packed package) and `docker` (the image in
+ * `npm run test:chaos` and `mutants` is `npm run test:mutants`, which need none either and take minutes; `release` (the packed package) and `docker` (the image in
  * containers, `npm run test:docker`) are called by .ci/run, and so are `disk` and `netns`, which need root, namespaces of their own
  * and programs of the system: `npm run test:disk`, `npm run test:netns`.
  */
@@ -25,9 +26,18 @@ export default defineConfig({
         ssr: { resolve: { conditions: ['ringkeep-source'] } },
         test: {
           name: 'unit',
-          include: ['{src,bench}/**/*.test.ts', 'test/{sim,mutants,contract}/**/*.test.ts'],
+          include: ['{src,bench}/**/*.test.ts', 'test/{sim,contract}/**/*.test.ts'],
           testTimeout: 60_000,
+          // Half of a machine with two cores would stand still otherwise.
+          maxWorkers: Math.max(2, availableParallelism() - 1),
           sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        test: {
+          name: 'mutants',
+          include: ['test/mutants/**/*.test.ts'],
+          sequence: { groupOrder: 1 },
         },
       },
       {

@@ -7,6 +7,7 @@ import { setMaxListeners } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
 import { EXIT, showError } from '#src/cli/output.ts';
 import { RingkeepError } from '#src/common/errors.ts';
 import { describe } from '#src/common/failure.ts';
@@ -61,6 +62,17 @@ export async function workIn(
   } finally {
     rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
   }
+}
+
+/** Returns the flags of a program; with `--quick` those of `quick`, but for the ones that were given. */
+export function withQuick<F extends { readonly quick: boolean }>(
+  command: Command,
+  flags: F,
+  quick: Partial<F>,
+): F {
+  if (!flags.quick) return flags;
+  const isGiven = (name: string) => command.getOptionValueSource(name) === 'cli';
+  return { ...flags, ...Object.fromEntries(Object.entries(quick).filter(([name]) => !isGiven(name))) };
 }
 
 /** Ends the process with the exit status of `work`, or of its error. */

@@ -41,6 +41,8 @@ export interface Size {
   readonly nodes: number;
   /** Operations in flight over all client processes. */
   readonly inFlight: number;
+  /** Further flags of its nodes. */
+  readonly nodeArgs?: readonly string[];
 }
 
 /** What a load has written. */
@@ -95,12 +97,12 @@ export class Session {
   }
 
   /** Starts a cluster of that size, without records. Rejects with what prevents it, and leaves nothing then. */
-  static async open({ nodes, partitions }: Size, host: Host): Promise<Session> {
+  static async open({ nodes, partitions, nodeArgs = [] }: Size, host: Host): Promise<Session> {
     const directory = join(host.directory, 'cluster');
     mkdirSync(directory);
     const shape = { nodes, partitions, replicationFactor: REPLICATION_FACTOR };
     try {
-      return new Session(host, await spawnCluster(shape, host.stopped, directory), directory);
+      return new Session(host, await spawnCluster(shape, host.stopped, directory, nodeArgs), directory);
     } catch (error) {
       removeDirectory(directory);
       throw error;

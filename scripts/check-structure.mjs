@@ -22,6 +22,7 @@ const LAYERS = {
   bench: ['bench', 'cli', 'client', 'common'],
   // Steps of the data path by themselves.
   'bench/micro': ['bench/micro', 'router', 'node', 'common'],
+  'bench/sketches': ['bench/sketches', 'bench', 'node', 'common'],
 };
 
 /** Pure and synchronous: events in, effects out. */
@@ -33,7 +34,7 @@ const PURE = [
   /^src\/client\/(retry-policy|sequences|sequence-windows|topology-view|routes)\.ts$/,
   /^src\/check\/(model|interpret|plan|search|brute-force|minimize|key-check|describe|timeline)\.ts$/,
   /^src\/chaos\/(plan|figures|wholeness|breaches|verdict|summary|page)\.ts$/,
-  /^src\/common\/(errors|batch-items|limits|topology|disk|bytes|crc32c|hash|held-bytes|random|replica-id|failure|scrub|text|history)\.ts$/,
+  /^src\/common\/(errors|batch-items|limits|topology|disk|bytes|crc32c|hash|held-bytes|random|replica-choice|replica-id|salt-hints|failure|scrub|text|history)\.ts$/,
   /^src\/common\/report\//,
   /^src\/common\/wire\/(messages|contract|versions)\.ts$/,
   /^src\/node\/wal\/types\.ts$/,
@@ -68,7 +69,7 @@ const OWNERS = [
   ],
   [
     /^node:fs$|^node:fs\/promises$/,
-    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/chaos\/(process|local-process|cluster|watch|tools|namespaces|mounts)\.ts$|^src\/chaos\/faults\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|program|session|micro\/\w+|profile\/main)\.ts$|^bench\/servers\/|^bench\/compare\/(course|etcd|main|processes|redis|system)\.ts$|^bench\/(growth|moves|reads)\/main\.ts$/,
+    /^src\/common\/node-disk\.ts$|^src\/cli\/|^src\/chaos\/(process|local-process|cluster|watch|tools|namespaces|mounts)\.ts$|^src\/chaos\/faults\/|^src\/common\/wire\/schema\.ts$|^bench\/(main|options|program|session|micro\/\w+|profile\/main)\.ts$|^bench\/servers\/|^bench\/compare\/(course|etcd|main|processes|redis|system)\.ts$|^bench\/(growth|moves|reads|salts)\/main\.ts$/,
   ],
   [/^pino$/, /^src\/common\/log\.ts$/],
   [/^prom-client$/, /^src\/common\/metrics\.ts$/],
@@ -100,7 +101,7 @@ function lineOf(source, node) {
 function layerOf(file) {
   const [top, folder] = file.split('/');
   if (top === 'src') return folder;
-  return folder === 'micro' ? `${top}/${folder}` : top;
+  return `${top}/${folder}` in LAYERS ? `${top}/${folder}` : top;
 }
 
 function checkImport(file, source, node) {

@@ -11,7 +11,7 @@ import { count } from '#src/cli/common-options.ts';
 import { EXIT, note, print } from '#src/cli/output.ts';
 import { RingkeepError } from '#src/common/errors.ts';
 import { decimal, someOf } from '../options.ts';
-import { endWith, messageOf, noteCircumstances, workIn } from '../program.ts';
+import { endWith, messageOf, noteCircumstances, withQuick, workIn } from '../program.ts';
 import { describeMachine, findRoot } from '../servers/machine.ts';
 import { type Host, Session } from '../session.ts';
 import { growAlong } from './course.ts';
@@ -65,9 +65,7 @@ function createCommand(): Command {
 /** Returns the flags; a try has a pace of its own, unless it is given. */
 function flagsOf(command: Command): Flags {
   const flags = { ...command.opts<Flags>(), only: command.opts<Partial<Flags>>().only ?? DIMENSIONS };
-  if (!flags.quick) return flags;
-  const left = Object.entries(QUICK).filter(([name]) => command.getOptionValueSource(name) === 'default');
-  return { ...flags, ...Object.fromEntries(left) };
+  return withQuick(command, flags, QUICK);
 }
 
 function outputOf({ output, quick }: Flags): string {

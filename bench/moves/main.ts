@@ -9,7 +9,7 @@ import { Command } from 'commander';
 import { count } from '#src/cli/common-options.ts';
 import { EXIT, note, print } from '#src/cli/output.ts';
 import { decimal } from '../options.ts';
-import { endWith, noteCircumstances, workIn } from '../program.ts';
+import { endWith, noteCircumstances, withQuick, workIn } from '../program.ts';
 import { describeMachine, findRoot } from '../servers/machine.ts';
 import { type MovesPace, measureMoves } from './course.ts';
 import { createDocument, documentText } from './document.ts';
@@ -50,14 +50,6 @@ function createCommand(): Command {
     .option('--output <file>', 'the document (default: bench/results/moves.json); the page is beside it');
 }
 
-/** Returns the flags; a try has a pace of its own, unless it is given. */
-function flagsOf(command: Command): Flags {
-  const flags = command.opts<Flags>();
-  if (!flags.quick) return flags;
-  const isGiven = (name: string) => command.getOptionValueSource(name) === 'cli';
-  return { ...flags, ...Object.fromEntries(Object.entries(QUICK).filter(([name]) => !isGiven(name))) };
-}
-
 async function measure(flags: Flags, directory: string, stopped: AbortSignal): Promise<number> {
   const {
     records,
@@ -85,5 +77,6 @@ async function measure(flags: Flags, directory: string, stopped: AbortSignal): P
   return EXIT.OK;
 }
 
-const flags = flagsOf(createCommand().parse());
+const command = createCommand().parse();
+const flags = withQuick(command, command.opts<Flags>(), QUICK);
 await endWith(workIn(flags.data, 'moves', (directory, stopped) => measure(flags, directory, stopped)));

@@ -12,7 +12,7 @@ import { EXIT, note, print } from '#src/cli/output.ts';
 import type { ReadLevel } from '#src/client/index.ts';
 import { READ_LEVELS } from '../load/target.ts';
 import { decimal, someOf } from '../options.ts';
-import { endWith, noteCircumstances, workIn } from '../program.ts';
+import { endWith, noteCircumstances, withQuick, workIn } from '../program.ts';
 import { describeMachine, findRoot } from '../servers/machine.ts';
 import type { ReadPace } from './conditions.ts';
 import { measureReads } from './course.ts';
@@ -54,14 +54,6 @@ function createCommand(): Command {
     .option('--output <file>', 'the document (default: bench/results/reads.json); the page is beside it');
 }
 
-/** Returns the flags; a try has a pace of its own, unless it is given. */
-function flagsOf(command: Command): Flags {
-  const flags = command.opts<Flags>();
-  if (!flags.quick) return flags;
-  const left = Object.entries(QUICK).filter(([name]) => command.getOptionValueSource(name) === 'default');
-  return { ...flags, ...Object.fromEntries(left) };
-}
-
 /** Returns the file of the document: a part of the levels does not replace all of them. */
 function outputOf({ output, only, quick }: Flags): string {
   if (output !== undefined) return resolve(output);
@@ -98,5 +90,6 @@ async function measure(flags: Flags, directory: string, stopped: AbortSignal): P
   return document.failures.length === 0 ? EXIT.OK : EXIT.FAILED;
 }
 
-const flags = flagsOf(createCommand().parse());
+const command = createCommand().parse();
+const flags = withQuick(command, command.opts<Flags>(), QUICK);
 await endWith(workIn(flags.data, 'reads', (directory, stopped) => measure(flags, directory, stopped)));

@@ -120,13 +120,13 @@ class SpawnedCluster implements ClusterUnderTest {
   #stopping: Promise<void> | null = null;
   url = '';
 
-  constructor(layout: Layout) {
+  constructor(layout: Layout, nodeArgs: readonly string[]) {
     const note = (node: string, event: ProcessEvent['event'], reason: string) =>
       this.events.push({ node, event, at: monotonicMs(), reason });
     this.#layout = layout;
     this.#cluster = new Cluster(
       layout,
-      { port: 0, logLevel: undefined, startMs: START_MS, ack: undefined },
+      { port: 0, logLevel: undefined, startMs: START_MS, ack: undefined, nodeArgs },
       {
         ended: (name, _pid, reason) => void note(name, 'ended', reason),
         restarted: (name, ready, reason) => {
@@ -197,8 +197,9 @@ export async function spawnCluster(
   shape: WantedShape,
   stopped: AbortSignal,
   directory: string | null = null,
+  nodeArgs: readonly string[] = [],
 ): Promise<ClusterUnderTest> {
-  const cluster = new SpawnedCluster(await openLayout(directory, shape));
+  const cluster = new SpawnedCluster(await openLayout(directory, shape), nodeArgs);
   stopped.addEventListener('abort', () => void cluster.stop(), { once: true });
   try {
     stopped.throwIfAborted();

@@ -4,7 +4,7 @@
  * INVARIANT: a record that is not there yet is never chosen.
  */
 import type { Random } from '#src/common/random.ts';
-import { ScrambledZipfian, Zipfian } from './zipfian.ts';
+import { fnvModulo, ScrambledZipfian, ZIPFIAN_CONSTANT, Zipfian } from './zipfian.ts';
 
 /** Request distributions. `hotkey` sends a share of the requests to one record. */
 export const DISTRIBUTIONS = ['uniform', 'zipfian', 'latest', 'hotspot', 'sequential', 'hotkey'] as const;
@@ -15,6 +15,8 @@ export interface ChooserOptions {
   readonly distribution: Distribution;
   /** Records that will have been inserted at the end, about; a zipfian choice is spread over them from the beginning. */
   readonly expected: number;
+  /** Of `zipfian`: the exponent. */
+  readonly zipfianConstant?: number;
   /** Of `hotspot`: the share of the records that is hot, and the share of the requests that they get. */
   readonly hotspotDataFraction: number;
   readonly hotspotRequestFraction: number;
@@ -33,6 +35,20 @@ function zipfianChooser(expected: number, random: Random): Chooser {
     while (record >= count) record = zipfian.next(random);
     return record;
   };
+}
+
+/** Another exponent than YCSB's: drawn from the records that are there, spread by the same hash. */
+function steepChooser(constant: number, random: Random): Chooser {
+  let zipfian: Zipfian | null = null;
+  return (count) => {
+    zipfian ??= new Zipfian(count, constant);
+    return hottestRecord(zipfian.next(random, count), count);
+  };
+}
+
+/** Returns the record of a rank, from 0 for the one that is chosen most, of a zipfian choice of `steepChooser`. */
+export function hottestRecord(rank: number, count: number): number {
+  return fnvModulo(rank, count);
 }
 
 function latestChooser(random: Random): Chooser {
@@ -58,7 +74,9 @@ export function createChooser(options: ChooserOptions, random: Random): Chooser 
     case 'uniform':
       return (count) => random.integer(count);
     case 'zipfian':
-      return zipfianChooser(options.expected, random);
+      return (options.zipfianConstant ?? ZIPFIAN_CONSTANT) === ZIPFIAN_CONSTANT
+        ? zipfianChooser(options.expected, random)
+        : steepChooser(options.zipfianConstant!, random);
     case 'latest':
       return latestChooser(random);
     case 'hotspot':

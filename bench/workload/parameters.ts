@@ -56,6 +56,7 @@ const DEFAULTS = {
   hotspotdatafraction: '0.2',
   hotspotopnfraction: '0.8',
   // Not of YCSB.
+  zipfianconstant: '0.99',
   hotkeyfraction: '1',
   fieldcount: '10',
   fieldlength: '100',
@@ -202,6 +203,7 @@ function readWorkload(reader: Reader): Workload {
     requestDistribution: reader.choice('requestdistribution', DISTRIBUTIONS),
     hotspotDataFraction: share('hotspotdatafraction'),
     hotspotRequestFraction: share('hotspotopnfraction'),
+    zipfianConstant: reader.number('zipfianconstant', 0.1, 5),
     hotKeyFraction: share('hotkeyfraction'),
     fieldCount: reader.count('fieldcount', 1, FIELD_COUNT_MAX),
     fieldLength,

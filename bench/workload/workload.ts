@@ -27,6 +27,7 @@ export interface Workload {
   readonly requestDistribution: Distribution;
   readonly hotspotDataFraction: number;
   readonly hotspotRequestFraction: number;
+  readonly zipfianConstant: number;
   readonly hotKeyFraction: number;
   readonly fieldCount: number;
   readonly fieldLength: number;

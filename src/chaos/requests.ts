@@ -19,6 +19,7 @@ export function rawRequest(
     condition: null,
     operation: 'get',
     idempotencyKey: NO_BYTES,
+    sharedReads: 0,
     ...part,
   };
 }

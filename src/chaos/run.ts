@@ -15,11 +15,13 @@ import { type Paces, planRounds, type Round } from './plan.ts';
 import { LONG_KEY } from './rude-client.ts';
 import type { ChaosCluster, ClusterSize, Target } from './target.ts';
 import { Watch, type WatchFacts } from './watch.ts';
+import { HotKeys } from './workload/hot.ts';
 import { Bank, EarlyWrites, Inserts } from './workload/inserts.ts';
 import { LonelyQuestions } from './workload/lonely.ts';
 import { Observers, PROBE_READS, PROBE_WRITES, Probes } from './workload/observers.ts';
 import { Counters, Registers } from './workload/registers.ts';
 import { Repeats } from './workload/repeats.ts';
+import { SaltedCounters } from './workload/salted-counters.ts';
 import { nowUs, Workbench, type Workload } from './workload/workbench.ts';
 
 /** What a run is made of. */
@@ -189,6 +191,8 @@ class Run<C extends ChaosCluster> {
     this.workloads = [
       new Registers(),
       new Counters(),
+      new HotKeys(),
+      new SaltedCounters(),
       new Inserts(),
       new Bank(),
       new Observers(),

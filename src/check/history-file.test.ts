@@ -81,6 +81,8 @@ describe('parseEvent', () => {
     ['keyspace', { ...GOOD, keyspace: 1 }],
     ['input', { ...GOOD, input: undefined }],
     ['input', { ...GOOD, op: 'increment', input: 1.5 }],
+    ['spread', { ...GOOD, spread: true }],
+    ['spread', { ...GOOD, op: 'increment', input: 1, spread: false }],
     ['call', { ...GOOD, call: null }],
     ['return', { ...GOOD, return: 0 }],
     ['return and output', { ...GOOD, return: null }],

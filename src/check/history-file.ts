@@ -101,6 +101,8 @@ function checkEvent(event: unknown): HistoryEvent {
     checkCondition(event.condition);
     must(event.op !== 'touch' || !event.condition.ifAbsent, 'what is absent has no time to live');
   }
+  must(event.spread === undefined || event.op === 'increment', `${event.op} is not spread`);
+  must(event.spread === undefined || event.spread === true, 'spread is true or missing');
   must(event.ttlMs === undefined || isVersion(event.ttlMs, 1), 'ttlMs is no whole number from 1');
   must(event.op !== 'expire' || !event.output, 'an expire has no output');
   oneOf(event, 'level', LEVELS);

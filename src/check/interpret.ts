@@ -24,6 +24,26 @@ export interface Judged {
   readonly action: TimedAction;
 }
 
+/** Returns an event of a key whose versions mean nothing; null: nothing is left of it. */
+function withoutVersion(event: HistoryEvent): HistoryEvent | null {
+  const { condition, output } = event;
+  // It wrote nothing, and what it told was a version.
+  if (output?.applied === false && output.version !== 0) return null;
+  const held = condition?.ifVersion === undefined ? {} : { condition: { ifExists: true as const } };
+  if (output === null || output.applied === false) return { ...event, ...held };
+  const { version: _, ...rest } = output;
+  return { ...event, ...held, output: rest };
+}
+
+/**
+ * Returns the events of one key as far as they can be judged. Salting and unsalting a counter write it anew, as it is, under a new version, and
+ * that is in no history: where there are increments that may be spread, no version is held against anybody.
+ */
+export function judgeable(events: readonly HistoryEvent[]): readonly HistoryEvent[] {
+  if (!events.some(({ spread }) => spread)) return events;
+  return events.map(withoutVersion).filter((event) => event !== null);
+}
+
 function conditionOf({ condition, op }: HistoryEvent): Condition | null {
   // Of an absent key there is nothing that could get another time, or end.
   if (condition === undefined) return op === 'touch' || op === 'expire' ? { kind: 'exists' } : null;

@@ -276,6 +276,28 @@ describe('checkKey', () => {
     });
   });
 
+  it('holds no version against a counter that is salted and unsalted', () => {
+    const add = (times: [number, number]) => ({
+      ...lostIncrement('a', 1, times, { result: 'ok', durability: 'quorum' }),
+      spread: true as const,
+    });
+    const salted = [
+      add([0, 1]),
+      get('b', 1, [2, 3], 4),
+      // Written anew as it is, twice.
+      get('b', 1, [4, 5], 7),
+      add([6, 7]),
+      get('b', 2, [8, 9], 7),
+      putIf('b', 9, { ifVersion: 7 }, [10, 11], { applied: false, version: 8 }),
+      get('b', 2, [12, 13], 8),
+      delIf('b', { ifVersion: 8 }, [14, 15], { version: 9 }),
+      delIf('b', { ifExists: true }, [16, 17], { applied: false, version: 0 }),
+    ];
+    expect(check(salted).result).toBe('ok');
+    expect(check(salted.map(({ spread: _, ...event }) => event)).result).toBe('illegal');
+    expect(check([...salted.slice(0, 5), get('b', 1, [12, 13], 8)]).result).toBe('illegal');
+  });
+
   it('is unknown, never a pass, when it runs out of time or steps', () => {
     const events = LEGAL['a read during a write may show either side of it']!;
     const now = () => 5;

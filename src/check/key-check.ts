@@ -7,7 +7,7 @@ import { assert } from '../common/errors.ts';
 import type { HistoryEvent } from '../common/history.ts';
 import { toJson } from '../common/text.ts';
 import { describeCall } from './describe.ts';
-import { expiryOf, interpret, type Judged } from './interpret.ts';
+import { expiryOf, interpret, type Judged, judgeable } from './interpret.ts';
 import { minimize } from './minimize.ts';
 import { type SearchLimits, search, searchInFull } from './search.ts';
 
@@ -102,16 +102,17 @@ function explain(history: readonly Judged[], all: readonly HistoryEvent[], limit
   return { events, order, stuck: positions.get(stuck)!, reason: reasonOf(events, stuck, lies) };
 }
 
-/** Checks one key. `events` are all of its events, in any order. */
-export function checkKey(events: readonly HistoryEvent[], limits: KeyLimits): KeyReport {
+/** Checks one key. `recorded` are all of its events, in any order. */
+export function checkKey(recorded: readonly HistoryEvent[], limits: KeyLimits): KeyReport {
   const { now, deadline, minimizeMs, stepsMax, configurationsMax } = limits;
-  const [first] = events;
+  const [first] = recorded;
   assert(first !== undefined, 'a key has events');
   const start = now();
-  const about = { keyspace: first.keyspace, key: first.key, operations: events.length };
+  const about = { keyspace: first.keyspace, key: first.key, operations: recorded.length };
   if (start >= deadline) {
     return { ...about, result: 'unknown', steps: 0, elapsedMs: 0, unknown: 'the time ran out before it' };
   }
+  const events = judgeable(recorded);
   const expiries = events.map(expiryOf).filter((expiry) => expiry !== null);
   const history = [...events, ...expiries]
     .map((event) => ({ event, action: interpret(event) }))

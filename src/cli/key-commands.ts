@@ -1,5 +1,5 @@
 /**
- * The commands `put`, `get`, `incr` and `del`: one key each, through the SDK. How text becomes a value is values.ts.
+ * The commands `put`, `get`, `incr`, `add` and `del`: one key each, through the SDK. How text becomes a value is values.ts.
  * INVARIANT: bytes read from stdin are stored as they are, and `get` prints bytes as they are stored, with nothing added.
  */
 import { type Command, InvalidArgumentError, Option } from 'commander';
@@ -52,7 +52,7 @@ interface PutFlags extends WriteFlags {
 /** The operations that the default keyspace and named ones share. */
 export type KeyOperations = Pick<
   Keyspace,
-  'getEntry' | 'delete' | 'putEncoded' | 'increment' | 'expire' | 'persist'
+  'getEntry' | 'delete' | 'putEncoded' | 'increment' | 'add' | 'expire' | 'persist'
 >;
 
 /** Returns a keyspace's operations; the empty name is the default keyspace. */
@@ -146,6 +146,48 @@ function writeOptions({ ifAbsent, ifExists, ifVersion, ...flags }: WriteFlags): 
     ...(ifExists === undefined ? {} : { ifExists }),
     ...(ifVersion === undefined ? {} : { ifVersion }),
   };
+}
+
+function byOption(): Option {
+  return new Option('--by <delta>', 'what is added, an integer of 64 bits')
+    .default(1n, '1')
+    .argParser(parseDelta);
+}
+
+function addCounterCommands(program: Command, done: (status: number) => void): void {
+  const incrementCommand = program.command('incr').description('add to a counter and print it');
+  withWrite(withKeyspace(withCluster(incrementCommand)))
+    .argument('<key>')
+    .addOption(byOption())
+    .addHelpText('after', '\nExamples:\n  ringkeep incr visits\n  ringkeep incr stock:7 --by -3\n')
+    .action(async (key: string, flags: IncrementFlags) => {
+      await withClient(flags, async (client) => {
+        const operations = operationsOn(client, flags.keyspace);
+        const { exact, ...receipt } = await operations.increment(key, flags.by, ackOptions(flags));
+        if (flags.json)
+          await print(toJson({ key, ...receipt, value: exact, session: client.defaultSession.token }));
+        else await print(String(exact));
+      });
+      done(EXIT.OK);
+    });
+
+  const addCommand = program
+    .command('add')
+    .description('add to a counter, which may be salted, without printing it');
+  withWrite(withKeyspace(withCluster(addCommand)))
+    .argument('<key>')
+    .addOption(byOption())
+    .addHelpText('after', '\nExample:\n  ringkeep add visits\n')
+    .action(async (key: string, flags: IncrementFlags) => {
+      await withClient(flags, async (client) => {
+        const receipt = await operationsOn(client, flags.keyspace).add(key, flags.by, ackOptions(flags));
+        const { durability, repeated } = receipt;
+        if (flags.json) await printJson({ key, ...receipt, session: client.defaultSession.token });
+        else
+          await print(`${repeated ? 'before: ' : ''}added ${flags.by} to ${key} (on ${durable(durability)})`);
+      });
+      done(EXIT.OK);
+    });
 }
 
 /** Shows what became of a write and returns the exit status: 1 if its condition did not hold. */
@@ -288,26 +330,7 @@ export function addKeyCommands(program: Command, done: (status: number) => void)
     });
 
   addGetCommand(program, done);
-  const incrementCommand = program.command('incr').description('add to a counter and print it');
-  withWrite(withKeyspace(withCluster(incrementCommand)))
-    .argument('<key>')
-    .addOption(
-      new Option('--by <delta>', 'what is added, an integer of 64 bits')
-        .default(1n, '1')
-        .argParser(parseDelta),
-    )
-    .addHelpText('after', '\nExamples:\n  ringkeep incr visits\n  ringkeep incr stock:7 --by -3\n')
-    .action(async (key: string, flags: IncrementFlags) => {
-      await withClient(flags, async (client) => {
-        const operations = operationsOn(client, flags.keyspace);
-        const { exact, ...receipt } = await operations.increment(key, flags.by, ackOptions(flags));
-        if (flags.json)
-          await print(toJson({ key, ...receipt, value: exact, session: client.defaultSession.token }));
-        else await print(String(exact));
-      });
-      done(EXIT.OK);
-    });
-
+  addCounterCommands(program, done);
   addLivingCommands(program, done);
   const deleteCommand = program.command('del').alias('delete').description('delete a key');
   withWrite(withConditions(withKeyspace(withCluster(deleteCommand))))

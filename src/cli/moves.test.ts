@@ -33,7 +33,7 @@ async function router(answer: (request: MovesRequest) => MovesReply) {
   };
   const server = await listen({
     admin: {
-      ...{ status: refuse, hashPartition: refuse, setAck: refuse, scrub: refuse },
+      ...{ status: refuse, hashPartition: refuse, setAck: refuse, hot: refuse, scrub: refuse },
       moves: async (_peer, request) => {
         asked.push(request.order);
         return answer(request);

@@ -38,6 +38,13 @@ export function printJson(value: object): Promise<void> {
   return write(`${JSON.stringify(value)}\n`);
 }
 
+/** Returns rows, the head first, with their columns under each other. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
+  const line = (row: readonly string[]) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0));
+  return rows.map((row) => line(row).join('  ').trimEnd()).join('\n');
+}
+
 /** Writes a line to stderr, for people; nothing depends on it. */
 export function note(text: string): void {
   process.stderr.write(`${text}\n`);

@@ -51,6 +51,7 @@ interface NodeFlags extends ServiceFlags {
   readonly walSegmentBytes?: number;
   readonly scrubIntervalMs?: number;
   readonly scrubBytesPerSecond?: number;
+  readonly saltReadsPerSecond?: number;
 }
 
 interface RouterFlags extends ServiceFlags {
@@ -125,6 +126,11 @@ export function addNodeCommand(program: Command, done: (status: number) => void)
     .option('--wal-segment-bytes <n>', 'size of a log file', bytes)
     .option('--scrub-interval-ms <ms>', 'time between two comparisons of the replicas', interval)
     .option('--scrub-bytes-per-second <n>', 'what these read at most, all together', bytes)
+    .option(
+      '--salt-reads-per-second <n>',
+      'salt keys that are read so often; 0: never by itself',
+      count(0, 1e9),
+    )
     .addHelpText(
       'after',
       '\nExample:\n  ringkeep node --id n1 --data /var/lib/ringkeep --listen 10.0.0.1:7401 \\\n' +
@@ -160,6 +166,7 @@ export function addNodeCommand(program: Command, done: (status: number) => void)
             walSegmentBytes: flags.walSegmentBytes,
             scrubIntervalMs: flags.scrubIntervalMs,
             scrubBytesPerSecond: flags.scrubBytesPerSecond,
+            saltReadsPerSecond: flags.saltReadsPerSecond,
           }),
         });
         return { service: node, id: node.id, address: node.address, http: node.httpAddress };

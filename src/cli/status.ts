@@ -14,8 +14,9 @@ import type { RouterFigures } from '../router/index.ts';
 import { type ShownAcks, showAcks } from './ack.ts';
 import { type ClusterOptions, clusterStatus, count, statusAt, withCluster } from './common-options.ts';
 import { askMoves } from './moves.ts';
-import { EXIT, print, printJson } from './output.ts';
+import { EXIT, print, printJson, table } from './output.ts';
 import { movesLines, openMoveText, type ShownMoves, showMoves } from './shown-moves.ts';
+import { askSalts, saltsTable, showSalts } from './shown-salts.ts';
 
 /** A node is asked for its figures for no longer than this. */
 const NODE_MS = 1_000;
@@ -215,12 +216,6 @@ export function showStatus(status: StatusReply, storage: StorageByNode = new Map
   };
 }
 
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0]?.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0))) ?? [];
-  const line = (row: readonly string[]) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0));
-  return rows.map((row) => line(row).join('  ').trimEnd()).join('\n');
-}
-
 function nodeState(node: ShownNode): string {
   if (!node.alive) return node.reason === '' ? 'down' : `down: ${node.reason}`;
   const leaving = node.leaving ? [node.votes === 0 ? 'drained' : 'leaving'] : [];
@@ -293,9 +288,11 @@ function text(status: ShownStatus, withPartitions: boolean): string {
 async function tellStatus(flags: StatusFlags): Promise<void> {
   const reply = await clusterStatus(flags);
   const status = showStatus(reply, await askStorage(reply.topology?.nodes ?? [], flags.timeout));
-  const moves = await movesOf(flags);
-  if (flags.json) return printJson({ ...status, moves });
-  return print([text(status, flags.partitions), ...(moves === null ? [] : movesLines(moves))].join('\n'));
+  const [moves, salts] = await Promise.all([movesOf(flags), askSalts(flags)]);
+  if (flags.json) return printJson({ ...status, moves, salts: showSalts(salts) });
+  const salted = salts.length === 0 ? [] : ['', saltsTable(salts)];
+  const lines = [text(status, flags.partitions), ...salted, ...(moves === null ? [] : movesLines(moves))];
+  return print(lines.join('\n'));
 }
 
 /** How the moves stand; null: a node was asked, a router of an earlier version, or the cluster is not formed. */

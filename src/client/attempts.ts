@@ -129,6 +129,14 @@ export function sessionLostError(operation: Operation): RingkeepError {
   return restate(operation, code, text, operation.lastError);
 }
 
+/** The error of a session read whose session has been told of more early writes than it can ask for; null: it has not. */
+export function uncertainError(operation: Operation): RingkeepError | null {
+  const { level, session } = operation.spec;
+  if (level !== 'READ_SESSION' || session?.hasForgotten(operation.partition) !== true) return null;
+  const text = 'writes that were acknowledged at leader before several failovers may be lost';
+  return restate(operation, 'WRITE_LOST', text, null);
+}
+
 /**
  * The error of an operation whose time has run out, nothing of it being in flight any more: the last code
  * that says why, else DEADLINE_EXCEEDED. `trouble` is what keeps the client from reaching the cluster at all,
@@ -155,9 +163,11 @@ export function cancelledError(operation: Operation): RingkeepError {
 }
 
 /** What is known of a write that is in effect. */
-function receiptOf(reached: RingkeepError | null): ErrorDetails {
+function receiptOf({ reached, saltSet }: Operation): ErrorDetails {
   if (reached?.version === undefined) return {};
-  const { version, epoch = 0, reached: holders, voters } = reached;
+  const { epoch = 0, reached: holders, voters } = reached;
+  // That of a sub-counter is none of its key.
+  const version = saltSet > 0 ? 0 : reached.version;
   return { version, epoch, ...(voters === undefined ? {} : { reached: holders ?? 0, voters }) };
 }
 
@@ -177,6 +187,6 @@ export function restate(
     ...(from?.retryAfterMs === undefined ? {} : { retryAfterMs: from.retryAfterMs }),
     ...(from?.leader === undefined ? {} : { leader: from.leader }),
     ...(from?.epoch === undefined ? {} : { epoch: from.epoch }),
-    ...receiptOf(operation.reached),
+    ...receiptOf(operation),
   });
 }

@@ -208,6 +208,8 @@ describe('client', () => {
     await db.get('k');
     await db.get('none');
     await db.increment('n', 2);
+    await db.add('n', 2);
+    expect(events.pop()).toMatchObject({ op: 'increment', input: 2, spread: true });
     expect(events.map(({ op, key, input, output }) => ({ op, key, input, output }))).toEqual([
       { op: 'put', key: 'k', input: 7, output: { result: 'ok', version: 1, durability: 'quorum' } },
       { op: 'get', key: 'k', input: undefined, output: { result: 'ok', found: true, value: 7, version: 1 } },

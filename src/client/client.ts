@@ -6,6 +6,8 @@
 import { randomBytes } from 'node:crypto';
 import { RingkeepError } from '../common/errors.ts';
 import { CLIENT_ID_BYTES, VALUE_BYTES_CEILING } from '../common/limits.ts';
+import { grpcConnector } from '../common/wire/connections.ts';
+import { type AdminTransport, ClientAdmin } from './admin.ts';
 import type { BatchOperation, BatchReceipt } from './batch.ts';
 import { DirectRoutes } from './direct.ts';
 import { Engine } from './engine.ts';
@@ -54,11 +56,13 @@ export class RingkeepClient {
   readonly #options: ResolvedOptions;
   readonly #reporter: ClientReporter;
   readonly #default: Keyspace;
+  /** Questions about the cluster itself. */
+  readonly admin: ClientAdmin;
   /** What all calls that name no session have seen. */
   readonly defaultSession = new Session();
 
   /** @internal Use `connect`. */
-  constructor(options: ResolvedOptions, transport: Transport) {
+  constructor(options: ResolvedOptions, transport: Transport, admin: AdminTransport) {
     const clientId = randomBytes(CLIENT_ID_BYTES);
     this.#options = options;
     this.#reporter = new ClientReporter(options.logger);
@@ -80,6 +84,8 @@ export class RingkeepClient {
       (host) => (mode === 'routed' ? new RoutedRoutes(host, endpoints) : new DirectRoutes(host, endpoints)),
     );
     this.#default = this.#keyspace('', {});
+    const { requestTimeoutMs } = options;
+    this.admin = new ClientAdmin({ transport: admin, engine: this.#engine, endpoints, requestTimeoutMs });
   }
 
   /** Writes a value in the default keyspace; see `Keyspace.put`. */
@@ -139,6 +145,11 @@ export class RingkeepClient {
   /** Adds to a counter of the default keyspace; see `Keyspace.increment`. */
   increment(key: Key, delta?: number | bigint, options?: IncrementOptions): Promise<CounterReceipt> {
     return this.#default.increment(key, delta, options);
+  }
+
+  /** Adds to a counter of the default keyspace without asking for its value; see `Keyspace.add`. */
+  add(key: Key, delta?: number | bigint, options?: IncrementOptions): Promise<Receipt> {
+    return this.#default.add(key, delta, options);
   }
 
   /**
@@ -260,7 +271,7 @@ export class RingkeepClient {
 }
 
 /**
- * Creates a client over a given transport.
+ * Creates a client over a given transport; what it asks about the cluster itself goes another way.
  *
  * @throws RingkeepError INVALID_ARGUMENT for bad options
  */
@@ -268,9 +279,10 @@ export function createClient(
   transport: Transport,
   target: string | ConnectOptions,
   options?: Partial<ConnectOptions>,
+  admin: AdminTransport = grpcConnector,
 ): RingkeepClient {
   if (typeof target !== 'string' && (target === null || typeof target !== 'object')) {
     throw new RingkeepError('INVALID_ARGUMENT', 'connect takes a URL or an object with endpoints');
   }
-  return new RingkeepClient(resolveOptions(target, options), transport);
+  return new RingkeepClient(resolveOptions(target, options), transport, admin);
 }

@@ -128,6 +128,20 @@ describe('direct mode', () => {
     expect(n1.cancels).toHaveLength(2);
   });
 
+  it('takes what waits for a full session along to the next leader', async () => {
+    const fixture = started();
+    const n1 = fixture.node('n1');
+    n1.maxInFlight = 2;
+    const db = fixture.client(['r:1'], { requestTimeoutMs: 60_000, retry: { attemptMsMin: 60_000 } });
+    await db.put('k', 1);
+    n1.script = () => {};
+    const all = [db.get('k'), db.increment('count'), db.get('k'), db.increment('count')];
+    await until('it is full', () => n1.requests.length === 4);
+    fixture.move('n3');
+    expect(await Promise.all(all)).toMatchObject([1, { value: 1 }, 1, { value: 2 }]);
+    expect(fixture.model.applied).toBe(3);
+  });
+
   it('asks elsewhere who leads when a leader does not answer: who it has asked may be cut off as well', async () => {
     const fixture = started();
     // The old leader is what it watches, and is told nothing.

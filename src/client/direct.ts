@@ -5,6 +5,7 @@
  */
 import { RingkeepError } from '../common/errors.ts';
 import { goesToLeader, lessLoaded } from '../common/replica-choice.ts';
+import { saltedWay } from '../common/salt-hints.ts';
 import type { Topology } from '../common/topology.ts';
 import type { Subscription } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
@@ -55,22 +56,44 @@ export class DirectRoutes implements Routes {
     if (operation.isAnywhere && !goesToLeader(operation.attempt + 1)) {
       const link = this.#voterLink(operation, now);
       if (link !== null || operation.hedgeOf !== null) return link;
+    } else if (operation.isSalted) {
+      const link = this.#saltedLink(operation, now);
+      if (link !== null || operation.hedgeOf !== null) return link;
     }
     const target = this.#view.leaderOf(operation.partition);
     if (target === null) return null;
+    return this.#openLink(target, now);
+  }
+
+  /** The session with a node while it takes operations; it is being connected otherwise. */
+  #openLink(target: Target, now: number): Link | null {
     const node = this.#nodeLink(target);
     if (node.link === null) this.#connect(node, now);
     return node.link !== null && node.link.state === 'open' ? node.link : null;
+  }
+
+  /** The home of a salted key or one of its copies, whoever takes it now. A hedge goes elsewhere than the attempt beside it. */
+  #saltedLink(operation: Operation, now: number): Link | null {
+    operation.saltIn = 0;
+    const copies = this.#host.salted.copiesFor(operation, now);
+    const linkOf = (partition: number): Link | null => {
+      const target = this.#view.leaderOf(partition);
+      const link = target === null ? null : this.#openLink(target, now);
+      return link === null || link.isFull || link === operation.hedgeOf?.link ? null : link;
+    };
+    const load = ({ unanswered }: Link): number => unanswered;
+    const way = saltedWay(operation.partition, copies, linkOf, load, this.#host.random);
+    if (way === undefined) return null;
+    operation.saltIn = way.saltIn;
+    return way.link;
   }
 
   /** A connected voter; the others are being connected. A hedge goes elsewhere than the attempt beside it. */
   #voterLink(operation: Operation, now: number): Link | null {
     const links: Link[] = [];
     for (const target of this.#view.votersOf(operation.partition)) {
-      const node = this.#nodeLink(target);
-      if (node.link === null) this.#connect(node, now);
-      const { link } = node;
-      if (link?.state === 'open' && link !== operation.hedgeOf?.link) links.push(link);
+      const link = this.#openLink(target, now);
+      if (link !== null && link !== operation.hedgeOf?.link) links.push(link);
     }
     return lessLoaded(links, (link) => link.unanswered, this.#host.random) ?? null;
   }

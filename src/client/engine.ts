@@ -14,44 +14,26 @@ import { partitionOf } from '../common/hash.ts';
 import { OVERLOADED_RETRY_AFTER_MS } from '../common/limits.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import type { Reply } from '../common/wire/messages.ts';
-import { cancelledError, deadlineError, judge, restate, sessionLostError } from './attempts.ts';
+import * as attempts from './attempts.ts';
 import { ClusterFacts } from './cluster-facts.ts';
+import type { EngineOptions } from './engine-options.ts';
 import type { ClientReporter } from './events.ts';
 import { Hedging, isOverdue, isSlow } from './hedging.ts';
-import type { HistoryRecorder } from './history.ts';
 import { Link, type LinkOwner, type LinkSink, type Transport } from './link.ts';
 import { collectRows, Operation, type OperationSpec, resultOf } from './operation.ts';
 import { ReadyWaiters } from './ready-waiters.ts';
-import { attemptTimeMs, RetryBudget, type RetryOptions } from './retry-policy.ts';
+import { attemptTimeMs, RetryBudget } from './retry-policy.ts';
 import type { Routes, RoutesHost } from './routes.ts';
+import { SaltedGets } from './salted-gets.ts';
 import { SequenceWindows } from './sequence-windows.ts';
+import { SpreadIncrements } from './spread-increments.ts';
 
 /** Granularity of all time limits, in ms. */
 const SWEEP_MS = 20;
 /** A waiting operation looks for a route again after this, in ms, if nothing woke it. */
 const ROUTE_POLL_MS = 200;
-/**
- * Part of an attempt's time that is kept back, so that the server's own answer arrives first; at most this,
- * in ms.
- */
+/** Most of an attempt's time, ms, that is kept back, so that the server's own answer arrives first. */
 const ANSWER_MARGIN_MS = 50;
-
-/** What the engine is given. */
-export interface EngineOptions {
-  readonly transport: Transport;
-  readonly reporter: ClientReporter;
-  readonly recorder: Pick<HistoryRecorder, 'clock' | 'succeeded' | 'failed'> | null;
-  readonly retry: RetryOptions;
-  readonly clientId: Uint8Array;
-  /** Names the deduplication sessions of writes that wait for every voter (sequence-windows.ts). */
-  readonly wholeClientId: Uint8Array;
-  readonly connectTimeoutMs: number;
-  readonly operationsMax: number;
-  readonly operationBytesMax: number;
-  readonly valueBytesMax: number;
-  /** Default: the process's. */
-  readonly clock?: Clock;
-}
 
 /** The operations of one client. */
 export class Engine implements RoutesHost, LinkSink {
@@ -60,6 +42,8 @@ export class Engine implements RoutesHost, LinkSink {
   readonly clientId: Uint8Array;
   readonly connectTimeoutMs: number;
   readonly cluster: ClusterFacts;
+  readonly salted = new SaltedGets();
+  readonly #spread = new SpreadIncrements();
   readonly random = (): number => this.#clock.random();
   readonly now = (): number => this.#clock.now();
   readonly #clock: Clock;
@@ -133,7 +117,7 @@ export class Engine implements RoutesHost, LinkSink {
 
   #refusal(operation: Operation): RingkeepError | null {
     if (this.#closing) return new RingkeepError('CLOSED', 'the client is closed');
-    if (operation.spec.signal?.aborted) return cancelledError(operation);
+    if (operation.spec.signal?.aborted) return attempts.cancelledError(operation);
     const { operationsMax, operationBytesMax } = this.#options;
     const fits = this.#open.size < operationsMax && this.#bytes + operation.bytes <= operationBytesMax;
     if (fits || this.#open.size === 0) return null;
@@ -144,7 +128,7 @@ export class Engine implements RoutesHost, LinkSink {
   #listen(operation: Operation, signal: AbortSignal): void {
     operation.onAbort = () => {
       this.#withdraw(operation);
-      this.#fail(operation, cancelledError(operation));
+      this.#fail(operation, attempts.cancelledError(operation));
     };
     signal.addEventListener('abort', operation.onAbort, { once: true });
   }
@@ -174,7 +158,10 @@ export class Engine implements RoutesHost, LinkSink {
     this.#destroyed = true;
     for (const operation of this.#open) {
       this.#withdraw(operation);
-      this.#fail(operation, restate(operation, 'CLOSED', 'the client was closed', operation.lastError));
+      this.#fail(
+        operation,
+        attempts.restate(operation, 'CLOSED', 'the client was closed', operation.lastError),
+      );
     }
     this.#ready.rejectAll(new RingkeepError('CLOSED', 'the client is closed'));
     this.#stopSweep();
@@ -224,9 +211,9 @@ export class Engine implements RoutesHost, LinkSink {
 
   moved(leaders: ReadonlyMap<number, string>): void {
     for (const operation of [...this.#open]) {
-      const leader = leaders.get(operation.partition);
-      const isLeft =
-        operation.state === 'sent' && !operation.isAnywhere && operation.link?.address !== leader;
+      const leader = leaders.get(operation.askedPartition);
+      const isThere = operation.state === 'sent' || operation.state === 'queued';
+      const isLeft = isThere && !operation.isAnywhere && operation.link?.address !== leader;
       if (leader !== undefined && isLeft)
         this.#abandonAttempt(operation, 'NOT_LEADER', 'another node leads now');
     }
@@ -236,7 +223,7 @@ export class Engine implements RoutesHost, LinkSink {
     this.#ready.rejectAll(error);
     for (const operation of [...this.#parked]) {
       if (operation.state !== 'parked') continue;
-      this.#fail(operation, restate(operation, error.code, describe(error), error));
+      this.#fail(operation, attempts.restate(operation, error.code, describe(error), error));
     }
   }
 
@@ -267,13 +254,14 @@ export class Engine implements RoutesHost, LinkSink {
       this.#withdraw(operation);
       this.#forgetHedge(asked);
     }
+    if (this.#spread.isClosed(operation, reply.receipt, this.now())) return this.#startOver(operation);
     this.#note(operation, asked, reply);
     let result: unknown;
     try {
       result = resultOf(operation, reply);
     } catch (error) {
       assert(error instanceof RingkeepError, `reading an answer threw ${String(error)}`);
-      this.#fail(operation, restate(operation, error.code, describe(error), error, error.outcome));
+      this.#fail(operation, attempts.restate(operation, error.code, describe(error), error, error.outcome));
       return;
     }
     this.#end(operation);
@@ -285,26 +273,33 @@ export class Engine implements RoutesHost, LinkSink {
   #note(operation: Operation, asked: Operation, { receipt, value }: Reply): void {
     const { sequences, spec, sentAt } = operation;
     const { session } = spec;
+    const now = this.now();
     if (receipt) {
       if (!receipt.conditionFailed) this.#windows.told(operation, receipt.durability);
       sequences?.observe(receipt.logTime);
-      session?.wrote(receipt);
+      this.#spread.note(operation, receipt, now);
+      if (operation.saltSet > 0) operation.noteCommitted(receipt.version);
+      else session?.wrote(receipt);
     }
-    if (value) session?.read(value, asked.get);
-    if (asked.isAnywhere) this.#hedging.answered(this.now() - sentAt);
+    if (value) {
+      session?.read(value, asked.get);
+      this.salted.note(asked, value, now);
+    }
+    if (asked.isHedgeable) this.#hedging.answered(now - sentAt);
   }
 
   failed(operation: Operation, error: RingkeepError): void {
+    const goesHome = this.salted.isHomeward(operation, error);
     if (operation.hedgeOf !== null) return this.#forgetHedge(operation);
     const now = this.now();
     operation.rows = null;
+    if (goesHome) return this.#dispatch(operation, now);
     if (error.code === 'NO_QUORUM') this.#routes.doubt(now);
     if (error.code === 'ACK_NOT_REACHED') this.#windows.told(operation, 'all');
-    if (error.outcome === 'applied' && error.version !== undefined)
-      operation.spec.session?.applied(operation.partition, error.version);
+    if (error.outcome === 'applied' && error.version !== undefined) operation.noteCommitted(error.version);
     const redirect = error.code === 'NOT_LEADER' && this.#routes.reroute(operation, error);
     operation.link = null;
-    const verdict = judge(operation, error, {
+    const verdict = attempts.judge(operation, error, {
       retry: this.#options.retry,
       budget: this.#budget,
       random: this.random,
@@ -335,41 +330,50 @@ export class Engine implements RoutesHost, LinkSink {
 
   #dispatch(operation: Operation, now: number): void {
     if (operation.partition < 0 && this.cluster.partitions > 0 && !this.#locate(operation)) return;
-    const link = this.#routes.route(operation, now);
-    if (link === null) {
-      this.#park(operation, now + ROUTE_POLL_MS, true);
-      return;
-    }
+    if (this.salted.mark(operation, now)) this.#hedging.earn();
+    const link = this.#route(operation, now);
+    if (link === null) return this.#park(operation, now + ROUTE_POLL_MS, true);
     this.#parked.delete(operation);
     if (operation.partition < 0 && !this.#locate(operation)) return;
-    if (this.#isUncertain(operation)) return;
-    if (operation.isWrite) {
+    const uncertain = attempts.uncertainError(operation);
+    if (uncertain !== null) return this.#fail(operation, uncertain);
+    if (operation.isDeduplicated) {
       if (!this.#windows.admit(operation)) return;
       if (!operation.sequences!.pin(operation)) {
-        this.#fail(operation, sessionLostError(operation));
+        this.#fail(operation, attempts.sessionLostError(operation));
         return;
       }
     }
     link.enqueue(operation);
   }
 
-  /** Ends a session read whose session has been told of more early writes than it can ask for. */
-  #isUncertain(operation: Operation): boolean {
-    const { level, session } = operation.spec;
-    if (level !== 'READ_SESSION' || session?.hasForgotten(operation.partition) !== true) return false;
-    const text = 'writes that were acknowledged at leader before several failovers may be lost';
-    this.#fail(operation, restate(operation, 'WRITE_LOST', text, null));
-    return true;
+  /** An increment is pinned to a sub-counter by its first attempt only: while there is no way to it, it goes home. */
+  #route(operation: Operation, now: number): Link | null {
+    const link = this.#routes.route(operation, now);
+    if (link?.knows(operation)) return link;
+    if (operation.saltSet === 0 || !operation.isUntried) return null;
+    operation.startOver();
+    return this.#routes.route(operation, now);
   }
 
   /** Computes the partition; returns false if the operation names one that does not exist. */
   #locate(operation: Operation): boolean {
     const { scan, key } = operation.spec;
     operation.partition = scan === null ? partitionOf(key, this.cluster.partitions) : scan.partition;
-    if (operation.partition < this.cluster.partitions) return true;
+    if (operation.partition < this.cluster.partitions) {
+      this.#spread.aim(operation, this.now(), this.random);
+      return true;
+    }
     const text = `partition ${operation.partition} is not below ${this.cluster.partitions}`;
-    this.#fail(operation, restate(operation, 'INVALID_ARGUMENT', text, null));
+    this.#fail(operation, attempts.restate(operation, 'INVALID_ARGUMENT', text, null));
     return false;
+  }
+
+  /** Where it went, it has no effect: it begins anew at home, under another sequence. */
+  #startOver(operation: Operation): void {
+    this.#releaseSequence(operation);
+    operation.startOver();
+    this.#dispatch(operation, this.now());
   }
 
   #park(operation: Operation, wakeAt: number, wakeable: boolean): void {
@@ -398,6 +402,7 @@ export class Engine implements RoutesHost, LinkSink {
     const hedge = new Operation(operation.spec);
     hedge.partition = operation.partition;
     hedge.hedgeOf = operation;
+    hedge.isSalted = operation.isSalted;
     const link = this.#routes.route(hedge, now);
     if (link === null || !this.#hedging.take()) return;
     operation.hedge = hedge;
@@ -431,7 +436,7 @@ export class Engine implements RoutesHost, LinkSink {
       operation.spec.signal!.removeEventListener('abort', operation.onAbort);
       operation.onAbort = null;
     }
-    if (operation.isWrite) this.#releaseSequence(operation);
+    if (operation.isDeduplicated) this.#releaseSequence(operation);
     if (this.#closing && this.#open.size === 0) setImmediate(() => this.destroy());
   }
 
@@ -475,7 +480,7 @@ export class Engine implements RoutesHost, LinkSink {
   #expire(operation: Operation): void {
     this.#withdraw(operation);
     const trouble = operation.attempt === 0 ? this.#unreached() : null;
-    this.#fail(operation, deadlineError(operation, trouble, this.#routes.obstacle(operation)));
+    this.#fail(operation, attempts.deadlineError(operation, trouble, this.#routes.obstacle(operation)));
   }
 
   /** What keeps the client from sending anything: also that nobody has answered at all yet. */
@@ -487,8 +492,9 @@ export class Engine implements RoutesHost, LinkSink {
 
   /** Gives an unanswered attempt up and sends another one with the same request id. */
   #abandonAttempt(operation: Operation, code: ErrorCode, text: string): void {
+    const outcome = operation.isWrite && operation.state === 'sent' ? 'unknown' : 'not_applied';
     this.#withdraw(operation);
     this.#dropHedge(operation);
-    this.failed(operation, new RingkeepError(code, text, operation.isWrite ? 'unknown' : 'not_applied'));
+    this.failed(operation, new RingkeepError(code, text, outcome));
   }
 }

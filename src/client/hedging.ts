@@ -1,5 +1,5 @@
 /**
- * When a read that any voter may answer is asked a second time, elsewhere ("The tail at scale", Dean and Barroso, 2013): after
+ * When a read that any voter may answer, or a copy of its hot key, is asked a second time, elsewhere ("The tail at scale", Dean and Barroso, 2013): after
  * several times what answers usually take, and for a small part of the reads only, so that hedges cannot double the load of a
  * cluster that is slow as a whole. Pure.
  * INVARIANT: over n reads, at most `HEDGE_BURST + n * HEDGE_RATIO` hedges.
@@ -51,13 +51,13 @@ export class Hedging {
   }
 }
 
-/** A voter has been asked, and takes longer than usual; nobody else has been asked yet. */
+/** One of several that may answer has been asked, and takes longer than usual; nobody else has been asked yet. */
 export function isSlow(
-  { state, isAnywhere, isHedged, sentAt }: Operation,
+  { state, isHedgeable, isHedged, sentAt }: Operation,
   now: number,
   afterMs: number,
 ): boolean {
-  return isAnywhere && state === 'sent' && !isHedged && now - sentAt >= afterMs;
+  return isHedgeable && state === 'sent' && !isHedged && now - sentAt >= afterMs;
 }
 
 /** A leader has been asked, and takes so long that it may be none any more. */

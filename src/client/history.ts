@@ -60,6 +60,8 @@ function ackOf(name: AckName): Pick<HistoryEvent, 'ack'> {
 
 /** What is recorded of an operation on one key. */
 interface OneKey extends Pick<OperationSpec, 'key' | 'condition' | 'put' | 'delta' | 'ttlMs'> {
+  /** False in batches. */
+  readonly unread?: boolean;
   readonly kind: HistoryEvent['op'];
 }
 
@@ -101,7 +103,9 @@ export class HistoryRecorder {
     if (reply.value) {
       if (!reply.value.found) return this.#add(operation, { result: 'ok', found: false });
       const value = shape === 'entry' ? (result as { value: unknown }).value : result;
-      this.#add(operation, { result: 'ok', found: true, value, version: reply.value.version });
+      // A salted counter is of no single write.
+      const { version } = reply.value;
+      this.#add(operation, { result: 'ok', found: true, value, ...(version === 0 ? {} : { version }) });
     } else if (reply.receipt?.repeated) {
       this.#addAll(operation, NO_EFFECT);
     } else if (reply.receipt && operation.spec.batch !== null) {
@@ -110,7 +114,9 @@ export class HistoryRecorder {
       const { version, durability, counter, conditionFailed } = reply.receipt;
       const value = shape === 'counter' ? { value: Number(counter) } : {};
       const refused = conditionFailed ? { applied: false } : {};
-      this.#add(operation, { result: 'ok', ...refused, version, durability, ...value });
+      // That of an increment without a result may be one of another partition.
+      const place = operation.spec.unread ? {} : { version };
+      this.#add(operation, { result: 'ok', ...refused, ...place, durability, ...value });
     }
   }
 
@@ -143,13 +149,14 @@ export class HistoryRecorder {
 
   #add(operation: Operation, output: HistoryOutput): void {
     const { kind } = operation.spec;
-    if (kind !== 'scan' && kind !== 'batch') this.#write(operation, { ...operation.spec, kind }, output);
+    if (kind !== 'scan' && kind !== 'batch' && kind !== 'salt')
+      this.#write(operation, { ...operation.spec, kind }, output);
   }
 
   /** Records what an operation did with one key. */
   #write(
     operation: Operation,
-    { kind, key, put, delta, condition, ...rest }: OneKey,
+    { kind, key, put, delta, condition, unread, ...rest }: OneKey,
     output: HistoryOutput,
   ): void {
     const { keyspace, ack, level } = operation.spec;
@@ -162,6 +169,7 @@ export class HistoryRecorder {
       key: keyText(key),
       op: kind,
       ...input,
+      ...(unread ? { spread: true as const } : {}),
       ...(condition === null ? {} : { condition: historyCondition(condition) }),
       ...(ttlMs === 0 ? {} : { ttlMs }),
       ...(kind === 'get' ? levelOf(level) : ackOf(ack)),

@@ -28,6 +28,22 @@ export function connect(target: string | ConnectOptions, options?: Partial<Conne
 
 export { ERROR_CODES, type ErrorCode, type Outcome, RingkeepError } from '../common/errors.ts';
 export type { HistoryCondition, HistoryEvent, HistoryOutput } from '../common/history.ts';
+export type {
+  HotFigures,
+  HotKeyFigures,
+  HotNodeFigures,
+  HotPartitionFigures,
+  KeyCopyFigures,
+  SaltedKeyFigures,
+} from '../common/hot.ts';
+export type {
+  ClientAdmin,
+  HotOptions,
+  SaltCounterOptions,
+  SaltedKey,
+  SaltOptions,
+  UnsaltOptions,
+} from './admin.ts';
 export type { BatchItemResult, BatchOperation, BatchReceipt } from './batch.ts';
 export { RingkeepClient } from './client.ts';
 export { CODEC_TAGS, type CodecName, decodeValue, encodeValue } from './codec.ts';

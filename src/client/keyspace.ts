@@ -4,12 +4,12 @@
  */
 import { dependsOnValue } from '../common/batch-items.ts';
 import { NO_BYTES } from '../common/bytes.ts';
-import { assert, RingkeepError } from '../common/errors.ts';
+import { RingkeepError } from '../common/errors.ts';
 import { CODEC_TAG_MAX } from '../common/limits.ts';
-import type { Condition, PutOperation } from '../common/wire/messages.ts';
+import type { Condition } from '../common/wire/messages.ts';
 import { type BatchOperation, type BatchReceipt, batchItems } from './batch.ts';
-import { CODEC_TAGS, type CodecName, encodeValue } from './codec.ts';
-import type { Engine } from './engine.ts';
+import { CODEC_TAGS, encodeValue } from './codec.ts';
+import { type Key, type KeyspaceContext, type PutResult, refused } from './keyspace-context.ts';
 import { inTurn } from './many.ts';
 import {
   type CounterReceipt,
@@ -50,29 +50,9 @@ import {
   type TouchOptions,
   type WriteOptions,
 } from './options.ts';
-import type { Session } from './session.ts';
 import { runUpdate, type UpdateResult } from './update.ts';
 
-/** A key as its caller writes it; text is UTF-8. */
-export type Key = string | Uint8Array;
-
-/** What became of one entry of `putMany`. */
-export type PutResult =
-  | { readonly key: Key; readonly ok: true; readonly receipt: Receipt }
-  | { readonly key: Key; readonly ok: false; readonly error: RingkeepError };
-
-/** What the operations of one keyspace share. */
-export interface KeyspaceContext {
-  readonly engine: Engine;
-  /** Empty: the default keyspace. */
-  readonly name: string;
-  readonly codec: CodecName;
-  /** Null: the cluster's default. */
-  readonly ack: Ack | null;
-  readonly requestTimeoutMs: number;
-  /** What takes note of every answer, unless a call names another one. */
-  readonly session: Session;
-}
+export type { Key, PutResult } from './keyspace-context.ts';
 
 const NO_OPTIONS: WriteOptions = {};
 
@@ -300,6 +280,24 @@ export class Keyspace<T = unknown> {
   }
 
   /**
+   * Adds `delta` to a counter as `increment` does, and resolves without its value. So any part of a counter that was salted
+   * (docs/HOT-KEYS.md) may take it: `partition` of the receipt says which one has, and `version` is 0 where that was a sub-counter, which
+   * writes no version of the key. While a counter is salted it takes nothing else (COUNTER_SALTED, `not_applied`), and where it was salted
+   * for one delta, only that.
+   *
+   * @example
+   * await db.add('visits');
+   */
+  add(key: Key, delta: number | bigint = 1, options: IncrementOptions = NO_OPTIONS): Promise<Receipt> {
+    try {
+      const what = { delta: checkDelta(delta), ttlMs: checkTtl(options.ttlMs), unread: true };
+      return this.#context.engine.submit(this.#write('increment', 'receipt', key, options, what));
+    } catch (error) {
+      return refused(error);
+    }
+  }
+
+  /**
    * Writes several keys at once: all of it takes effect, under one version, or nothing. Each operation may have a condition, a
    * `check` is nothing else; all of them are judged by what was there before the batch. If one does not hold, the receipt says
    * `applied: false`, and `results` which, with the version that was there.
@@ -399,7 +397,7 @@ export class Keyspace<T = unknown> {
     shape: Shape,
     key: Key,
     options: PutOptions,
-    what: { readonly put?: PutOperation; readonly delta?: number | bigint; readonly ttlMs?: number },
+    what: Partial<Pick<OperationSpec, 'put' | 'delta' | 'ttlMs' | 'unread'>>,
   ): OperationSpec {
     let condition: Condition | null = null;
     if (options !== NO_OPTIONS) {
@@ -423,8 +421,11 @@ export class Keyspace<T = unknown> {
       put: what.put ?? null,
       delta: what.delta ?? 0,
       ttlMs: what.ttlMs ?? 0,
+      unread: what.unread ?? false,
       batch: null,
       idempotencyKey,
+      copies: 0,
+      counter: false,
       scan: null,
       level: DEFAULT_READ.level,
       maxStalenessMs: DEFAULT_READ.maxStalenessMs,
@@ -459,8 +460,11 @@ export class Keyspace<T = unknown> {
       put: null,
       delta: 0,
       ttlMs: 0,
+      unread: false,
       batch: null,
       idempotencyKey: NO_BYTES,
+      copies: 0,
+      counter: false,
       scan: null,
       level: read.level,
       maxStalenessMs: read.maxStalenessMs,
@@ -481,10 +485,4 @@ export class Keyspace<T = unknown> {
     const deadline = this.#deadline(options);
     return () => ({ ...options, timeoutMs: Math.max(1, deadline - performance.now()) });
   }
-}
-
-/** Turns what a check threw into a rejection, so that callers have one way to hear of errors. */
-function refused(error: unknown): Promise<never> {
-  assert(error instanceof RingkeepError, `checking arguments threw ${String(error)}`);
-  return Promise.reject(error);
 }

@@ -3,9 +3,12 @@
  * operation. It takes no decision about retries: answers and losses go to its sink, its own ups and downs to
  * its owner.
  * INVARIANT: never more requests without an end mark than the welcome allows, abandoned ones included.
+ * INVARIANT: an increment of a sub-counter goes only to those who know of these. Others pass over its set, and count it at
+ * home, under a sequence that is not of the home.
  * INVARIANT: what was handed to an open session counts as sent; what waits here has not left this process.
  */
-import { RingkeepError } from '../common/errors.ts';
+import { assert, RingkeepError } from '../common/errors.ts';
+import { SALT_PROTOCOL } from '../common/limits.ts';
 import type { Connector, Session } from '../common/wire/contract.ts';
 import type { Hello, Reply, Welcome } from '../common/wire/messages.ts';
 import { buildRequest, type Operation } from './operation.ts';
@@ -45,6 +48,8 @@ export class Link {
   readonly #session: Session;
   #state: LinkState = 'connecting';
   #credit = 0;
+  /** The version that both sides speak; 0 before the welcome. */
+  #protocol = 0;
   #opened = false;
   #nextId = 1;
   /** Null: abandoned, its end mark is still due. */
@@ -86,13 +91,24 @@ export class Link {
     return this.#opened;
   }
 
+  /** Whether the other side knows what this asks for: an earlier version would pass over the set of an increment, and count it at home. */
+  knows({ saltSet }: Operation): boolean {
+    return saltSet === 0 || this.#protocol >= SALT_PROTOCOL;
+  }
+
   /** Requests whose end mark is due. */
   get unanswered(): number {
     return this.#unanswered.size;
   }
 
+  /** Whether it has as much as it may have: what is enqueued now has to wait. */
+  get isFull(): boolean {
+    return this.#unanswered.size >= this.#credit;
+  }
+
   /** Sends the operation when there is credit, after those that wait already. Only while open. */
   enqueue(operation: Operation): void {
+    assert(this.knows(operation), 'an increment of a sub-counter goes only to those who know of these');
     operation.link = this;
     operation.state = 'queued';
     this.#queue.push(operation);
@@ -173,6 +189,7 @@ export class Link {
   #welcomed(welcome: Welcome): void {
     this.#state = 'open';
     this.#opened = true;
+    this.#protocol = welcome.protocol;
     this.#credit = Math.max(1, welcome.maxInFlight);
     this.#owner.linkOpened(this, welcome);
     this.pump();

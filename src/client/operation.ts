@@ -2,8 +2,8 @@
  * One operation from the caller's call to its end: what is asked, how far it has come, and how its answer
  * looks. Plain data with the two functions of its promise; who moves it along is the engine. Kept free of
  * per-operation timers and closures: this is the hot path.
- * INVARIANT: `maybeApplied` never goes back to false; a write ends as not_applied only while it is false
- * (G5).
+ * INVARIANT: `maybeApplied` never goes back to false, unless the write starts over elsewhere; a write ends as not_applied only while it is
+ * false (G5).
  */
 import { type Outcome, RingkeepError } from '../common/errors.ts';
 import { LINEARIZABLE_GET } from '../common/reads.ts';
@@ -33,7 +33,8 @@ export interface Receipt {
   readonly epoch: number;
   /**
    * Index of the write in its partition's log; grows with every write of the partition. If it was not applied, the version
-   * of the value that was there, 0 for none.
+   * of the value that was there, 0 for none. 0 also of an `add` that a sub-counter of a salted counter has taken: it wrote no version of
+   * its key, that a condition could name.
    */
   readonly version: number;
   /** What held the write when it was acknowledged. */
@@ -47,7 +48,7 @@ export interface Receipt {
 /** A value with what is known of it. */
 export interface Entry<T = unknown> {
   readonly value: T;
-  /** Version of the write that produced the value. */
+  /** Version of the write that produced the value; 0 for a salted counter, which is of no single write. */
   readonly version: number;
   readonly epoch: number;
   readonly partition: number;
@@ -80,8 +81,14 @@ export interface ScanPage {
   readonly cursor: Uint8Array;
 }
 
+/** Where a hot key is, and where it has copies. */
+export interface SaltedIn {
+  readonly home: number;
+  readonly partitions: readonly number[];
+}
+
 /** How the answer is handed to the caller. */
-export type Shape = 'value' | 'entry' | 'receipt' | 'counter' | 'batch' | 'page';
+export type Shape = 'value' | 'entry' | 'receipt' | 'counter' | 'batch' | 'page' | 'salts';
 
 /**
  * Where an operation is: `parked` waits for a route or for `wakeAt`, `window` for a sequence, `queued` for
@@ -110,11 +117,16 @@ export interface OperationSpec {
   readonly delta: number | bigint;
   /** Of increments and touches; 0: none. */
   readonly ttlMs: number;
+  /** Of increments: the counter is not asked for. */
+  readonly unread: boolean;
   readonly scan: ScanOperation | null;
   /** Of batches. */
   readonly batch: readonly BatchItem[] | null;
   /** Empty: none. */
   readonly idempotencyKey: Uint8Array;
+  /** Of salts: how many, and whether they are sub-counters. */
+  readonly copies: number;
+  readonly counter: boolean;
   /** Of gets. */
   readonly level: ReadLevelName;
   /** Of stale gets; 0: any. */
@@ -138,14 +150,19 @@ export const NO_WRITE = {
   put: null,
   delta: 0,
   ttlMs: 0,
+  unread: false,
   batch: null,
   idempotencyKey: NO_BYTES,
+  copies: 0,
+  counter: false,
 } as const satisfies Partial<OperationSpec>;
 
 /** An operation in progress. */
 export class Operation implements SessionPin {
   readonly spec: OperationSpec;
   readonly isWrite: boolean;
+  /** Takes effect at most once, under a sequence; what can be repeated needs none. */
+  readonly isDeduplicated: boolean;
   /** Any voter may answer it. */
   readonly isAnywhere: boolean;
   /** Bytes that it holds while it is open. */
@@ -174,6 +191,13 @@ export class Operation implements SessionPin {
   sentAt = 0;
   /** The get as it was sent. */
   get: GetOperation | null = null;
+  /** A get of a hot key that has copies, as far as was known when it was sent; `saltIn` is where, as in `Request.saltIn`. */
+  isSalted = false;
+  saltIn = 0;
+  /** An increment that goes to the sub-counter of this set, in `partition`; what its home was at when that set was in effect. 0: it does not. */
+  saltSet = 0;
+  saltIndex = 0;
+  private home = -1;
   /** The second attempt beside this one; and of such an attempt, the first one. */
   hedge: Operation | null = null;
   /** This attempt has had its second one. */
@@ -199,10 +223,59 @@ export class Operation implements SessionPin {
   constructor(spec: OperationSpec) {
     this.spec = spec;
     this.isWrite = spec.kind !== 'get' && spec.kind !== 'scan';
+    this.isDeduplicated = this.isWrite && spec.kind !== 'salt';
     this.isAnywhere = spec.level !== 'READ_LINEARIZABLE';
     this.bytes = spec.key.length + (spec.put === null ? 0 : spec.put.value.length);
     if (spec.batch === null) return;
     for (const { key, put } of spec.batch) this.bytes += key.length + (put?.value.length ?? 0);
+  }
+
+  /** A second one may be asked when the first one takes long. */
+  get isHedgeable(): boolean {
+    return this.isAnywhere || this.isSalted;
+  }
+
+  /** The partition whose leader is asked: its own, or the one with a copy of its key. */
+  get askedPartition(): number {
+    return this.saltIn > 0 ? this.saltIn - 1 : this.partition;
+  }
+
+  /** It holds no sequence, and no attempt can have had an effect. */
+  get isUntried(): boolean {
+    return this.attempt === 0 && this.sequence === 0 && !this.maybeApplied;
+  }
+
+  /** Pins an increment that was never sent to a sub-counter; `partition` was its home. */
+  goToSub(partition: number, set: number, index: number): void {
+    this.home = this.partition;
+    this.partition = partition;
+    this.saltIn = partition + 1;
+    this.saltSet = set;
+    this.saltIndex = index;
+  }
+
+  /** Notes in the session that a write is committed, at `version` where it went. */
+  noteCommitted(version: number): void {
+    const { session } = this.spec;
+    // What a sub-counter has taken is seen by whoever sees the home since it has that.
+    if (this.saltSet > 0) session?.applied(this.home, this.saltIndex);
+    else session?.applied(this.partition, version);
+  }
+
+  /** Starts over at home, with a sequence of that: where it went, it certainly has no effect and never will have. */
+  startOver(): void {
+    this.partition = this.home;
+    this.saltIn = 0;
+    this.saltSet = 0;
+    this.sequences = null;
+    this.sequence = 0;
+    this.sessionTime = 0;
+    this.sessionGeneration = 0;
+    this.maybeApplied = false;
+    this.attempt = 0;
+    this.redirected = false;
+    this.lastError = null;
+    this.link = null;
   }
 
   /** Notes that an attempt may have reached a server and will not be heard of. */
@@ -253,7 +326,7 @@ export function buildRequest(operation: Operation, id: number, timeLeftMs: numbe
       request.delete = {};
       break;
     case 'increment':
-      request.increment = { delta: spec.delta, ttlMs: spec.ttlMs };
+      request.increment = { delta: spec.delta, ttlMs: spec.ttlMs, unread: spec.unread };
       break;
     case 'touch':
       request.touch = { ttlMs: spec.ttlMs };
@@ -264,7 +337,15 @@ export function buildRequest(operation: Operation, id: number, timeLeftMs: numbe
     case 'batch':
       request.batch = { items: [...spec.batch!] };
       break;
+    case 'salt':
+      request.salt = { copies: spec.copies, counter: spec.counter, delta: spec.delta };
+      break;
   }
+  if (operation.saltIn > 0) request.saltIn = operation.saltIn;
+  if (operation.saltSet > 0) request.saltSet = operation.saltSet;
+  const { hedgeOf } = operation;
+  // A router does not know of itself which of its gets belong together.
+  if (hedgeOf !== null && hedgeOf.link === operation.link) request.beside = hedgeOf.requestId;
   if (spec.idempotencyKey.length > 0) request.idempotencyKey = spec.idempotencyKey;
   return request;
 }
@@ -320,7 +401,7 @@ export function resultOf(operation: Operation, reply: Reply): unknown {
         applied: !conditionFailed,
         partition,
         epoch,
-        version,
+        version: operation.saltSet > 0 ? 0 : version,
         durability,
         duplicate,
         repeated: reply.receipt.repeated,
@@ -332,6 +413,11 @@ export function resultOf(operation: Operation, reply: Reply): unknown {
         return { ...receipt, results };
       }
       return { ...receipt, value: Number(counter), exact: BigInt(counter) };
+    }
+    case 'salts': {
+      if (!reply.receipt?.salts) break;
+      const salted: SaltedIn = { home: reply.receipt.partition, partitions: reply.receipt.salts.partitions };
+      return salted;
     }
     case 'page': {
       if (!reply.rows) break;

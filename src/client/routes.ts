@@ -7,6 +7,7 @@ import type { ClusterFacts } from './cluster-facts.ts';
 import type { ClientReporter } from './events.ts';
 import type { Link, LinkOwner, Transport } from './link.ts';
 import type { Operation } from './operation.ts';
+import type { SaltedGets } from './salted-gets.ts';
 
 /** A way to reach the cluster. All connections are opened on demand; none keeps a timer. */
 export interface Routes {
@@ -43,6 +44,7 @@ export interface RoutesHost {
   /** Which cluster this is; routes tell it what they are welcomed with. */
   readonly cluster: ClusterFacts;
   readonly clientId: Uint8Array;
+  readonly salted: SaltedGets;
   /** Opens a session; `expectedNode` is empty for any. */
   openLink(address: string, expectedNode: string, owner: LinkOwner): Link;
   /** Routes the waiting operations of a partition, or all of them, again. */

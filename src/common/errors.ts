@@ -32,6 +32,7 @@ export const ERROR_CODES = {
   WRITE_LOST: 'A write that this session has seen, acknowledged at `leader`, was lost in a failover.',
   CONDITION_UNSUPPORTED: 'This acknowledgement level is offered for writes that depend on nothing only.',
   COUNTER_OVERFLOW: 'The counter would leave the signed 64-bit range.',
+  COUNTER_SALTED: 'The counter is salted, and until it is unsalted not all can be done with it.',
   NOT_A_COUNTER: 'The key holds a value that is not a counter.',
   CROSS_PARTITION: 'The keys of a batch have different hash tags; write the same `{tag}` into each of them.',
   BATCH_TOO_LARGE: 'The batch has more operations or bytes than the limit.',
@@ -60,7 +61,7 @@ export interface ErrorDetails {
   readonly epoch?: number;
   /** Log time in ms, told with SESSION_TIME. */
   readonly logTime?: number;
-  /** Told with ACK_NOT_REACHED: the version of the write, which is in effect. */
+  /** Told with ACK_NOT_REACHED: the version of the write, which is in effect; 0 where a sub-counter has taken it. */
   readonly version?: number;
   /** Told with ACK_NOT_REACHED where it is known: as many of the `voters` had the write on their disks. */
   readonly reached?: number;

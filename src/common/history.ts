@@ -48,6 +48,8 @@ export interface HistoryEvent {
   readonly op: HistoryOperation;
   /** The value of a put as a reader would get it, or the delta of an increment. */
   readonly input?: unknown;
+  /** Increments without a result (`add`), whose counter may be salted: versions of such a key mean nothing. */
+  readonly spread?: true;
   readonly condition?: HistoryCondition;
   /** Writes: the time to live that they gave, ms. None: the value stays. */
   readonly ttlMs?: number;

@@ -1,5 +1,5 @@
 /**
- * The small HTTP port of a process: `GET /metrics` for Prometheus and `GET /healthz` for whoever restarts processes.
+ * The small HTTP port of a process: `GET /metrics` for Prometheus, `GET /healthz` for whoever restarts processes, and pages of its owner's.
  * It serves nothing else and takes no request bodies.
  * INVARIANT: it listens beyond loopback only where the gRPC port may (`insecure`).
  */
@@ -26,6 +26,8 @@ export interface HttpOptions {
   readonly insecure: boolean;
   readonly registry: Registry;
   readonly health: () => Health;
+  /** Further pages, JSON on one line, by path. */
+  readonly pages?: Readonly<Record<string, () => Promise<string>>>;
 }
 
 export interface HttpServer {
@@ -42,6 +44,7 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
+  const { pages = {} } = options;
   const path = (request.url ?? '').split('?')[0];
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     response.writeHead(405, { allow: 'GET, HEAD' }).end();
@@ -52,8 +55,12 @@ async function answer(
     const health = options.health();
     const type = { 'content-type': 'application/json' };
     response.writeHead(health.healthy ? 200 : 503, type).end(`${JSON.stringify(health)}\n`);
+  } else if (path !== undefined && Object.hasOwn(pages, path)) {
+    const text = await pages[path]!();
+    response.writeHead(200, { 'content-type': 'application/json' }).end(`${text}\n`);
   } else {
-    response.writeHead(404, { 'content-type': 'text/plain' }).end('GET /metrics or /healthz\n');
+    const known = ['/metrics', '/healthz', ...Object.keys(pages)].join(', ');
+    response.writeHead(404, { 'content-type': 'text/plain' }).end(`GET one of ${known}\n`);
   }
 }
 

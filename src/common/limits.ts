@@ -5,9 +5,25 @@
 
 /** Protocol versions this build speaks, inclusive; what each adds is in wire/versions.ts. */
 export const PROTOCOL_MIN = 1;
-export const PROTOCOL_MAX = 2;
+export const PROTOCOL_MAX = 3;
 /** The first version with scrubs on demand. */
 export const SCRUB_PROTOCOL = 2;
+/** The first version that knows salts. */
+export const SALT_PROTOCOL = 3;
+/** Copies that a hot key can have. */
+export const SALT_COPIES_MAX = 8;
+/** A node salts a key by itself that is read so often: below that one processor does more for it alone than several do together. */
+export const SALT_READS_PER_SECOND = 10_000;
+/** Copies of hot keys of others that one leader holds, and bytes of all that a node holds. */
+export const COPIES_HELD_MAX = 256;
+export const COPIES_HELD_BYTES_MAX = 32 * 1024 * 1024;
+/** Keys whose copies a router or a client remembers, and for how long after the key's home has named them, ms. */
+export const SALT_HINTS_MAX = 1_024;
+export const SALT_HINT_MS = 3_000;
+/** A sub-counter that was added to its home is recognised for so long, ms: an order to open it that comes later is lost. */
+export const SUB_KEPT_MS = 24 * 3_600_000;
+/** Salted keys of one partition: their names are written with every batch of it. */
+export const SALTS_MAX = 16;
 
 /** Key length in bytes, inclusive. */
 export const KEY_BYTES_MIN = 1;
@@ -175,6 +191,10 @@ export const SCRUB_ROUNDS_MAX = 4;
 /** A replica that looks at its rows says so this often; without a word for so long, it is not waited for any more. */
 export const SCRUB_NEWS_MS = 2_000;
 export const SCRUB_SILENT_MS = 10_000;
+/** Keys that a node counts to find the hottest; keys and partitions that are told of at a time, and where nobody says how many. */
+export const HOT_KEYS_MAX = 1_024;
+export const HOT_TOLD_MAX = 1_000;
+export const HOT_TOLD_DEFAULT = 10;
 /** Scrubs on demand of which a process can still tell how they stand; of further ones the oldest is forgotten. */
 export const SCRUB_RUNS_MAX = 64;
 /** Snapshot chunk, and bytes/s that a node sends to replace what was lost, at least: as many as moves may, where these are more. */

@@ -56,3 +56,12 @@ export function createRandom(seed: number): Random {
     id: () => hex() + hex(),
   };
 }
+
+/** Returns 16 hexadecimal characters of what draws numbers in [0, 1). */
+export function hexId(random: () => number): string {
+  const word = (): string =>
+    Math.floor(random() * 0x1_0000_0000)
+      .toString(16)
+      .padStart(8, '0');
+  return word() + word();
+}

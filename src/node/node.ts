@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { DiskError } from '../common/disk.ts';
 import { FailStop, type RingkeepError } from '../common/errors.ts';
+import { hotFigures, hotJson } from '../common/hot.ts';
 import { createHttpServer, type HttpServer } from '../common/http.ts';
 import { isCorruption } from '../common/leveldb.ts';
 import * as limits from '../common/limits.ts';
@@ -30,7 +31,7 @@ import { Engine } from './shell/engine.ts';
 import { NodeMetrics } from './shell/node-metrics.ts';
 import { PeerLinks } from './shell/peers.ts';
 import { ReplicaWatch } from './shell/replica-watch.ts';
-import { adminService, Sessions, TopologyWatchers } from './shell/services.ts';
+import { adminService, hotOf, Sessions, TopologyWatchers } from './shell/services.ts';
 import { readTopology, TopologyFile } from './shell/topology-file.ts';
 import { type StorageFigures, storageFigures } from './storage-figures.ts';
 import { type OpenedWal, openWal } from './wal/wal.ts';
@@ -263,6 +264,7 @@ class NodeShell {
       insecure: options.insecure ?? false,
       registry: this.metrics.registry,
       health: () => ({ healthy: !this.draining, ...this.figures() }),
+      pages: { '/hot': async () => hotJson(hotFigures(hotOf(this.engine, 0))) },
     });
   }
 

@@ -35,6 +35,8 @@ export interface NodeOptions {
   /** Time between two scrubs of a partition. */
   readonly scrubIntervalMs?: number;
   readonly scrubBytesPerSecond?: number;
+  /** Reads per second of one key from which on it is salted; 0: never by itself. */
+  readonly saltReadsPerSecond?: number;
   /** The highest protocol version to speak, for rolling upgrades; default: PROTOCOL_MAX. */
   readonly protocolMax?: number;
   readonly logLevel?: LogLevel;
@@ -62,6 +64,7 @@ export function coreOptions(options: NodeOptions, format: Format): NodeCoreOptio
     snapshotChunkBytes: limits.SNAPSHOT_CHUNK_BYTES,
     snapshotBytesPerSecond: limits.SNAPSHOT_BYTES_PER_SECOND,
     scrubIntervalMs: options.scrubIntervalMs ?? limits.SCRUB_INTERVAL_MS,
+    saltReadsPerSecond: options.saltReadsPerSecond ?? limits.SALT_READS_PER_SECOND,
     scrubBytesPerSecond: options.scrubBytesPerSecond ?? limits.SCRUB_BYTES_PER_SECOND,
     requestsMax: limits.NODE_REQUESTS_MAX,
     requestBytesMax: limits.NODE_REQUEST_BYTES_MAX,

@@ -53,6 +53,10 @@ export class ClientSession implements SessionSink, ForwardOwner {
     this.queue(reply);
   }
 
+  replaced(again: Forward): void {
+    this.open.set(again.ownId, again);
+  }
+
   /** Adds a reply that already carries the client's id. */
   queue(reply: Reply): void {
     if (this.#replies.length === 0) this.#host.hasReplies(this);

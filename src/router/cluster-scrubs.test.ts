@@ -190,6 +190,29 @@ describe('a scrub of the cluster', () => {
     expect(repaired({ voters: others })).toBe(true);
   });
 
+  it('tells of damage that was met while it was under way, whoever leads at the end', {
+    timeout: 20_000,
+  }, async () => {
+    const cluster = new FakeCluster(['n1', 'n2', null], { leaderlessMs: 2_000 });
+    const [of0, of1, of2] = [0, 1, 2].map((partition) => ({ id: `n3-${partition}`, node: 'n3' }));
+    cluster.scrubs.meetDamage(0, { id: 'before', node: 'n3' });
+    let state: PartitionScrub['state'] = 'SCRUB_UNDECIDED';
+    cluster.answers.set('n1', () => ({ state }));
+    cluster.answers.set('n2', () => ({ state: 'SCRUB_DAMAGED', damaged: [of1!], voters: 3 }));
+    const told = cluster.begin();
+    await until(() => cluster.asked.some(({ node }) => node === 'n1'));
+    for (const [partition, replica] of [of0, of1, of2].entries())
+      cluster.scrubs.meetDamage(partition, replica!);
+    state = 'SCRUB_AGREED';
+    await until(() => ended(told()));
+    cluster.scrubs.meetDamage(0, { id: 'afterwards', node: 'n3' });
+    expect(told()).toMatchObject([
+      { state: 'SCRUB_DAMAGED', damaged: [of0] },
+      { state: 'SCRUB_DAMAGED', damaged: [of1] },
+      { state: 'SCRUB_DAMAGED', damaged: [of2], reason: 'it has no leader' },
+    ]);
+  });
+
   it('refuses partitions and runs that there are not, and too many runs', () => {
     const cluster = new FakeCluster([null]);
     expect(() => cluster.begin([1])).toThrow('there is no partition 1');

@@ -3,13 +3,15 @@
  * with the next leader where one has changed meanwhile. It compares nothing itself: the leaders do.
  * INVARIANT: a run ends by itself, whether anybody asks for it or not: a partition without a leader, and one that stays
  * undecided, is given up after a stated time.
+ * INVARIANT: a replica that was found damaged while a run was under way is in what the run tells, also where the leader that had begun to
+ * compare has changed meanwhile, and the next one finds the replica replaced.
  */
 import { randomInt } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { RingkeepError } from '../common/errors.ts';
 import { SCRUB_RUNS_MAX } from '../common/limits.ts';
-import { blankScrub, withRepair } from '../common/scrub.ts';
-import type { NodeRecord, Topology } from '../common/topology.ts';
+import { badReplicas, blankScrub, withRepair } from '../common/scrub.ts';
+import type { NodeRecord, Replica, Topology } from '../common/topology.ts';
 import type { PartitionScrub, ScrubReply } from '../common/wire/admin-messages.ts';
 import type { ScrubOrder } from '../common/wire/contract.ts';
 
@@ -44,6 +46,8 @@ interface Part {
   notBefore: number;
   /** Since when nobody leads it or answers for it. */
   lostAt: number;
+  /** Replicas whose nodes have said since it began that they are damaged, by id. */
+  readonly damaged: Map<string, Replica>;
 }
 
 /** Runs of this router process by number. */
@@ -71,6 +75,13 @@ export class ClusterScrubs {
     return { run: number, partitions: parts.map(({ status }) => withRepair(status, topology)) };
   }
 
+  /** A node has said that its replica is damaged. */
+  meetDamage(partition: number, replica: Replica): void {
+    for (const parts of this.#runs.values())
+      for (const part of parts)
+        if (part.partition === partition && !part.settled) part.damaged.set(replica.id, replica);
+  }
+
   /** Follows nothing any more. */
   stop(): void {
     this.#stopped = true;
@@ -89,7 +100,8 @@ export class ClusterScrubs {
     const now = performance.now();
     const parts = [...new Set(asked.length > 0 ? asked : all)].map((partition): Part => {
       const status = blankScrub(partition);
-      return { partition, status, settled: false, at: null, attempts: 0, notBefore: now, lostAt: now };
+      const times = { notBefore: now, lostAt: now };
+      return { partition, status, settled: false, at: null, attempts: 0, ...times, damaged: new Map() };
     });
     // No other process has this number: whoever asks a router that has restarted since is told so.
     const run = randomInt(1, 2 ** 47);
@@ -178,7 +190,17 @@ export class ClusterScrubs {
       return;
     }
     part.status = scrub;
-    part.settled = state !== 'SCRUB_RUNNING';
+    if (state !== 'SCRUB_RUNNING') this.#settle(part);
+  }
+
+  /** What it tells is final, with the damage that was met on the way. */
+  #settle(part: Part): void {
+    const { status } = part;
+    part.settled = true;
+    for (const { id } of badReplicas(status)) part.damaged.delete(id);
+    if (part.damaged.size === 0) return;
+    const damaged = [...status.damaged, ...part.damaged.values()];
+    part.status = { ...status, state: 'SCRUB_DAMAGED', damaged };
   }
 
   #lose(part: Part, reason: string, now: number): void {
@@ -186,6 +208,6 @@ export class ClusterScrubs {
     part.status = { ...part.status, reason: why };
     if (now - part.lostAt < (this.#around.leaderlessMs ?? LEADERLESS_MS)) return;
     part.status = { ...part.status, state: 'SCRUB_UNAVAILABLE' };
-    part.settled = true;
+    this.#settle(part);
   }
 }

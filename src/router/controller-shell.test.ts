@@ -6,7 +6,7 @@ import { createRandom } from '../common/random.ts';
 import type { Topology } from '../common/topology.ts';
 import type { AttachSink, ControllerPart, ControlPush } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
-import type { Hello, NodeMessage } from '../common/wire/messages.ts';
+import type { Hello, NodeMessage, ReplicaReport } from '../common/wire/messages.ts';
 import { Controller } from './controller/controller.ts';
 import type { StoreChange, StoreKey } from './controller/types.ts';
 import { ControllerShell } from './controller-shell.ts';
@@ -63,7 +63,7 @@ class FakeNode implements ControlPush {
     this.hello = makeHello({ role: 'node', nodeId: id, incarnation: `${id}-1`, boot: 1, ...changes });
   }
 
-  attach(shell: ControllerShell, topology: Topology | null = null): this {
+  attach(shell: ControllerShell, topology: Topology | null = null, reports: ReplicaReport[] = []): this {
     const { nodeId, boot } = this.hello;
     const runs = [`run ${boot - 1}`, `run ${boot}`];
     const register = {
@@ -77,7 +77,7 @@ class FakeNode implements ControlPush {
       joins: false,
     };
     const peer = { hello: this.hello, protocol: 1, remote: '' };
-    this.sink = shell.onAttach(peer, { register, reports: [], topology }, this);
+    this.sink = shell.onAttach(peer, { register, reports, topology }, this);
     return this;
   }
 
@@ -117,18 +117,20 @@ afterEach(() => {
 async function start(store = new MemoryStore()) {
   const topologies: Topology[] = [];
   const fatal: RingkeepError[] = [];
+  const damaged: string[] = [];
   const bootstrap = { initialNodes: 3, partitions: 4, replicationFactor: 3 };
   const shell = new ControllerShell({
     controller: new Controller({ random: createRandom(1), bootstrap }),
     store,
     onTopology: (topology) => topologies.push(topology),
+    onDamage: (partition, { id, node }) => damaged.push(`${partition} ${id} ${node}`),
     storeId: 'store',
     onFatal: (error) => fatal.push(error),
     log: silentLog,
   });
   shells.push(shell);
   await shell.start();
-  return { shell, store, topologies, fatal };
+  return { shell, store, topologies, fatal, damaged };
 }
 
 const IDS = ['n1', 'n2', 'n3'];
@@ -146,6 +148,33 @@ describe('ControllerShell', () => {
     expect(topologies[0]).toMatchObject({ full: true, partitions: 4, replicationFactor: 3 });
     expect(topologies.slice(1).every(({ full }) => !full)).toBe(true);
     expect(shell.status().mode).toBe('active');
+  });
+
+  it('tells of replicas that are damaged, when a node comes and when it says so', async () => {
+    const { shell, damaged } = await start();
+    const report = (partition: number, state: ReplicaReport['state']): ReplicaReport => ({
+      ...{
+        partition,
+        replica: `n1-${partition}`,
+        state,
+        promiseEpoch: 0,
+        reservationId: '',
+        configuration: 1,
+      },
+      ...{ voters: [], previousVoters: [], lastEpoch: 0, lastIndex: 0, commitIndex: 0, appliedIndex: 0 },
+      ...{
+        ledEpoch: 0,
+        established: false,
+        paused: false,
+        levelTarget: '',
+        levelLearners: [],
+        durableEpoch: 0,
+      },
+    });
+    const node = new FakeNode('n1').attach(shell, null, [report(0, 'damaged'), report(1, 'follower')]);
+    expect(damaged).toEqual(['0 n1-0 n1']);
+    node.say({ reports: [report(1, 'damaged'), report(2, 'leader')] });
+    expect(damaged).toEqual(['0 n1-0 n1', '1 n1-1 n1']);
   });
 
   it('reads back a write whose outcome is unknown, and goes on', async () => {

@@ -8,7 +8,7 @@
  */
 import { RingkeepError } from '../common/errors.ts';
 import type { Log, LogFields } from '../common/log.ts';
-import type { AckDefaults, Topology } from '../common/topology.ts';
+import type { AckDefaults, Replica, Topology } from '../common/topology.ts';
 import type { MovesReply, MovesRequest, NodeStatus } from '../common/wire/admin-messages.ts';
 import type {
   AckChange,
@@ -39,6 +39,8 @@ export interface ControllerShellOptions {
   readonly store: TopologyStore;
   /** Told every confirmed change; the first one is full. */
   readonly onTopology: (topology: Topology) => void;
+  /** Told of every replica that its node says to be damaged, each time that it says so. */
+  readonly onDamage: (partition: number, replica: Replica) => void;
   /** Of the store. */
   readonly storeId: string;
   /** Told of every node that comes and goes. */
@@ -216,6 +218,7 @@ export class ControllerShell implements ControlHandler {
     const present = this.#streams.get(stream.id);
     if (present !== undefined) this.#replace(present, stream, now);
     this.#streams.set(stream.id, stream);
+    this.#tellDamage(stream.id, opening.reports);
     this.#controller.nodeAttached(now, stream.id, stream.attachment());
     if (this.#controller.formed) stream.sync(() => this.#controller.topology());
     this.#options.addresses?.attached(peer, opening.register.address, (addressCheck) => {
@@ -226,6 +229,11 @@ export class ControllerShell implements ControlHandler {
       onMessage: (message) => this.#hear(stream, message),
       onEnd: () => this.#detached(stream),
     };
+  }
+
+  #tellDamage(node: string, reports: readonly ReplicaReport[]): void {
+    for (const { state, partition, replica } of reports)
+      if (state === 'damaged') this.#options.onDamage(partition, { id: replica, node });
   }
 
   /** A node follows another router, which leads it at present. If that goes on and no node comes, there is no place here. */
@@ -258,6 +266,7 @@ export class ControllerShell implements ControlHandler {
     const now = performance.now();
     stream.hear(message, now);
     const { heartbeat, sealReplies, reports } = message;
+    this.#tellDamage(stream.id, reports);
     this.#controller.nodeMessage(now, stream.id, { heartbeat, sealReplies, reports });
     this.#schedule();
   }

@@ -32,7 +32,7 @@ describe('forwardAgain', () => {
 });
 
 describe('createForward', () => {
-  const owner = { answer: () => {} };
+  const owner = { answer: () => {}, replaced: () => {} };
 
   it('answers unsent requests a little before their deadline, and short ones at nine tenths', () => {
     const long = createForward(owner, { ...putRequest(1), timeLeftMs: 10_000 }, 0, 100);

@@ -9,7 +9,7 @@
 import type { ErrorCode, Outcome } from '../common/errors.ts';
 import { NO_DETAILS } from '../common/failure.ts';
 import { heldBytes } from '../common/held-bytes.ts';
-import { REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from '../common/limits.ts';
+import { CLIENT_ID_BYTES, REQUEST_TIMEOUT_MS, REQUEST_TIMEOUT_MS_MAX } from '../common/limits.ts';
 import type { Failure, Reply, Request } from '../common/wire/messages.ts';
 import type { Route } from './routing.ts';
 
@@ -21,18 +21,20 @@ const FORWARD_TIME_MIN_MS = 5;
 const LAST_WORDS_MS = 50;
 
 /** Operations, in the order of the request counters. */
-export const OPERATIONS = ['get', 'put', 'delete', 'increment', 'scan', 'touch', 'batch'] as const;
+export const OPERATIONS = ['get', 'put', 'delete', 'increment', 'scan', 'touch', 'batch', 'salt'] as const;
 
 /**
- * `held`: no leader is known. `queued`: waits for its node's connection or credit. `sent`: a node may have it.
+ * `joined`: waits for another get of its key, or goes with one. `held`: no leader is known. `queued`: waits for its node's connection or credit. `sent`: a node may have it.
  * `done`: answered, or nobody waits for an answer any more.
  */
-export type ForwardState = 'held' | 'queued' | 'sent' | 'done';
+export type ForwardState = 'joined' | 'held' | 'queued' | 'sent' | 'done';
 
 /** Whom a request's answer goes to. */
 export interface ForwardOwner {
   /** Takes a reply under the owner's own request id. */
   answer(forward: Forward, reply: Reply): void;
+  /** `again` takes the place of one of its requests, under the same id. */
+  replaced(again: Forward): void;
 }
 
 /** A request in the router. Times are monotonic ms. */
@@ -56,6 +58,14 @@ export interface Forward {
   attempts: number;
   /** Replies allowed beyond the first, told before it was sent. */
   credits: number;
+  /** By what it is told apart from gets that it may go together with; null: it goes by itself. */
+  sharedKey: string | null;
+  /** It is under way for its key. */
+  active: boolean;
+  /** With whom a `joined` one goes; null: it waits. */
+  goesWith: { readonly forward: Forward } | null;
+  /** It goes to another node than this, if it can; empty: to any. */
+  avoids: string;
   /** Its bytes are its own, not a view of a received message. */
   detached: boolean;
 }
@@ -85,13 +95,57 @@ export function createForward(
     epoch: 0,
     attempts: 0,
     credits: 0,
+    sharedKey: null,
+    active: false,
+    goesWith: null,
+    avoids: '',
     detached: false,
   };
+}
+
+/** Whether a request is an increment of a sub-counter, which its client has pinned there. */
+export function isOfSub({ operation, saltSet, saltIn }: Request): boolean {
+  return operation === 'increment' && Boolean(saltSet) && Boolean(saltIn);
+}
+
+/** Whether it goes to a copy of its key. */
+export function isOfCopy({ request }: Pick<Forward, 'request'>): boolean {
+  return Boolean(request.get) && Boolean(request.saltIn);
+}
+
+/** Returns the partition that a request is for. `partitionOf`: that of a key. */
+export function partitionFor(request: Request, partitionOf: (key: Uint8Array) => number): number {
+  if (request.scan) return request.scan.partition;
+  return isOfSub(request) ? request.saltIn! - 1 : partitionOf(request.key);
+}
+
+/** Returns the partition whose leader is asked: that of the request, or the one that holds a copy of its key. */
+export function askedPartition({ request, partition }: Pick<Forward, 'request' | 'partition'>): number {
+  return request.saltIn ? request.saltIn - 1 : partition;
+}
+
+/** Returns what takes the place of a read that a node still has and nobody waits for there any more. */
+export function secondTry(forward: Forward): Forward {
+  const { request, active } = forward;
+  forward.active = false;
+  return { ...forward, request: { ...request, saltIn: 0 }, active, state: 'held', node: '' };
 }
 
 /** Returns whether the request can change anything. */
 export function isWrite(request: Request): boolean {
   return request.operation !== 'get' && request.operation !== 'scan';
+}
+
+/** Returns what is wrong with a request as far as forwarding it goes; empty when nothing is. */
+export function checkForwarded(request: Request, partitions: number): string {
+  if ((request.operation as string | undefined) === undefined) return 'a request without an operation';
+  if (request.operation === 'scan') {
+    const inRange = request.scan && request.scan.partition < partitions;
+    return inRange ? '' : `a scan names a partition below ${partitions}`;
+  }
+  if (isOfSub(request) && request.saltIn! > partitions) return `there is no partition ${request.saltIn! - 1}`;
+  const anonymous = isWrite(request) && request.clientId.length !== CLIENT_ID_BYTES;
+  return anonymous ? `a write needs a client id of ${CLIENT_ID_BYTES} bytes` : '';
 }
 
 /** Copies the request's bytes, so that keeping it does not keep the whole message that it came in. */
@@ -138,4 +192,30 @@ export function failureReply(
 ): Reply {
   const failure: Failure = { ...NO_DETAILS, ...details, code, outcome, message };
   return { id: 0, end: true, result: 'failure', failure };
+}
+
+/** Whether any voter of the partition may answer it. */
+export function isForAnyVoter({ get }: Request): boolean {
+  return get != null && get.level !== 'READ_LINEARIZABLE';
+}
+
+/** Returns why a request was not sent in time. `unavailable`: reasons by partition; `link`: the way to the node that it waits for. */
+export function unsentReply(
+  { partition, state, node }: Pick<Forward, 'partition' | 'state' | 'node'>,
+  link: { readonly ready: boolean; readonly trouble: string } | undefined,
+  unavailable: ReadonlyMap<number, string>,
+): Reply {
+  const answer = (code: ErrorCode, text: string): Reply =>
+    failureReply(code, 'not_applied', text, { partition });
+  if (state === 'joined')
+    return answer('DEADLINE_EXCEEDED', 'other gets of the same key were not answered in time');
+  if (state === 'held') {
+    const reason = unavailable.get(partition) ?? '';
+    return reason === ''
+      ? answer('UNAVAILABLE', `partition ${partition} had no leader in time`)
+      : answer('NO_QUORUM', `partition ${partition} has no leader: ${reason}`);
+  }
+  return link === undefined || link.ready
+    ? answer('DEADLINE_EXCEEDED', `the time ran out before node ${node} took the request`)
+    : answer('UNAVAILABLE', `node ${node} cannot be reached (${link.trouble})`);
 }

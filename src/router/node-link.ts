@@ -2,15 +2,17 @@
  * The router's way to one node: one session, opened again whenever it ends, and the queue in front of it. It decides
  * nothing: what a reply or a lost connection means for a request is its host's.
  * INVARIANT: never more requests without an end mark than the node's welcome allows, abandoned ones included.
+ * INVARIANT: an increment of a sub-counter goes to no node that would pass over its set, and count it at home.
  * INVARIANT: a request is handed to a session only after its welcome; what waits in the queue has not left this process.
  */
 import type { Clock } from '../common/clock.ts';
 import { assert, RingkeepError } from '../common/errors.ts';
+import { SALT_PROTOCOL } from '../common/limits.ts';
 import type { Log } from '../common/log.ts';
 import type { Connector, Session } from '../common/wire/contract.ts';
 import type { Hello, Reply, Welcome } from '../common/wire/messages.ts';
 import { type ConnectionSignals, type Reconnecting, reconnecting } from '../common/wire/reconnecting.ts';
-import type { Forward } from './forward.ts';
+import { type Forward, isOfSub } from './forward.ts';
 
 /** Told what becomes of requests. */
 export interface NodeLinkHost {
@@ -22,7 +24,7 @@ export interface NodeLinkHost {
   lost(forward: Forward, link: NodeLink): void;
   /** Its time was over before it could be sent. */
   expired(forward: Forward): void;
-  /** It can never be sent: the transport refuses it. */
+  /** It cannot be sent: the transport refuses it, or the node would not know what it is. */
   unsendable(forward: Forward, error: RingkeepError): void;
 }
 
@@ -44,6 +46,7 @@ export class NodeLink {
   /** The welcomed session. */
   #session: Session | null = null;
   #credit = 0;
+  #protocol = 0;
   #goneAway = false;
   #nextId = 1;
   #valueBytesMax = 0;
@@ -79,6 +82,11 @@ export class NodeLink {
 
   get sent(): number {
     return this.#sent.size;
+  }
+
+  /** Requests that wait for the node or are with it. */
+  get load(): number {
+    return this.#queued + this.#sent.size;
   }
 
   /** Why the node takes nothing; empty while `ready`. */
@@ -161,6 +169,13 @@ export class NodeLink {
       this.#options.host.expired(forward);
       return true;
     }
+    if (this.#protocol < SALT_PROTOCOL && isOfSub(request)) {
+      this.#queued -= 1;
+      // Another node that leads there later will know.
+      const text = `node ${this.node} speaks an earlier protocol, which has no sub-counters`;
+      this.#options.host.unsendable(forward, new RingkeepError('UNAVAILABLE', text));
+      return true;
+    }
     const id = this.#nextId;
     request.id = id;
     request.timeLeftMs = Math.floor(forward.deadline - now);
@@ -204,6 +219,7 @@ export class NodeLink {
 
   #welcomed(session: Session, welcome: Welcome): void {
     this.#session = session;
+    this.#protocol = welcome.protocol;
     this.#credit = welcome.maxInFlight;
     this.#valueBytesMax = welcome.valueBytesMax;
     this.#goneAway = false;

@@ -91,7 +91,7 @@ describe('routing', () => {
     const n1 = await router.node('n1', undefined, { limits: { inFlightMax: 2 } });
     router.apply(['n1', 'n1', 'n1', 'n1']);
     const client = router.client();
-    for (let id = 1; id <= 5; id += 1) client.session.send(get(id, 0));
+    for (let id = 1; id <= 5; id += 1) client.session.send(get(id, 0, { keyspace: `${id}` }));
     await until(
       () => n1.requests().length === 2 && router.proxy.stats().requests === 5,
       'two requests are sent',
@@ -110,8 +110,9 @@ describe('routing', () => {
 });
 
 describe('a read that any voter may answer', () => {
+  // Of one key they would go together.
   const later = (id: number, changes: Partial<Request> = {}) =>
-    get(id, 0, { get: QUORUM_GET, attempt: 1, ...changes });
+    get(id, 0, { get: QUORUM_GET, attempt: 1, keyspace: `${id}`, ...changes });
 
   it('goes to all voters, also without a leader; every second attempt goes to the leader', async () => {
     const { n1, n2, client } = await start(answer);
@@ -253,7 +254,8 @@ describe('a node that is slow or lost', () => {
     client.session.send(get(2, 0));
     client.session.send(put(3, 1));
     await until(() => n1.requests().length === 3, 'they are sent');
-    for (let id = 4; id < 10; id += 1) client.session.send(get(id, 0, { get: QUORUM_GET }));
+    for (let id = 4; id < 10; id += 1)
+      client.session.send(get(id, 0, { get: QUORUM_GET, keyspace: `${id}` }));
     await until(() => n1.requests().length + n2.requests().length === 9, 'the others are sent');
     router.apply(['n2', 'n1', 'n1', 'n1'], 2);
     expect(await failureOf(client, 1)).toEqual({ code: 'NOT_LEADER', outcome: 'unknown' });

@@ -9,56 +9,35 @@
 import { type Clock, every, systemClock } from '../common/clock.ts';
 import { type ErrorCode, RingkeepError } from '../common/errors.ts';
 import * as limits from '../common/limits.ts';
-import type { Log } from '../common/log.ts';
 import { goesToLeader, lessLoaded } from '../common/replica-choice.ts';
-import type { NodeRecord, Topology } from '../common/topology.ts';
-import type {
-  Connector,
-  KeyValueHandler,
-  Peer,
-  SessionConnection,
-  SessionSink,
-} from '../common/wire/contract.ts';
+import type { Topology } from '../common/topology.ts';
+import type { KeyValueHandler, Peer, SessionConnection, SessionSink } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
 import type { Credit, Reply, Request } from '../common/wire/messages.ts';
 import { ClientSession, type ClientSessionHost } from './client-session.ts';
-import { createForward, detach, type Forward, failureReply, forwardAgain, isWrite } from './forward.ts';
+import {
+  askedPartition,
+  checkForwarded,
+  createForward,
+  detach,
+  type Forward,
+  failureReply,
+  forwardAgain,
+  isForAnyVoter,
+  isOfCopy,
+  isOfSub,
+  isWrite,
+  partitionFor,
+  secondTry,
+  unsentReply,
+} from './forward.ts';
+import { HeldRequests } from './held-requests.ts';
 import { NodeLink, type NodeLinkHost } from './node-link.ts';
+import type { ProxyLimits, ProxyOptions, ProxyStats } from './proxy-options.ts';
 import { type Bound, RequestCounters } from './request-counters.ts';
 import { type Route, Routing } from './routing.ts';
-
-/** Requests and bytes that a router holds; the defaults are those of limits.ts. */
-export interface ProxyLimits {
-  readonly requestsMax: number;
-  readonly requestBytesMax: number;
-  /** For one node; and for all partitions without a leader together. */
-  readonly nodeRequestsMax: number;
-}
-
-export interface ProxyOptions {
-  readonly connector: Pick<Connector, 'openSession'>;
-  /** HOST:PORT under which this process reaches a node. */
-  readonly addressOf: (node: NodeRecord) => string;
-  /** Why partitions have no leader, by partition; asked only when requests have to be refused for it. */
-  readonly unavailable: () => ReadonlyMap<number, string>;
-  /** What the cluster waits for before it is formed. */
-  readonly waitingFor: () => string;
-  readonly log: Log;
-  readonly limits?: Partial<ProxyLimits>;
-  /** Default: the process's. */
-  readonly clock?: Clock;
-  /** The highest protocol version to speak with nodes; default: PROTOCOL_MAX. */
-  readonly protocolMax?: number;
-}
-
-/** Figures for metrics. */
-export interface ProxyStats {
-  readonly sessions: number;
-  readonly requests: number;
-  readonly requestBytes: number;
-  readonly held: number;
-  readonly nodes: readonly { node: string; connected: boolean; queued: number; sent: number }[];
-}
+import { SaltedReads } from './salted-reads.ts';
+import { Flight, SingleFlight, sharedKey } from './single-flight.ts';
 
 /** Period of the sweep that expires and repeats, ms. No request has a timer of its own. */
 const SWEEP_MS = 20;
@@ -74,11 +53,14 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   readonly #links = new Map<string, NodeLink>();
   readonly #sessions = new Set<ClientSession>();
   #answering: ClientSession[] = [];
-  /** Requests without a known leader, by partition; those that are done stay until the next sweep. */
-  readonly #held = new Map<number, Forward[]>();
-  #heldCount = 0;
+  /** Requests without a known leader. */
+  readonly #held = new HeldRequests();
   /** Refused by a leader that is not ready; the next sweep forwards them. */
   #later: Forward[] = [];
+  readonly #singleFlight = new SingleFlight();
+  readonly #salted: SaltedReads;
+  /** Gets that go for several clients. */
+  readonly #flights = new Set<Forward>();
   #requests = 0;
   #requestBytes = 0;
   readonly #clock: Clock;
@@ -95,6 +77,12 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
       ...options.limits,
     };
     this.#clock = options.clock ?? systemClock;
+    this.#salted = new SaltedReads({
+      counters: this.counters,
+      routing: this.#routing,
+      openLink: (node) => this.#openLink(node),
+      clock: this.#clock,
+    });
     this.#stopSweep = every(this.#clock, SWEEP_MS, () => this.#sweep(this.#clock.now()));
   }
 
@@ -103,13 +91,10 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
       sessions: this.#sessions.size,
       requests: this.#requests,
       requestBytes: this.#requestBytes,
-      held: this.#heldCount,
-      nodes: [...this.#links.values()].map((link) => ({
-        node: link.node,
-        connected: link.ready,
-        queued: link.queued,
-        sent: link.sent,
-      })),
+      held: this.#held.count,
+      nodes: [...this.#links.values()].map(({ node, ready, queued, sent }) => {
+        return { node, connected: ready, queued, sent };
+      }),
     };
   }
 
@@ -126,12 +111,15 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
     for (const node of topology.nodes) this.#syncLink(node.id, now);
     const changed = new Set(topology.records.map((record) => record.partition));
     for (const link of this.#links.values()) {
-      const moves = (forward: Forward): boolean =>
-        changed.has(forward.partition) && this.#routing.leader(forward.partition)?.node !== link.node;
+      const moves = (forward: Forward): boolean => {
+        const asked = askedPartition(forward);
+        return changed.has(asked) && this.#routing.leader(asked)?.node !== link.node;
+      };
       if (link.queued > 0) for (const forward of link.takeQueued(moves)) this.#dispatch(forward);
     }
     this.#leaveOldLeaders(changed);
-    this.#releaseHeld();
+    const isLed = (at: number): boolean => this.#links.has(this.#routing.leader(at)?.node ?? '');
+    for (const forward of this.#held.release(isLed)) this.#dispatch(forward);
     this.#settle(now);
   }
 
@@ -170,11 +158,9 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   takeCancels(session: ClientSession, ids: number[]): void {
     for (const id of ids) {
       const forward = session.open.get(id);
-      if (forward === undefined) continue;
-      if (forward.state === 'sent') this.#links.get(forward.node)?.cancel(forward);
-      else this.#abandonUnsent(forward, failureReply('CANCELLED', 'not_applied', 'cancelled by the caller'));
+      if (forward !== undefined) this.#abandon(forward, 'cancelled by the caller');
     }
-    this.#flush();
+    this.#settle(this.#clock.now());
   }
 
   takeCredits(session: ClientSession, credits: Credit[]): void {
@@ -190,8 +176,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
     this.#sessions.delete(session);
     for (const forward of session.open.values()) {
       forward.owner = null;
-      if (forward.state === 'sent') this.#links.get(forward.node)?.cancel(forward);
-      else this.#abandonUnsent(forward, failureReply('CANCELLED', 'not_applied', 'the caller has gone'));
+      this.#abandon(forward, 'the caller has gone');
     }
     session.open.clear();
   }
@@ -201,35 +186,59 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   }
 
   #admit(session: ClientSession, request: Request, now: number): void {
-    const invalid = this.#check(session, request);
-    if (invalid !== '') {
-      this.#refuse(session, request, failureReply('INVALID_ARGUMENT', 'not_applied', invalid));
-      return;
-    }
-    const partition =
-      request.operation === 'scan' ? request.scan!.partition : this.#routing.partitionOf(request.key);
+    if (request.clientId.length === 0) request.clientId = session.clientId;
+    // Of routers alone.
+    request.sharedReads = 0;
+    if (!isOfSub(request)) request.saltIn = 0;
+    const invalid = checkForwarded(request, this.#routing.partitions);
+    if (invalid !== '')
+      return this.#refuse(session, request, failureReply('INVALID_ARGUMENT', 'not_applied', invalid));
+    const partition = partitionFor(request, (key) => this.#routing.partitionOf(key));
     const forward = createForward(session, request, partition, now);
-    const full = this.#requests >= this.#limits.requestsMax;
-    if (full || this.#requestBytes + forward.bytes > this.#limits.requestBytesMax) {
-      this.#refuse(session, request, this.#overloaded(full ? 'requests' : 'bytes', 'the router'));
-      return;
-    }
+    const { requestsMax, requestBytesMax } = this.#limits;
+    const full = this.#requests >= requestsMax;
+    if (full || this.#requestBytes + forward.bytes > requestBytesMax)
+      return this.#refuse(session, request, this.#overloaded(full ? 'requests' : 'bytes', 'the router'));
     session.open.set(forward.ownId, forward);
-    this.#requests += 1;
-    this.#requestBytes += forward.bytes;
-    this.#dispatch(forward);
+    this.#count(forward);
+    forward.sharedKey = sharedKey(request);
+    if (this.#isBeside(session, forward) || this.#singleFlight.admit(forward)) return this.#dispatch(forward);
+    forward.state = 'joined';
+    detach(forward);
   }
 
-  /** Returns what is wrong with a request as far as forwarding it goes; empty when nothing is. */
-  #check(session: ClientSession, request: Request): string {
-    if ((request.operation as string | undefined) === undefined) return 'a request without an operation';
-    if (request.clientId.length === 0) request.clientId = session.clientId;
-    if (request.operation === 'scan') {
-      const inRange = request.scan && request.scan.partition < this.#routing.partitions;
-      return inRange ? '' : `a scan names a partition below ${this.#routing.partitions}`;
+  /** Whether it is a second attempt: that goes by itself, elsewhere than the first one, and nobody waits for the end of that one any more. */
+  #isBeside({ open }: ClientSession, forward: Forward): boolean {
+    const { beside = 0 } = forward.request;
+    forward.request.beside = 0;
+    const first = open.get(beside);
+    if (beside === 0 || forward.sharedKey === null || first?.sharedKey !== forward.sharedKey) return false;
+    const slow = first.goesWith?.forward ?? first;
+    forward.avoids = slow.node;
+    this.#letGo(slow);
+    return true;
+  }
+
+  /** A get has ended, or is given up. Whoever calls has the links pumped, or the next sweep has. */
+  #landed(forward: Forward): void {
+    this.#flights.delete(forward);
+    this.#letGo(forward);
+  }
+
+  /** Sends the gets that wait for the end of one of the same key. */
+  #letGo(forward: Forward): void {
+    const riders = this.#stopped ? [] : this.#singleFlight.ended(forward);
+    const [first] = riders;
+    if (first === undefined) return;
+    if (riders.length === 1) {
+      first.active = true;
+      return this.#dispatch(first);
     }
-    const anonymous = isWrite(request) && request.clientId.length !== limits.CLIENT_ID_BYTES;
-    return anonymous ? `a write needs a client id of ${limits.CLIENT_ID_BYTES} bytes` : '';
+    const flight = new Flight(riders, this.#clock.now(), (rider, reply) => this.#finish(rider, reply));
+    this.counters.sharedReads += riders.length - 1;
+    this.#count(flight.forward);
+    this.#flights.add(flight.forward);
+    this.#dispatch(flight.forward);
   }
 
   #refuse(session: ClientSession, request: Request, reply: Reply): void {
@@ -248,11 +257,12 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
 
   /** Queues an unsent request for its leader's node, or holds it while there is none. `#settle` sends it. */
   #dispatch(forward: Forward): void {
-    const route = this.#voter(forward) ?? this.#routing.leader(forward.partition);
+    const route =
+      this.#voter(forward) ?? this.#salted.choose(forward) ?? this.#routing.leader(forward.partition);
     const link = route === null ? undefined : this.#links.get(route.node);
     if (route === null || link === undefined) {
       this.#hold(forward);
-    } else if (link.queued + link.sent >= this.#limits.nodeRequestsMax) {
+    } else if (link.load >= this.#limits.nodeRequestsMax) {
       this.#finish(forward, this.#overloaded('node', `the way to node ${link.node}`));
     } else {
       if (!link.ready) detach(forward);
@@ -262,43 +272,25 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   }
 
   /** Of a read that any voter may answer, one that is connected; else null. */
-  #voter({ request, partition, attempts }: Forward): Pick<Route, 'node' | 'epoch'> | null {
+  #voter({ request, partition, attempts, avoids }: Forward): Pick<Route, 'node' | 'epoch'> | null {
     if (!isForAnyVoter(request) || attempts > 0 || goesToLeader(request.attempt)) return null;
     const record = this.#routing.record(partition);
     const links = (record?.voters ?? []).flatMap(({ node }) => this.#links.get(node) ?? []);
-    const ready = links.filter((link) => link.ready);
-    const link = lessLoaded(
-      ready,
-      ({ queued, sent }) => queued + sent,
-      () => this.#clock.random(),
-    );
+    const ready = links.filter((link) => link.ready && link.node !== avoids);
+    const random = (): number => this.#clock.random();
+    const link = lessLoaded(ready, ({ load }) => load, random);
     return link === undefined ? null : { node: link.node, epoch: record!.epoch };
   }
 
-  #hold(forward: Forward): void {
-    if (this.#heldCount >= this.#limits.nodeRequestsMax) {
-      this.#finish(forward, this.#overloaded('held', 'the queue of partitions without a leader'));
-      return;
-    }
-    detach(forward);
-    forward.state = 'held';
-    this.#heldCount += 1;
-    const list = this.#held.get(forward.partition);
-    if (list === undefined) this.#held.set(forward.partition, [forward]);
-    else list.push(forward);
+  /** The way to a node, while it takes requests and is not full of them. */
+  #openLink(node: string): NodeLink | null {
+    const link = this.#links.get(node);
+    return link?.ready && link.load < this.#limits.nodeRequestsMax ? link : null;
   }
 
-  #releaseHeld(): void {
-    for (const [partition, list] of [...this.#held]) {
-      const route = this.#routing.leader(partition);
-      if (route === null || !this.#links.has(route.node)) continue;
-      this.#held.delete(partition);
-      for (const forward of list) {
-        if (forward.state !== 'held') continue;
-        this.#heldCount -= 1;
-        this.#dispatch(forward);
-      }
-    }
+  #hold(forward: Forward): void {
+    if (this.#held.count < this.#limits.nodeRequestsMax) this.#held.add(forward);
+    else this.#finish(forward, this.#overloaded('held', 'the queue of partitions without a leader'));
   }
 
   #syncLink(id: string, now: number): void {
@@ -327,10 +319,19 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
       forward.owner.answer(forward, reply);
       return;
     }
+    if (!this.#salted.replied(forward, reply)) return this.#goHome(forward);
     const refusal = reply.failure;
     const mayMove = refusal?.code === 'NOT_LEADER' && refusal.outcome === 'not_applied';
     if (!mayMove || !this.#forwardAgain(forward, refusal.leader, refusal.epoch, link))
       this.#finish(forward, reply);
+  }
+
+  /** No copy answers a get, and no node has it any more. */
+  #goHome(forward: Forward): void {
+    this.#salted.missed(forward);
+    forward.state = 'held';
+    this.#dispatch(forward);
+    this.#links.get(forward.node)?.pump(this.#clock.now());
   }
 
   #forwardAgain(forward: Forward, leader: string, epoch: number, link: NodeLink): boolean {
@@ -355,6 +356,7 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   }
 
   lost(forward: Forward, link: NodeLink): void {
+    if (isOfCopy(forward) && forward.owner !== null && !this.#stopped) return this.#goHome(forward);
     const outcome = isWrite(forward.request) ? 'unknown' : 'not_applied';
     const text = `the connection to node ${link.node} broke (${link.trouble})`;
     this.#finish(forward, failureReply('UNAVAILABLE', outcome, text, { partition: forward.partition }));
@@ -366,39 +368,59 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
   }
 
   unsendable(forward: Forward, error: RingkeepError): void {
-    this.#finish(forward, failureReply(error.code, 'not_applied', 'the request does not fit into a message'));
+    this.#finish(forward, failureReply(error.code, 'not_applied', error.message));
   }
 
   // ------------------------------------------------------------ ends
+
+  #abandon(forward: Forward, text: string): void {
+    if (forward.state === 'sent') this.#links.get(forward.node)?.cancel(forward);
+    else this.#abandonUnsent(forward, failureReply('CANCELLED', 'not_applied', text));
+  }
 
   /** Ends a request that no node has: it is taken out of where it waits. */
   #abandonUnsent(forward: Forward, reply: Reply): void {
     const later = this.#later.indexOf(forward);
     if (later >= 0) this.#later.splice(later, 1);
-    else if (forward.state === 'held') this.#heldCount -= 1;
-    else this.#links.get(forward.node)?.dropped();
+    else if (forward.state === 'held') this.#held.dropped();
+    else if (forward.state === 'queued') this.#links.get(forward.node)?.dropped();
     this.#finish(forward, reply);
   }
 
   /** Answers a request that is nowhere any more. */
   #finish(forward: Forward, reply: Reply): void {
-    if (forward.owner !== null) {
-      this.counters.count(forward.request.operation, reply);
-      forward.owner.answer(forward, reply);
-    }
-    forward.owner = null;
+    this.#answer(forward, reply);
     this.#release(forward);
+  }
+
+  #answer(forward: Forward, reply: Reply): void {
+    const { owner } = forward;
+    if (owner === null) return;
+    forward.owner = null;
+    if (!this.#flights.has(forward)) this.counters.count(forward.request.operation, reply);
+    owner.answer(forward, reply);
+  }
+
+  #count({ bytes }: Forward): void {
+    this.#requests += 1;
+    this.#requestBytes += bytes;
   }
 
   #release(forward: Forward): void {
     forward.state = 'done';
     this.#requests -= 1;
     this.#requestBytes -= forward.bytes;
+    this.#landed(forward);
   }
 
   #settle(now: number): void {
     for (const link of this.#links.values()) if (link.queued > 0) link.pump(now);
     this.#flush();
+  }
+
+  /** All that has no end yet: of clients, and what goes for several of them. */
+  #open(): Iterable<Forward>[] {
+    return [[...this.#flights], ...[...this.#sessions].map(({ open }) => open.values())];
   }
 
   #flush(): void {
@@ -413,23 +435,24 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
     this.#later = [];
     for (const forward of later) this.#dispatch(forward);
     let unavailable: ReadonlyMap<number, string> | undefined;
-    for (const session of this.#sessions) {
-      for (const forward of session.open.values()) {
+    for (const open of this.#open()) {
+      for (const forward of open) {
         if (forward.state === 'sent') {
           if (now >= forward.deadline + DEADLINE_GRACE_MS)
             this.#giveUp(forward, 'DEADLINE_EXCEEDED', `node ${forward.node} did not answer in time`);
         } else if (now >= forward.heldUntil) {
           unavailable ??= this.#options.unavailable();
-          this.#abandonUnsent(forward, this.#unsentReply(forward, unavailable));
+          this.#abandonUnsent(forward, unsentReply(forward, this.#links.get(forward.node), unavailable));
         }
       }
     }
-    for (const [partition, list] of this.#held) {
-      const waiting = list.filter((forward) => forward.state === 'held');
-      if (waiting.length === 0) this.#held.delete(partition);
-      else if (waiting.length < list.length) this.#held.set(partition, waiting);
+    this.#held.compact();
+    for (const link of this.#links.values()) {
+      // What waits for a copy whose node is gone need not wait for its return.
+      const away = link.ready ? [] : link.takeQueued(isOfCopy);
+      for (const forward of away) this.#dispatch(forward);
+      link.compact();
     }
-    for (const link of this.#links.values()) link.compact();
     this.#settle(now);
   }
 
@@ -438,44 +461,40 @@ export class RequestProxy implements KeyValueHandler, NodeLinkHost, ClientSessio
    * again, under the same id.
    */
   #leaveOldLeaders(changed: ReadonlySet<number>): void {
-    for (const session of this.#sessions) {
-      for (const forward of session.open.values()) {
-        const { state, partition, node, request } = forward;
-        if (state !== 'sent' || !changed.has(partition) || isForAnyVoter(request)) continue;
-        const route = this.#routing.leader(partition);
+    for (const open of this.#open()) {
+      for (const forward of open) {
+        const { state, node, request } = forward;
+        const asked = askedPartition(forward);
+        if (state !== 'sent' || !changed.has(asked) || isForAnyVoter(request)) continue;
+        const route = this.#routing.leader(asked);
         if (route === null || route.node === node) continue;
-        this.#giveUp(forward, 'NOT_LEADER', `node ${route.node} leads now, and ${node} has not answered`);
+        if (isOfCopy(forward)) this.#leaveCopy(forward);
+        else
+          this.#giveUp(forward, 'NOT_LEADER', `node ${route.node} leads now, and ${node} has not answered`);
       }
     }
+  }
+
+  /** Asks a key's home for what a copy has not answered. */
+  #leaveCopy(forward: Forward): void {
+    const { owner } = forward;
+    if (owner === null) return;
+    this.#salted.missed(forward);
+    const again = secondTry(forward);
+    this.#count(again);
+    owner.replaced(again);
+    if (this.#flights.delete(forward)) this.#flights.add(again);
+    forward.owner = null;
+    this.#links.get(forward.node)?.cancel(forward);
+    this.#dispatch(again);
   }
 
   /** Answers a request that a node still has. */
   #giveUp(forward: Forward, code: ErrorCode, text: string): void {
     const outcome = isWrite(forward.request) ? 'unknown' : 'not_applied';
     const reply = failureReply(code, outcome, text, { partition: forward.partition });
-    this.counters.count(forward.request.operation, reply);
-    forward.owner?.answer(forward, reply);
-    forward.owner = null;
+    this.#answer(forward, reply);
     this.#links.get(forward.node)?.cancel(forward);
+    this.#landed(forward);
   }
-
-  #unsentReply(forward: Forward, unavailable: ReadonlyMap<number, string>): Reply {
-    const { partition } = forward;
-    const answer = (code: ErrorCode, text: string): Reply =>
-      failureReply(code, 'not_applied', text, { partition });
-    if (forward.state === 'held') {
-      const reason = unavailable.get(partition) ?? '';
-      return reason === ''
-        ? answer('UNAVAILABLE', `partition ${partition} had no leader in time`)
-        : answer('NO_QUORUM', `partition ${partition} has no leader: ${reason}`);
-    }
-    const link = this.#links.get(forward.node);
-    return link === undefined || link.ready
-      ? answer('DEADLINE_EXCEEDED', `the time ran out before node ${forward.node} took the request`)
-      : answer('UNAVAILABLE', `node ${forward.node} cannot be reached (${link.trouble})`);
-  }
-}
-
-function isForAnyVoter({ get }: Request): boolean {
-  return get != null && get.level !== 'READ_LINEARIZABLE';
 }

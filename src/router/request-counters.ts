@@ -18,6 +18,11 @@ export type ResultCode = 'OK' | ErrorCode;
 export class RequestCounters {
   /** Requests that were forwarded once more. */
   forwardedAgain = 0;
+  /** Gets that went with another one. */
+  sharedReads = 0;
+  /** Gets that went to copies of their keys; and of these, the ones that no copy answered. */
+  saltedReads = 0;
+  saltedReadsHome = 0;
   readonly #byCode = new Map<ResultCode, number[]>();
   readonly #refused = new Map<Bound, number>(BOUNDS.map((bound) => [bound, 0]));
 

@@ -7,7 +7,7 @@ import type { ServerStats } from '../common/wire/server.ts';
 import type { RebalanceStatus } from './controller/rebalance.ts';
 import type { ControllerStatus } from './controller/types.ts';
 import type { ControllerCounts } from './controller-shell.ts';
-import type { ProxyStats } from './proxy.ts';
+import type { ProxyStats } from './proxy-options.ts';
 import type { RequestCounters } from './request-counters.ts';
 
 /** Where the figures come from. */
@@ -66,6 +66,18 @@ function defineRequests(registry: Registry, sources: RouterSources, node: (id: s
     [],
     () => [[{}, requests.forwardedAgain]],
   );
+  define(
+    registry,
+    Counter,
+    'shared_reads_total',
+    'Gets that went with another one of the same key.',
+    [],
+    () => [[{}, requests.sharedReads]],
+  );
+  const salted = 'Gets that went to copies of hot keys in other partitions.';
+  define(registry, Counter, 'salted_reads_total', salted, [], () => [[{}, requests.saltedReads]]);
+  const home = 'Gets that no copy of their hot key answered, and that went home.';
+  define(registry, Counter, 'salted_reads_home_total', home, [], () => [[{}, requests.saltedReadsHome]]);
   define(registry, Gauge, 'requests_in_flight', 'Requests in the router.', [], () => [
     [{}, proxy().requests],
   ]);

@@ -9,6 +9,7 @@ import { randomInt } from 'node:crypto';
 import { join } from 'node:path';
 import { systemClock } from '../common/clock.ts';
 import { FailStop, RingkeepError } from '../common/errors.ts';
+import { askHot, hotFigures, hotJson } from '../common/hot.ts';
 import { createHttpServer, type Health, type HttpServer } from '../common/http.ts';
 import * as limits from '../common/limits.ts';
 import { createLog, type Log, type LogLevel } from '../common/log.ts';
@@ -16,11 +17,12 @@ import { makeDataDirectory } from '../common/node-disk.ts';
 import { createRandom } from '../common/random.ts';
 import { ACK_DEFAULTS, type AckLevel, type NodeRecord, type Topology } from '../common/topology.ts';
 import { parseAddress } from '../common/wire/address.ts';
-import type { StatusReply } from '../common/wire/admin-messages.ts';
+import type { HotReply, StatusReply } from '../common/wire/admin-messages.ts';
 import { checkOwnAddresses } from '../common/wire/advertised.ts';
 import { grpcConnector } from '../common/wire/connections.ts';
 import type { AdminHandler, Connector } from '../common/wire/contract.ts';
 import { makeHello } from '../common/wire/handshake.ts';
+import type { Hello } from '../common/wire/messages.ts';
 import { createServer, type WireServer } from '../common/wire/server.ts';
 import { AddressChecks, type AddressTrouble } from './address-checks.ts';
 import { ClusterScrubs } from './cluster-scrubs.ts';
@@ -28,7 +30,8 @@ import { Controller } from './controller/controller.ts';
 import type { BootstrapOptions, ControllerOptions, ControllerStatus } from './controller/types.ts';
 import { ControllerShell, type NodeProtocol } from './controller-shell.ts';
 import { type EmbeddedTopologyStore, openEmbeddedTopologyStore } from './embedded-topology-store.ts';
-import { type ProxyLimits, type ProxyStats, RequestProxy } from './proxy.ts';
+import { RequestProxy } from './proxy.ts';
+import type { ProxyLimits, ProxyStats } from './proxy-options.ts';
 import { createRouterMetrics } from './router-metrics.ts';
 import { TopologyHub } from './topology-hub.ts';
 
@@ -101,8 +104,8 @@ export interface RouterFigures {
 const LISTEN_DEFAULT = '127.0.0.1:7400';
 const WATCHER_TICK_MS = 100;
 const STORE_CLOSE_MS = 2_000;
-/** A node tells at once how a scrub stands. */
-const SCRUB_ASK_MS = 3_000;
+/** A node tells at once how a scrub stands, and what it is asked for. */
+const ADMIN_ASK_MS = 3_000;
 
 function bootstrapOf(options: RouterOptions): BootstrapOptions {
   const replicationFactor = options.replicationFactor ?? limits.REPLICATION_FACTOR_DEFAULT;
@@ -180,16 +183,14 @@ class RouterShell {
     this.#scrubs = new ClusterScrubs({
       topology: () => this.#shell.topology(),
       unavailable: () => this.#shell.unavailable(),
-      ask: (node, order) => {
-        const fields = { clusterId: this.#clusterId, expectedNode: node.id, protocolMax };
-        const hello = makeHello({ role: 'router', ...fields });
-        return this.#connector.scrub(this.#addressOf(node), hello, order, SCRUB_ASK_MS);
-      },
+      ask: (node, order) =>
+        this.#connector.scrub(this.#addressOf(node), this.#helloTo(node), order, ADMIN_ASK_MS),
     });
     this.#shell = new ControllerShell({
       controller,
       store,
       onTopology: (topology) => this.#takeTopology(topology),
+      onDamage: (partition, replica) => this.#scrubs.meetDamage(partition, replica),
       storeId: store.storeId,
       addresses: this.#addresses,
       onFatal: (error) => this.failStop(error),
@@ -310,7 +311,8 @@ class RouterShell {
       const unavailable = this.#shell.unavailable().size;
       return { healthy: mode === 'active' && this.#stopping === undefined, mode, waitingFor, unavailable };
     };
-    return createHttpServer({ listen, insecure: this.#options.insecure ?? false, registry, health });
+    const pages = { '/hot': async () => hotJson(hotFigures(await this.#hot(0))) };
+    return createHttpServer({ listen, insecure: this.#options.insecure ?? false, registry, health, pages });
   }
 
   #takeTopology(topology: Topology): void {
@@ -346,8 +348,20 @@ class RouterShell {
       },
       setAck: (_peer, change) => this.#shell.setAck(change),
       moves: (_peer, request) => this.#shell.moves(request),
+      hot: (_peer, limit) => this.#hot(limit),
       scrub: async (_peer, order) => this.#scrubs.answer(order),
     };
+  }
+
+  #hot(limit: number): Promise<HotReply> {
+    const ask = (node: NodeRecord, wanted: number): Promise<HotReply> =>
+      this.#connector.hot(this.#addressOf(node), this.#helloTo(node), wanted, ADMIN_ASK_MS);
+    return askHot(this.#shell.topology()?.nodes ?? [], limit, ({ id }) => id, ask);
+  }
+
+  #helloTo({ id }: NodeRecord): Hello {
+    const fields = { clusterId: this.#clusterId, expectedNode: id, protocolMax: this.#protocolMax };
+    return makeHello({ role: 'router', ...fields });
   }
 
   #status(): StatusReply {

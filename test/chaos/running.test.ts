@@ -188,7 +188,7 @@ describe.runIf(isLinux)('a cluster of others', () => {
     const { status, stdout, stderr } = await runCommand(['chaos', '--url', cluster.url, ...args], {
       timeoutMs: TIMEOUT_MS,
     });
-    expect(status, stderr).toBe(0);
+    expect(status, stderr + stdout).toBe(0);
     const { verdict, rulings, faults } = JSON.parse(stdout.trim()) as ChaosSummary;
     expect(verdict).toBe('held');
     expect(faults.map(({ kind, target }) => (kind === 'pause' ? kind : target)).sort()).toEqual([

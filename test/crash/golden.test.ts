@@ -153,8 +153,8 @@ it.each(GOLDEN)(
       const { protocol, nodes } = await statusOf(cluster);
       expect([protocol, ...nodes.map((node) => node.protocol)]).toEqual([
         golden.protocol,
-        2,
-        2,
+        PROTOCOL_MAX,
+        PROTOCOL_MAX,
         golden.protocol,
       ]);
     }

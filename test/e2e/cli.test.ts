@@ -111,6 +111,8 @@ describe('put, get and del', () => {
     expect(ok(await cluster.run(['incr', 'n', '--by', '-9223372036854775807', '--json']))).toContain(
       '"value":0',
     );
+    expect(ok(await cluster.run(['add', 'n', '--by', '-3']))).toBe('added -3 to n (on a quorum of disks)\n');
+    expect(ok(await cluster.run(['get', 'n']))).toBe('-3\n');
     ok(await cluster.run(['put', 's', 'text']));
     expect((await cluster.run(['incr', 's'])).stderr).toMatch(/^error: NOT_A_COUNTER /);
     expect((await cluster.run(['incr', 'n', '--by', '1.5'])).status).toBe(2);

@@ -26,7 +26,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a read is served without the confirmation of a quorum',
-    seed: 7,
+    seed: 3,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (round.grants.size < this.leadership.quorum) return;',
@@ -36,7 +36,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'reads are served before an entry of the own epoch is committed',
-    seed: 66,
+    seed: 10,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (!leadership.serving || this.waiting.length === 0 ||',
@@ -46,7 +46,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a quorum that was heard of lately counts as a confirmation',
-    seed: 7,
+    seed: 3,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'if (round.grants.size < this.leadership.quorum) return;',
@@ -56,11 +56,18 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a confirmed read does not wait until its index is decided',
-    seed: 4,
+    seed: 6,
     breaks: '10',
     file: 'src/node/core/read-path.ts',
     from: 'const ready = this.confirmed.filter(({ readIndex }) => readIndex <= decided);',
     to: 'const ready = this.confirmed;',
+    also: [
+      {
+        file: 'src/node/core/read-path.ts',
+        from: 'this.confirmed = this.confirmed.filter(({ readIndex }) => readIndex > decided);',
+        to: 'this.confirmed = [];',
+      },
+    ],
     caught: /invariant 10/,
     options: { ...SPLITS, faults: { ...SPLITS.faults, slowStore: 20 } },
   },
@@ -94,7 +101,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the result of an increment is not kept for its retries',
-    seed: 1,
+    seed: 4,
     breaks: '11',
     file: 'src/node/core/machine.ts',
     from: 'const conditional = !isBlind(command);',
@@ -115,7 +122,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a write that was not committed in time is reported as not applied',
-    seed: 31,
+    seed: 17,
     breaks: '11',
     file: 'src/node/core/write-path.ts',
     from: "this.fail(waiter.handle, code, 'unknown', 'appended, but not committed in time');",
@@ -158,16 +165,16 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     seed: 1,
     breaks: '11',
     file: 'src/router/proxy.ts',
-    from: `  lost(forward: Forward, link: NodeLink): void {
+    from: `return this.#goHome(forward);
     const outcome = isWrite(forward.request) ? 'unknown' : 'not_applied';`,
-    to: `  lost(forward: Forward, link: NodeLink): void {
+    to: `return this.#goHome(forward);
     const outcome = 'not_applied';`,
     caught: /invariant 11: r\d tells .* not_applied, n\d may have applied it/,
     options: ROUTED,
   },
   {
     name: 'a router forwards again what may have been applied',
-    seed: 8,
+    seed: 5,
     breaks: '11',
     file: 'src/router/proxy.ts',
     from: "refusal?.code === 'NOT_LEADER' && refusal.outcome === 'not_applied';",
@@ -198,6 +205,42 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     options: ROUTED,
   },
   {
+    name: 'a router lets its clients choose which copy of a key is read',
+    breaks: '10',
+    file: 'src/router/proxy.ts',
+    from: '    if (!isOfSub(request)) request.saltIn = 0;\n',
+    to: '',
+    caught: /takes no word of a client for where to read/,
+    suite: 'src/router/salted-reads.test.ts',
+  },
+  {
+    name: 'a router sends a second attempt where the first one waits',
+    breaks: '10',
+    file: 'src/router/proxy.ts',
+    from: 'forward.avoids = slow.node;',
+    to: '',
+    caught: /sends a second attempt elsewhere than the one beside it/,
+    suite: 'src/router/salted-reads.test.ts',
+  },
+  {
+    name: 'a direct client sends a second attempt where the first one waits',
+    breaks: '10',
+    file: 'src/client/direct.ts',
+    from: 'link.isFull || link === operation.hedgeOf?.link ? null : link',
+    to: 'link.isFull ? null : link',
+    caught: /goes elsewhere also where there is more to do/,
+    suite: 'src/client/salted-gets.test.ts',
+  },
+  {
+    name: 'a direct client waits for a copy that is full',
+    breaks: '10',
+    file: 'src/client/direct.ts',
+    from: 'link === null || link.isFull || ',
+    to: 'link === null || ',
+    caught: /asks the others when one has as much as it takes/,
+    suite: 'src/client/salted-gets.test.ts',
+  },
+  {
     name: 'a router takes a stale route',
     breaks: 'G6',
     file: 'src/router/routing.ts',
@@ -217,7 +260,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'any version will do for a condition on one',
-    seed: 1,
+    seed: 2,
     breaks: '11',
     file: 'src/node/core/execute.ts',
     from: 'return current !== null && current.version === condition.version;',
@@ -244,7 +287,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a condition that did not hold waits for all voters and is then told as applied',
-    seed: 6,
+    seed: 7,
     breaks: '11',
     file: 'src/node/core/write-path.ts',
     from: "if (ack === 'all' && !onAll && result.kind === 'applied') {",
@@ -280,7 +323,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a counter that is counted on stays for ever',
-    seed: 3,
+    seed: 2,
     breaks: '11',
     file: 'src/node/core/execute.ts',
     from: 'const expiresAt = current === null ? command.expiresAt : current.expiresAt;',
@@ -298,7 +341,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a new leader does not look for what was due before it',
-    seed: 14,
+    seed: 12,
     breaks: '13',
     file: 'src/node/core/expiry.ts',
     from: 'private dueAt = 0;',
@@ -307,7 +350,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'what is told of while the table of expiries is read is forgotten',
-    seed: 485,
+    seed: 115,
     breaks: '13',
     file: 'src/node/core/expiry.ts',
     from: `host.overloaded || this.reading) return;
@@ -330,7 +373,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a restarted replica forgets which results it has stored',
-    seed: 17,
+    seed: 2,
     breaks: '11',
     file: 'src/node/core/replica-set.ts',
     from: 'sessions.record(requestId, index, !isBlind(command), timestamp);',

@@ -1,15 +1,17 @@
 /**
  * All mutants: for every invariant of DESIGN section 5 at least one deliberate bug that the tests must catch, and by the
  * check that is meant for it. One that survives means that the check, or the fault that brings it out, is missing.
- * Of invariant 12 the bounds of stale reads; there are no salts yet, so no copies.
+ * Of invariant 12 the bounds of stale reads and the copies of hot keys.
  */
 import { BATCH_MUTANTS } from './batches.ts';
 import { CLIENT_MUTANTS } from './clients.ts';
 import { CONTROLLER_MUTANTS } from './controller.ts';
+import { COUNTER_MUTANTS } from './counters.ts';
 import { MOVE_MUTANTS } from './moves.ts';
 import type { Mutant } from './mutant.ts';
 import { READ_MUTANTS } from './reads.ts';
 import { REPLICATION_MUTANTS } from './replication.ts';
+import { SALT_MUTANTS } from './salts.ts';
 import { SCRUB_MUTANTS } from './scrubs.ts';
 import { STORAGE_MUTANTS } from './storage.ts';
 
@@ -23,6 +25,8 @@ export const LISTS = [
   'batches.ts',
   'scrubs.ts',
   'moves.ts',
+  'salts.ts',
+  'counters.ts',
 ] as const;
 
 /** Every mutant of this repository. */
@@ -35,4 +39,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...BATCH_MUTANTS,
   ...SCRUB_MUTANTS,
   ...MOVE_MUTANTS,
+  ...SALT_MUTANTS,
+  ...COUNTER_MUTANTS,
 ];

@@ -4,7 +4,7 @@ import { type Mutant, NO_MEMBERS, SPLITS } from './mutant.ts';
 export const READ_MUTANTS: readonly Mutant[] = [
   {
     name: 'a quorum read does not ask for entries that are not decided yet',
-    seed: 38,
+    seed: 103,
     breaks: '10',
     file: 'src/node/core/quorum-reads.ts',
     from: 'const newest = keys.map((key) => this.pending.newestOf(key, machine.decidedIndex));',
@@ -13,7 +13,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a quorum read forgets what its own log has not decided yet',
-    seed: 49,
+    seed: 56,
     breaks: '10',
     file: 'src/node/core/quorum-reads.ts',
     from: 'Math.max(own, round.newest[at]!));',
@@ -22,7 +22,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a quorum read is answered by one voter',
-    seed: 12,
+    seed: 2,
     breaks: '10',
     file: 'src/node/core/quorum-reads.ts',
     from: 'if (round.granted.size < quorumSize(round.voters.length)) return;',
@@ -40,7 +40,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a voter says of an absent key that nothing touched it',
-    seed: 56,
+    seed: 149,
     breaks: '10',
     file: 'src/node/core/quorum-reads.ts',
     from: 'stored === null ? machine.decidedIndex : stored.version',
@@ -74,7 +74,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'an entry of another epoch is taken for the committed one',
-    seed: 2,
+    seed: 4,
     breaks: '2',
     file: 'src/node/core/replica.ts',
     from: '    if (log.epochAt(index) !== epoch) return;\n',
@@ -92,7 +92,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader that is not confirmed says that what a session has seen is lost',
-    seed: 18,
+    seed: 54,
     breaks: '10',
     file: 'src/node/core/local-reads.ts',
     from: 'return leadership.reads.read(handle, () => this.confirmed(read));',
@@ -110,7 +110,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a session is not told that its early write is lost',
-    seed: 45,
+    seed: 54,
     breaks: '10',
     file: 'src/node/core/local-reads.ts',
     from: "machine.epochs.epochAt(index) === epoch ? 'ready' : 'lost';",
@@ -145,7 +145,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader tells followers how fresh they are before it is established',
-    seed: 110,
+    seed: 477,
     breaks: '12',
     file: 'src/node/core/replication.ts',
     from: '= leadership.serving\n',
@@ -161,7 +161,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower is as fresh as it was told before it has decided as much',
-    seed: 2,
+    seed: 20,
     breaks: '12',
     file: 'src/node/core/freshness.ts',
     from: 'first.index <= decidedIndex',
@@ -170,7 +170,7 @@ export const READ_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower takes the clock of its former run for its own',
-    seed: 100,
+    seed: 9,
     breaks: '12',
     file: 'src/node/core/follower.ts',
     from: 'append.echo > 0 && append.echoBoot === replica.host.options.boot',

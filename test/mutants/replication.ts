@@ -38,7 +38,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a leader commits entries of earlier epochs by counting',
-    seed: 2,
+    seed: 4,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: `    if (index <= log.commitIndex || index < this.establishIndex) return;
@@ -58,7 +58,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a learner counts for the quorum',
-    seed: 1,
+    seed: 4,
     breaks: '4',
     file: 'src/node/core/leadership.ts',
     from: 'if (progress.votes) matches.push(progress.match);',
@@ -82,7 +82,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower believes the commit index for entries that it has not verified',
-    seed: 2,
+    seed: 6,
     breaks: '4',
     file: 'src/node/core/follower.ts',
     from: 'const prev = append.prevIndex;',
@@ -103,7 +103,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'entries are applied before they are durable here',
-    seed: 4,
+    seed: 3,
     breaks: '4',
     file: 'src/node/core/replica.ts',
     from: 'const limit = Math.min(log.commitIndex, log.durableIndex);',
@@ -175,7 +175,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the promise that an append implies is not written',
-    seed: 2,
+    seed: 1,
     breaks: '5',
     file: 'src/node/core/replica.ts',
     from: `    this.setMeta({
@@ -211,7 +211,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower confirms an epoch below its promise',
-    seed: 2,
+    seed: 1,
     breaks: '5',
     file: 'src/node/core/follower.ts',
     from: 'granted: false, promiseEpoch: meta.promiseEpoch }',
@@ -221,7 +221,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a follower takes entries of a leader below its promise',
-    seed: 2,
+    seed: 4,
     breaks: '5',
     file: 'src/node/core/follower.ts',
     from: 'if (epoch < replica.meta.promiseEpoch) return this.sendRefusal(leader, epoch, append.sentAt);',
@@ -266,7 +266,7 @@ export const REPLICATION_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'lost appends are not sent again',
-    seed: 1,
+    seed: 2,
     breaks: '13',
     file: 'src/node/core/replication.ts',
     from: 'if (this.host.now - progress.lastSentAt >= APPEND_IDLE_MS) this.sendIdle(progress);',

@@ -4,7 +4,7 @@ import { COPIES, type Mutant, REPAIRS, RESTLESS, SPLITS } from './mutant.ts';
 export const STORAGE_MUTANTS: readonly Mutant[] = [
   {
     name: 'a group of the WAL is durable without an fsync',
-    seed: 3,
+    seed: 4,
     breaks: '5',
     file: 'src/node/wal/segment-files.ts',
     from: `      file.sync((syncError) => {
@@ -18,7 +18,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'an fsync counts for what was appended while it was under way',
-    seed: 5,
+    seed: 1,
     breaks: '5',
     file: 'src/node/wal/writer.ts',
     from: 'if (group.callerLsn !== 0) this.#listener.durable(group.callerLsn);',
@@ -28,7 +28,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the head of the WAL goes before what was written again is durable',
-    seed: 152,
+    seed: 29,
     breaks: '5',
     file: 'src/node/wal/writer.ts',
     from: 'if (cut === null || this.#durableLsn < cut.lsn) return;',
@@ -90,7 +90,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a snapshot is switched to without a sync of the store',
-    seed: 60,
+    seed: 3,
     breaks: 'G1',
     file: 'src/node/core/snapshot-receiver.ts',
     from: `    this.host.store({
@@ -104,7 +104,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a chunk of a snapshot is lost',
-    seed: 3,
+    seed: 7,
     breaks: '9',
     file: 'src/node/core/snapshot-receiver.ts',
     from: '      batch,\n      done: (error) => {',
@@ -143,7 +143,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a snapshot puts back the promise of when it was offered',
-    seed: 24,
+    seed: 25,
     breaks: '5',
     file: 'src/node/core/replica.ts',
     from: 'this.setMeta({ ...this.meta, generation, baseIndex: mark.index, baseEpoch: mark.epoch });',
@@ -172,7 +172,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'deduplication is lost in a snapshot',
-    seed: 2,
+    seed: 3,
     breaks: '11',
     file: 'src/node/core/snapshot-receiver.ts',
     from: '    this.sessions = sessions;',
@@ -241,7 +241,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'an old copy of a directory is admitted at its second start',
-    seed: 9,
+    seed: 47,
     breaks: '9',
     file: 'src/router/controller/runs.ts',
     from: 'if (last === undefined || register.runs.includes(last.run) || last.boot < register.admittedBoot)',
@@ -281,7 +281,7 @@ export const STORAGE_MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a directory does not remember the runs since the one that it knows to be admitted',
-    seed: 54,
+    seed: 73,
     breaks: '13',
     file: 'src/node/format.ts',
     from: 'runs: [...(found?.runs ?? []), newId()].slice(-RUNS_MAX),',

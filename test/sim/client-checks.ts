@@ -21,6 +21,7 @@ import { decodeEntry } from '../../src/node/core/entry.ts';
 import { userKey } from '../../src/node/core/layout.ts';
 import { type GhostPartition, type KeyState, requestName } from './ghost.ts';
 import type { Invariants } from './invariants.ts';
+import { isSpread, type Pin, SpreadChecks } from './spread-checks.ts';
 import type { World } from './world.ts';
 
 /** By how much an acknowledgement tells. */
@@ -51,6 +52,9 @@ export interface Wish {
   readonly items: readonly Item[];
   /** Idempotency key; empty: none. */
   readonly once: string;
+  /** Of increments; and whether the counter is not asked for. */
+  readonly delta: number;
+  readonly unread: boolean;
 }
 
 /** How a client reads. */
@@ -75,6 +79,8 @@ export interface Operation extends Wish {
   result: HistoryOutput | null;
   /** Of batches: their operations, each as one by itself. */
   readonly parts: readonly Operation[];
+  /** Of increments of spread counters: where they were sent, known at the end at the latest. */
+  readonly pins: Pin[];
 }
 
 /** The slowest clock of a node, to the time of the world. */
@@ -86,7 +92,7 @@ export const CODEC_BYTES = 1;
 const INITIAL: KeyState = { index: 0, kind: 'absent', content: '', expiresAt: 0 };
 
 /** What is called. */
-type Asked = Omit<Operation, 'call' | 'floor' | 'end' | 'result' | 'parts'>;
+type Asked = Omit<Operation, 'call' | 'floor' | 'end' | 'result' | 'parts' | 'pins'>;
 
 /** Counts by way of ending. */
 export interface OperationCounts {
@@ -116,6 +122,7 @@ export class ClientChecks {
   private readonly world: World;
   private readonly ghosts: readonly GhostPartition[];
   private readonly invariants: Invariants;
+  readonly spread: SpreadChecks;
   /** What sessions were told to be lost. */
   private readonly losses = new Set<string>();
   /** Per key: the highest position of a finished operation. */
@@ -127,6 +134,7 @@ export class ClientChecks {
     this.world = world;
     this.ghosts = ghosts;
     this.invariants = invariants;
+    this.spread = new SpreadChecks(world, ghosts);
   }
 
   /** Starts an operation; `inputs`: those of a batch. */
@@ -140,7 +148,11 @@ export class ClientChecks {
   /** A batch is in the history by its parts; the checker that looks at it knows single keys. */
   private start(asked: Asked, parts: Operation[]): Operation {
     const floor = this.floors.get(asked.key) ?? 0;
-    const started = { ...asked, call: this.world.now, floor, end: null, result: null, parts };
+    const started = { ...asked, call: this.world.now, floor, end: null, result: null, parts, pins: [] };
+    if (isSpread(asked.key)) {
+      this.spread.called(started);
+      return started;
+    }
     if (asked.kind !== 'batch' && asked.kind !== 'check') this.history.push(started);
     return started;
   }
@@ -151,6 +163,11 @@ export class ClientChecks {
       receipt.conditionFailed || ACK_RANK[receipt.durability] >= ACK_RANK[operation.ack],
       () => `${describe(operation)} is acknowledged at ${receipt.durability}`,
     );
+    if (isSpread(operation.key)) {
+      this.counts.applied += 1;
+      this.end(operation, { result: 'ok' });
+      return this.spread.ended(operation, 'applied');
+    }
     if (receipt.repeated) return this.repeated(operation, receipt);
     if (receipt.conditionFailed) this.counts.refused += 1;
     else this.counts.applied += 1;
@@ -203,6 +220,7 @@ export class ClientChecks {
 
   /** Ends a write or read without a result. */
   failed(operation: Operation, outcome: 'applied' | 'not_applied' | 'unknown', code: ErrorCode): void {
+    if (isSpread(operation.key)) return this.spreadFailed(operation, outcome, code);
     const { kind, partition, request } = operation;
     // An earlier operation with its idempotency key is what took effect, and may not have been enough voters.
     const ghost = this.ghost(partition);
@@ -223,6 +241,19 @@ export class ClientChecks {
       this.counts.notApplied += 1;
       ghost.deny(request);
     }
+  }
+
+  private spreadFailed(
+    operation: Operation,
+    outcome: 'applied' | 'not_applied' | 'unknown',
+    code: ErrorCode,
+  ): void {
+    this.end(operation, { result: outcome, code });
+    if (operation.kind === 'get') return;
+    this.counts[outcome === 'not_applied' ? 'notApplied' : outcome] += 1;
+    this.spread.ended(operation, outcome);
+    if (outcome !== 'not_applied') return;
+    for (const { partition, request } of operation.pins) this.ghost(partition).deny(request);
   }
 
   /** A session is told that what it was acknowledged early in an epoch is lost: that must be true. */
@@ -248,6 +279,7 @@ export class ClientChecks {
     const shown = content === null ? {} : { version: value.version, value: content };
     this.end(operation, { result: 'ok', found: value.found, ...shown });
     this.counts.reads += 1;
+    if (isSpread(operation.key)) return this.spread.read(operation, Number(content ?? 0), value.stalenessMs);
     const version = value.found ? value.version : 0;
     const text = content === null ? null : String(content);
     const { level, seen } = operation;
@@ -299,12 +331,12 @@ export class ClientChecks {
 
   /** A node answers a request. Checked when the reply leaves: a later commit is no excuse. */
   replied(node: string, request: Request, clientId: Uint8Array, reply: Reply): void {
-    if (reply.result !== 'receipt' || reply.receipt == null) return;
+    if (reply.result !== 'receipt' || reply.receipt == null || request.operation === 'salt') return;
     const { receipt } = reply;
     const ghost = this.ghost(receipt.partition);
     const name = requestName(toLatin1(clientId), request.sequence);
     const what = `${node} acknowledges ${receipt.durability} ${name} as p${receipt.partition}/${receipt.version}`;
-    const partition = partitionOf(request.key, this.ghosts.length);
+    const partition = request.saltSet ? request.saltIn! - 1 : partitionOf(request.key, this.ghosts.length);
     this.world.check(receipt.partition === partition, () => `${what}: the key is in p${partition}`);
     if (receipt.durability === 'leader') {
       this.checkLeaderAck(node, receipt, request.sequence, what);
@@ -318,8 +350,10 @@ export class ClientChecks {
     if (receipt.conditionFailed) {
       const refusal = repeat ?? ghost.refusalOf(name);
       const told = versions(receipt.items);
+      if (request.saltSet) this.world.count('sub-counter was closed');
+      const isSame = request.saltSet ? told === '' : versions(refusal?.items ?? []) === told;
       this.world.check(
-        refusal?.version === receipt.version && versions(refusal.items) === told,
+        refusal?.version === receipt.version && isSame,
         () =>
           `invariant 11: ${what} (${told}) as refused, which was ${refusal?.version} at ${refusal?.index}`,
       );
@@ -335,7 +369,10 @@ export class ClientChecks {
       const told = String(counter);
       this.world.check(content === told, () => `invariant 11: ${what}: counter ${told}, is ${content}`);
     };
-    if (request.operation === 'increment') counted(request.key, receipt.counter);
+    if (request.saltSet) this.world.count('sub-counter incremented');
+    if (request.increment?.unread)
+      this.world.check(receipt.counter === 0, () => `${what}: counter ${receipt.counter} is told`);
+    else if (request.operation === 'increment') counted(request.key, receipt.counter);
     for (const [at, item] of (request.batch?.items ?? []).entries()) {
       if (item.operation === 'increment') counted(item.key, receipt.items[at]!.counter);
     }

@@ -15,19 +15,23 @@ import { Sessions } from '../../src/node/core/sessions.ts';
 import type { StoreState } from '../../src/router/topology-store.ts';
 import { ClientChecks } from './client-checks.ts';
 import { ControlLinks } from './control-links.ts';
+import { watchCopies } from './copy-checks.ts';
 import { GhostPartition } from './ghost.ts';
 import { Invariants } from './invariants.ts';
 import { Network, type NetworkProfile } from './network.ts';
 import { PeerLinks } from './peer-links.ts';
 import { RowChecks } from './row-checks.ts';
+import { isSalted, Salter } from './salter.ts';
 import { TAGGED_COUNTERS, TAGGED_KEYS } from './sim-batch.ts';
-import { ACKS, SimClient, type Workload, type WorkloadClient } from './sim-client.ts';
+import { ACKS, SimClient } from './sim-client.ts';
 import { SimController } from './sim-controller.ts';
 import { SimNode } from './sim-node.ts';
 import { SimRoutedClient } from './sim-routed-client.ts';
 import { SimRouter } from './sim-router.ts';
 import { nodeServer, SimSessions } from './sim-sessions.ts';
 import { type Fate, SimTopologyStore } from './sim-topology-store.ts';
+import { EQUAL_PREFIX, MIXED_PREFIX } from './spread-checks.ts';
+import type { Workload, WorkloadClient } from './workload.ts';
 import type { World } from './world.ts';
 
 /** The shape of a cluster; whatever is absent is drawn from the seed. */
@@ -81,7 +85,7 @@ export function drawShape(world: World, fixed: Partial<ClusterShape>): ClusterSh
     ...drawCopies(world, fixed),
     spares: world.pick([0, 1, 1, 2]),
     zones: world.pick([1, 1, 2, 3]),
-    partitions: world.pick([1, 2, 3]),
+    partitions: world.pick(isSalted(world) ? [2, 3, 4] : [1, 2, 3]),
     controllers: world.pick([1, 2]),
     clients: world.pick([2, 3]),
     routedClients: world.pick([0, 1, 1, 2]),
@@ -117,6 +121,7 @@ export class Cluster {
   readonly backups: StoreState[] = [];
   /** While true, the topology store leaves the outcome of many writes unknown. */
   storeUnsure = false;
+  readonly salter: Salter;
   private readonly numbers: ClusterNumbers;
 
   constructor(world: World, shape: ClusterShape, numbers: ClusterNumbers = {}) {
@@ -163,8 +168,18 @@ export class Cluster {
       partitions: shape.partitions,
       keys: [...keysFor('k', 2, shape.partitions), ...TAGGED_KEYS],
       counters: [...keysFor('n', 1, shape.partitions), ...TAGGED_COUNTERS],
+      spread: isSalted(world)
+        ? [
+            ...keysFor(EQUAL_PREFIX, 1, shape.partitions).slice(0, 2),
+            ...keysFor(MIXED_PREFIX, 1, shape.partitions).slice(0, 1),
+          ]
+        : [],
       concurrency: 8,
-      thinkMs: world.pick([2, 4, 8]),
+      thinkMs: world.pick(isSalted(world) ? [1, 2, 4] : [2, 4, 8]),
+      // A key that is written all the time has no copies.
+      reads: isSalted(world) ? 0.93 : 0.35,
+      hot: isSalted(world) ? 0.6 : 0,
+      linearizable: isSalted(world) ? 0.8 : 0.4,
       timeoutMs: 3_000,
       defaultAck: DEFAULT_ACKS[world.seed % DEFAULT_ACKS.length]!,
     };
@@ -176,6 +191,8 @@ export class Cluster {
     for (const controller of this.controllers) control.add(this.nodes, controller);
     this.sessions = new SimSessions(this.network);
     this.routers = this.makeRouters();
+    this.salter = new Salter(world, this.nodes, this.workload);
+    if (isSalted(world)) watchCopies(this);
   }
 
   /** Crashes a node together with its clients' connections. */
@@ -238,6 +255,8 @@ export class Cluster {
       scrubIntervalMs: 3_000,
       // As much as a simulated node holds, at once: scrubs never wait.
       scrubBytesPerSecond: 100_000_000,
+      // Seeds with salts have them by hand.
+      saltReadsPerSecond: 0,
       requestsMax: 10_000,
       requestBytesMax: 10_000_000,
       ...this.numbers.core,

@@ -6,6 +6,7 @@
  * INVARIANT: the log only grows; a request id takes effect at most once (DESIGN section 5, 11).
  */
 import { toLatin1 } from '../../src/common/bytes.ts';
+import { SUB_KEPT_MS } from '../../src/common/limits.ts';
 import {
   type Command,
   type DueKey,
@@ -16,7 +17,9 @@ import {
 } from '../../src/node/core/entry.ts';
 import { encodeRecord } from '../../src/node/core/once.ts';
 import type { ItemResult, WriteResult } from '../../src/node/core/result.ts';
+import { isSubSet, type SubSet } from '../../src/node/core/salt-sets.ts';
 import type { Sessions } from '../../src/node/core/sessions.ts';
+import { closedRow, isSaltCommand, openRow, type SaltCommand } from '../../src/node/core/sub-rows.ts';
 import type { World } from './world.ts';
 
 /** One state of a key: from `index` on (until the next one) it has this content. */
@@ -79,6 +82,8 @@ export class GhostPartition {
   /** By key of the record: what the write came to that left it. */
   private readonly records = new Map<string, { readonly fingerprint: string; readonly verdict: Verdict }>();
   private readonly sessions: Sessions;
+  /** Of salted counters. */
+  private readonly subSets = new Map<string, SubSet>();
   /** Requests that were told `not_applied`, by name. */
   private readonly denied = new Set<string>();
 
@@ -136,6 +141,16 @@ export class GhostPartition {
     );
   }
 
+  /** The sub-counters of a key (latin1 user key) after the last entry. */
+  subSetOf(key: string): SubSet | undefined {
+    return this.subSets.get(key);
+  }
+
+  /** The state of a key after the last entry. */
+  lastOf(key: string): KeyState {
+    return this.stateAt(key, this.log.length);
+  }
+
   /** The state of a key after the entry at `index`. */
   stateAt(key: string, index: number): KeyState {
     const states = this.keys.get(key) ?? [];
@@ -168,6 +183,7 @@ export class GhostPartition {
     const { command, requestId } = entry;
     if (command.kind === 'expireSessions') this.sessions.expire(command.before);
     if (command.kind === 'expireKeys') this.expire(entry, command.due);
+    if (isSaltCommand(command)) this.salt(entry, command);
     if (requestId === null) return 'none';
     const name = requestName(requestId.client, requestId.sequence);
     const found = this.sessions.lookup(requestId, entry.timestamp);
@@ -261,6 +277,44 @@ export class GhostPartition {
       const ends = state.kind !== 'absent' && state.expiresAt === expiresAt;
       this.world.count(ends ? 'value expired' : 'value overwritten before its time');
       if (ends) this.push(name, { ...ABSENT, index: entry.index });
+    }
+  }
+
+  /** Salted counters: their sets, and their sub-counters in other partitions. Of keys with copies nothing is to be seen. */
+  private salt({ index, timestamp }: Entry, command: SaltCommand): void {
+    const key = toLatin1(command.salted);
+    const counter = (content: string, expiresAt = 0): KeyState => ({
+      index,
+      kind: 'counter',
+      content,
+      expiresAt,
+    });
+    const state = this.stateAt(key, index);
+    if (command.kind === 'salt') {
+      if (!isSubSet(command.set) || state.kind === 'value' || state.expiresAt > 0) return;
+      this.push(key, counter(state.kind === 'absent' ? '0' : state.content));
+      this.subSets.set(key, command.set);
+      this.world.count('counter salted');
+    } else if (command.kind === 'fold') {
+      if (this.subSets.get(key)?.counter.id !== command.id) return this.world.count('counter folded before');
+      this.subSets.delete(key);
+      this.push(key, counter(String(BigInt(state.content) + command.sum)));
+      this.world.count('counter unsalted');
+    } else {
+      const [open, closed] = [
+        openRow(command.counter, command.salted),
+        closedRow(command.counter, command.salted),
+      ].map(toLatin1);
+      const [counting, ended] = [this.stateAt(open!, index), this.stateAt(closed!, index)];
+      const isOpen = counting.kind === 'counter';
+      const isClosed = ended.kind === 'counter';
+      if (command.action === 'open' && !isOpen && !isClosed) this.push(open!, counter('0'));
+      if (command.action === 'close' && isOpen) {
+        this.push(open!, { ...ABSENT, index });
+        this.push(closed!, counter(counting.content));
+      }
+      if (command.action === 'forget' && isClosed && ended.expiresAt === 0)
+        this.push(closed!, counter(ended.content, timestamp + SUB_KEPT_MS));
     }
   }
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { HistoryOutput } from '../../src/common/history.ts';
 import type { Operation } from './client-checks.ts';
 import { describeKey, judge } from './history.ts';
-import { DEFAULT_READ, SINGLE } from './sim-client.ts';
+import { DEFAULT_READ, SINGLE } from './workload.ts';
 
 function operation(
   kind: Operation['kind'],
@@ -30,6 +30,7 @@ function operation(
     end,
     result,
     parts: [],
+    pins: [],
   };
 }
 

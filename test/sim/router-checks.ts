@@ -20,10 +20,19 @@ interface Send {
   answeredAt: number;
 }
 
+/** A get that went for several clients. */
+interface SharedSend extends Send {
+  readonly of: string;
+  readonly sentAt: number;
+}
+
 /** A request that the proxy has been given. */
 interface Taken {
   readonly name: string;
   readonly write: boolean;
+  readonly at: number;
+  /** Gets of the same key and level have this in common. */
+  readonly of: string;
   /** Virtual time at which the time that it was given is over. */
   readonly deadline: number;
   readonly sends: Send[];
@@ -34,6 +43,13 @@ type Open = Map<number, Taken>;
 /** A router answers what no node has at its deadline; what one has, a grace later. It looks every SWEEP_MS (proxy.ts). */
 const SWEEP_MS = 20;
 const GRACE_MS = 100;
+
+/** Longer than any request of a simulated client takes, ms. */
+const SHARED_MS = 10_000;
+
+function sharedOf({ get, keyspace, key }: Request): string {
+  return `${get?.level} ${keyspace} ${Buffer.from(key).toString('latin1')}`;
+}
 
 /** Whether a send can have had no effect. */
 function isHarmless({ answer }: Send): boolean {
@@ -46,6 +62,7 @@ export class RouterChecks {
   /** By mark. */
   private readonly taken = new Map<string, Taken>();
   private marks = 0;
+  private shared: SharedSend[] = [];
 
   constructor(world: World, router: string) {
     this.world = world;
@@ -141,7 +158,9 @@ export class RouterChecks {
     this.marks += 1;
     const name = `${client}'s ${request.operation} ${this.marks}`;
     const deadline = this.world.now + request.timeLeftMs;
-    const taken: Taken = { name, write: request.operation !== 'get', deadline, sends: [] };
+    const { now } = this.world;
+    const write = request.operation !== 'get';
+    const taken: Taken = { name, write, at: now, of: sharedOf(request), deadline, sends: [] };
     request.traceParent = name;
     this.taken.set(name, taken);
     open.set(request.id, taken);
@@ -150,18 +169,31 @@ export class RouterChecks {
   private send(node: string, request: Request): Send {
     const { router } = this;
     const world: World = this.world;
+    const send = { node, answer: null, answeredAt: Number.POSITIVE_INFINITY };
+    if ((request.sharedReads ?? 0) > 0) return this.sendShared(send, request);
     const taken = this.taken.get(request.traceParent);
     world.check(taken !== undefined, () => `${router} sends ${request.traceParent}, which has ended`);
     for (const earlier of taken.sends) {
       world.check(
-        isHarmless(earlier),
+        !taken.write || isHarmless(earlier),
         () => `invariant 11: ${router} sends ${node} ${taken.name}, which ${earlier.node} may have applied`,
       );
     }
     if (taken.sends.length > 0) world.count('router forwarded again');
-    const send = { node, answer: null, answeredAt: Number.POSITIVE_INFINITY };
     taken.sends.push(send);
     return send;
+  }
+
+  /** Goes for several, of whom some may have left; each of them must have come before it was sent. */
+  private sendShared(send: Send, request: Request): Send {
+    const { now } = this.world;
+    const shared = Object.assign(send, { of: sharedOf(request), sentAt: now });
+    this.shared = this.shared.filter(
+      ({ answeredAt, sentAt }) => answeredAt >= now && now - sentAt < SHARED_MS,
+    );
+    this.shared.push(shared);
+    this.world.count('router sent gets together');
+    return shared;
   }
 
   private answered(send: Send, reply: Reply): void {
@@ -177,7 +209,11 @@ export class RouterChecks {
     if (!reply.end) return;
     open.delete(reply.id);
     this.taken.delete(taken.name);
-    const { name, sends } = taken;
+    const { name } = taken;
+    const together = this.shared.filter(
+      ({ of, sentAt }) => !taken.write && of === taken.of && sentAt >= taken.at,
+    );
+    const sends = [...taken.sends, ...together];
     this.checkTime(taken);
     const { failure } = reply;
     if (failure == null) {

@@ -9,8 +9,8 @@ import { MOVE_BYTES_MIN } from '../../src/common/limits.ts';
 import { Cluster, type ClusterShape, drawShape } from './cluster.ts';
 import { describeKey, judge } from './history.ts';
 import { FAULT_WEIGHTS, type FaultWeights, Nemesis, type PlannedFault, planFaults } from './nemesis.ts';
-import type { WorkloadClient } from './sim-client.ts';
-import { DEFAULT_READ, SINGLE } from './sim-client.ts';
+import type { WorkloadClient } from './workload.ts';
+import { DEFAULT_READ, SINGLE } from './workload.ts';
 import { SimulationFailure, World } from './world.ts';
 
 /** What a run is made of; everything has a default. Times in virtual ms. */
@@ -99,6 +99,7 @@ function run(
   nemesis.heal();
   requireProgress(cluster);
   settle(cluster);
+  cluster.checks.spread.finish();
   for (const key of judge(cluster.checks.history)) world.check(false, () => describeKey(key));
   world.counts.set('operation lost', cluster.checks.lost().length);
   world.trace(`end after ${world.events} events`);
@@ -119,6 +120,16 @@ function requireProgress(cluster: Cluster): void {
       },
     );
   };
+  // Salted counters can be read, as far as they can be.
+  const read = new Set<string>();
+  const readCounter = (key: string): void => {
+    const wish = { kind: 'get', key, ack: 'quorum', condition: null, ttlMs: 0 } as const;
+    probes[0]!.run({ ...wish, ...DEFAULT_READ, ...SINGLE, level: 'session' }, (found) => {
+      if (found) read.add(key);
+      else if (world.now - start < RECOVERY_MS) world.schedule(50, () => readCounter(key));
+    });
+  };
+  for (const key of workload.spread) readCounter(key);
   for (const [at, key] of workload.keys.entries()) {
     if (at >= shape.partitions * 2) break;
     for (const probe of probes) attempt(probe, key, partitionOf(Buffer.from(key), shape.partitions));
@@ -127,7 +138,7 @@ function requireProgress(cluster: Cluster): void {
     cluster,
     RECOVERY_MS,
     'invariant 13: every partition takes writes again',
-    () => done.size === shape.partitions * probes.length,
+    () => done.size === shape.partitions * probes.length && read.size === workload.spread.length,
   );
 }
 
@@ -136,6 +147,7 @@ function settle(cluster: Cluster): void {
   const { clients } = cluster;
   const world: World = cluster.world;
   for (const client of clients) client.stop();
+  cluster.salter.stop();
   reach(cluster, SETTLE_MS, 'all operations end', () => clients.every(({ open }) => open === 0));
   // Each request got its one last reply, and none is counted any more.
   reach(cluster, ROUTERS_MS, 'no router holds anything', () => cluster.routers.every(({ idle }) => idle));

@@ -7,8 +7,8 @@ import { partitionOf } from '../../src/common/hash.ts';
 import type { PartitionScrub } from '../../src/common/wire/admin-messages.ts';
 import { encodeValue, storeKey, TABLE_VALUES, userKey } from '../../src/node/core/layout.ts';
 import { Cluster, drawShape } from './cluster.ts';
-import { DEFAULT_READ, SINGLE } from './sim-client.ts';
 import type { SimNode } from './sim-node.ts';
+import { DEFAULT_READ, SINGLE } from './workload.ts';
 import { World } from './world.ts';
 
 interface Target {

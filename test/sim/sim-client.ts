@@ -21,122 +21,21 @@ import { partitionOf } from '../../src/common/hash.ts';
 import { LINEARIZABLE_GET, QUORUM_GET } from '../../src/common/reads.ts';
 import type {
   AckName,
-  Condition,
   Failure,
   GetOperation,
+  Receipt,
   Reply,
   Request,
+  Value,
 } from '../../src/common/wire/messages.ts';
 import { Routing } from '../../src/router/routing.ts';
 import { type ClientChecks, CODEC_BYTES, type Operation, type Wish } from './client-checks.ts';
 import { requestName } from './ghost.ts';
 import type { Connection, Network } from './network.ts';
-import { inputsOf, isBlind, nextItems, wireItems } from './sim-batch.ts';
+import { inputsOf, isBlind, wireItems } from './sim-batch.ts';
 import type { SimNode } from './sim-node.ts';
+import { inputOf, nextOperation, type Workload, type WorkloadClient } from './workload.ts';
 import type { World } from './world.ts';
-
-/** What a client does. */
-export interface Workload {
-  readonly partitions: number;
-  readonly keys: readonly string[];
-  readonly counters: readonly string[];
-  /** Operations in flight per client. */
-  readonly concurrency: number;
-  /** Pause between two operations, mean, ms. */
-  readonly thinkMs: number;
-  /** Time of one operation, ms. */
-  readonly timeoutMs: number;
-  /** The cluster's default acknowledgement. Writes that want what it comes to name no level. */
-  readonly defaultAck: Wish['ack'];
-}
-
-/** A client as the run sees it, however it reaches the cluster. */
-export interface WorkloadClient {
-  readonly id: string;
-  /** Operations that have not ended. */
-  readonly open: number;
-  /** Lets what is under way end and starts nothing more. */
-  stop(): void;
-  /** Runs one operation to its end, beside the workload; `done` is told whether it was applied (or read). */
-  run(wish: Wish, done: (applied: boolean) => void): void;
-  /** A node has crashed: connections to it break. */
-  nodeStopped(node: string): void;
-}
-
-/** Draws the condition of a write; `version` is the one that was last shown of its key. */
-function nextCondition(world: World, version: number, kind: Wish['kind']): Condition {
-  const level = world.random.next();
-  if (level < 0.3 && kind !== 'touch') return { kind: 'CONDITION_ABSENT', version: 0 };
-  if (level < 0.5) return { kind: 'CONDITION_EXISTS', version: 0 };
-  return { kind: 'CONDITION_VERSION', version: Math.max(1, version - (world.chance(0.15) ? 1 : 0)) };
-}
-
-function nextWrite(world: World): 'delete' | 'touch' | 'put' {
-  const level = world.random.next();
-  return level < 0.2 ? 'delete' : level < 0.3 ? 'touch' : 'put';
-}
-
-/** What a wish has that is no batch. */
-export const SINGLE = { items: [], once: '' } as const;
-
-/** How a wish that is no read reads. */
-export const DEFAULT_READ = { level: 'linearizable', maxStalenessMs: 0 } as const;
-
-function nextRead(world: World): Pick<Wish, 'level' | 'maxStalenessMs'> {
-  const level = world.random.next();
-  if (level < 0.4) return DEFAULT_READ;
-  if (level < 0.7) return { level: 'quorum', maxStalenessMs: 0 };
-  if (level < 0.9) return { level: 'session', maxStalenessMs: 0 };
-  return { level: 'stale', maxStalenessMs: world.chance(0.5) ? Math.ceil(world.between(1, 500)) : 0 };
-}
-
-/** Draws what a client does next. */
-export function nextOperation(world: World, workload: Workload, checks: ClientChecks): Wish {
-  if (world.chance(0.08)) return nextBatch(world, checks);
-  const counter = world.chance(0.25);
-  const read = world.chance(0.35);
-  const key = world.pick(counter ? workload.counters : workload.keys);
-  const kind = read ? 'get' : counter ? 'increment' : nextWrite(world);
-  const level = world.random.next();
-  const early = kind === 'put' || kind === 'delete';
-  const ack = level < 0.7 || counter ? 'quorum' : level < 0.85 && early ? 'leader' : 'all';
-  const conditional = !read && !counter && ack !== 'leader' && world.chance(0.3);
-  const lives =
-    kind === 'put' || kind === 'increment' ? world.chance(0.2) : kind === 'touch' && world.chance(0.7);
-  const ttlMs = lives ? Math.ceil(world.between(1, 1_500)) : 0;
-  const once = !read && ack !== 'leader' && world.chance(0.1) ? nextOnce(world) : '';
-  return {
-    kind,
-    key,
-    ack,
-    condition: conditional && once === '' ? nextCondition(world, checks.versionOf(key), kind) : null,
-    ttlMs: once === '' || world.chance(0.1) ? ttlMs : 0,
-    ...SINGLE,
-    once,
-    ...(read ? nextRead(world) : DEFAULT_READ),
-  };
-}
-
-/** Few keys, so that some are used again. */
-function nextOnce(world: World): string {
-  return world.pick(['i1', 'i2', 'i3']);
-}
-
-function nextBatch(world: World, checks: ClientChecks): Wish {
-  const items = nextItems(world, checks, nextCondition);
-  const once = world.chance(0.15) ? nextOnce(world) : '';
-  const level = world.random.next();
-  const early = isBlind(items) && once === '';
-  const ack = level < 0.7 ? 'quorum' : level < 0.85 && early ? 'leader' : 'all';
-  return { kind: 'batch', key: items[0]!.key, ack, condition: null, ttlMs: 0, items, once, ...DEFAULT_READ };
-}
-
-/** The input of a write: each another one, unless it has an idempotency key. */
-export function inputOf({ kind, once }: Wish, client: string, values: number): string {
-  if (kind === 'increment') return '1';
-  if (kind !== 'put' && kind !== 'batch') return '';
-  return once === '' ? `${client}.${values}` : `once.${once}`;
-}
 
 /** What a client that talks to nodes works with. */
 export interface ClientSurroundings {
@@ -158,16 +57,33 @@ interface Link {
   readonly waiting: Map<number, (reply: Reply | null) => void>;
 }
 
+/** A sub-counter, as the home of its counter has told. */
+interface Sub {
+  readonly partition: number;
+  readonly set: number;
+  readonly delta: number;
+  /** What the home was at then. */
+  readonly index: number;
+}
+
 interface Running extends SessionPin {
   readonly operation: Operation;
   readonly deadline: number;
-  readonly sequences: PartitionSequences | null;
+  sequences: PartitionSequences | null;
+  /** Of an increment: the sub-counter that it was pinned to. */
+  sub: Sub | null;
   attempt: number;
+  /** Partition whose copy of the key the last attempt has asked; null: the key itself. */
+  copyIn: number | null;
   failures: number;
   redirected: boolean;
   /** Attempts without an answer. */
   inFlight: number;
   done: (applied: boolean) => void;
+}
+
+function askedOf({ copyIn, sub, operation }: Running): number {
+  return copyIn ?? sub?.partition ?? operation.partition;
 }
 
 function getOf({ level, seen, maxStalenessMs }: Operation): GetOperation {
@@ -200,6 +116,10 @@ export class SimClient implements WorkloadClient {
   private readonly links = new Map<string, Link>();
   private readonly sequences = new Map<number, PartitionSequences>();
   private readonly session = new Session();
+  /** Partitions that have held copies of keys. */
+  private readonly salted = new Map<string, Set<number>>();
+  /** Sub-counters of counters, those of each set together. */
+  private readonly subs = new Map<string, Sub[][]>();
   private readonly budget = new RetryBudget(RETRY_DEFAULTS);
   private nextRequest = 1;
   private values = 0;
@@ -225,7 +145,8 @@ export class SimClient implements WorkloadClient {
     const { world, checks, workload } = this.around;
     const { kind, key } = wish;
     const partition = partitionOf(Buffer.from(key), workload.partitions);
-    const sequences = kind === 'get' ? null : this.sequencesOf(partition);
+    const sub = this.subFor(wish);
+    const sequences = kind === 'get' ? null : this.sequencesOf(sub?.partition ?? partition);
     const sequence = sequences?.acquire() ?? 0;
     this.values += 1;
     const input = inputOf(wish, this.id, this.values);
@@ -233,17 +154,20 @@ export class SimClient implements WorkloadClient {
     const request = sequences === null ? '' : requestName(toLatin1(this.clientId), sequence);
     const seen = wish.level === 'session' ? this.session.get(partition) : null;
     const operation = checks.call({ ...wish, client: this.id, partition, input, request, seen }, inputs);
+    if (sequences !== null) operation.pins.push({ partition: sub?.partition ?? partition, request });
     this.open += 1;
     this.budget.earn();
     const running: Running = {
       operation,
       deadline: world.now + workload.timeoutMs,
       sequences,
+      sub,
       sequence,
       sessionTime: 0,
       sessionGeneration: 0,
       maybeApplied: false,
       attempt: 0,
+      copyIn: null,
       failures: 0,
       redirected: false,
       inFlight: 0,
@@ -267,7 +191,8 @@ export class SimClient implements WorkloadClient {
       this.fail(running, 'unknown', 'SESSION_EXPIRED');
       return;
     }
-    const node = this.route(running.operation);
+    running.copyIn = this.copyFor(running);
+    const node = this.route(running);
     const link = node === null ? null : this.link(node);
     if (link === null) {
       this.retry(running, 'UNAVAILABLE', 0);
@@ -278,8 +203,11 @@ export class SimClient implements WorkloadClient {
     const id = this.nextRequest++;
     const left = running.deadline - world.now;
     const waitMs = attemptTimeMs(RETRY_DEFAULTS, left, running.operation.ack === 'all');
-    const { sessionTime } = running;
-    link.waiting.set(id, (reply) => this.answered(running, sessionTime, reply));
+    const { sessionTime, sub } = running;
+    link.waiting.set(id, (reply) => {
+      // What was asked of a sub-counter before it said that it is closed.
+      if (running.sub === sub) this.answered(running, sessionTime, reply);
+    });
     link.connection.sendRight({ request: this.build(running, id, waitMs) });
     world.schedule(waitMs, () => {
       const waiting = link.waiting.get(id);
@@ -291,7 +219,7 @@ export class SimClient implements WorkloadClient {
   }
 
   private build(running: Running, id: number, waitMs: number): Request {
-    const { kind, key, input, condition, ttlMs, items, parts, once } = running.operation;
+    const { kind, key, input, condition, ttlMs, items, parts, once, unread } = running.operation;
     assert(kind !== 'check', 'checks are in batches');
     const base: Request = {
       id,
@@ -314,10 +242,15 @@ export class SimClient implements WorkloadClient {
       return { ...base, batch: { items: wireItems(items, inputs) } };
     }
     if (kind === 'put') return { ...base, put: { value: Buffer.from(input), codec: CODEC_BYTES, ttlMs } };
-    if (kind === 'increment') return { ...base, increment: { delta: Number(input), ttlMs } };
+    if (kind === 'increment') {
+      const { sub } = running;
+      const pinned = sub === null ? {} : { saltIn: sub.partition + 1, saltSet: sub.set };
+      return { ...base, ...pinned, increment: { delta: Number(input), ttlMs, unread } };
+    }
     if (kind === 'touch') return { ...base, touch: { ttlMs } };
     if (kind === 'delete') return { ...base, delete: {} };
-    return { ...base, get: getOf(running.operation) };
+    const saltIn = running.copyIn === null ? 0 : running.copyIn + 1;
+    return { ...base, saltIn, get: getOf(running.operation) };
   }
 
   private answered(running: Running, sessionTime: number, reply: Reply | null): void {
@@ -331,10 +264,15 @@ export class SimClient implements WorkloadClient {
     } else if (running.operation.end === null) {
       if (reply.receipt != null) {
         sequences?.observe(reply.receipt.logTime);
-        this.session.wrote(reply.receipt);
+        const { sub, operation } = running;
+        if (sub !== null && reply.receipt.conditionFailed) return this.startOver(running);
+        if (sub === null) this.session.wrote(reply.receipt);
+        else this.session.applied(operation.partition, sub.index);
+        this.learnSubs(operation.key, reply.receipt);
         this.around.checks.acknowledged(running.operation, reply.receipt);
       } else if (reply.value != null) {
         this.session.read(reply.value, running.operation.seen);
+        this.learn(running, reply.value);
         this.around.checks.read(running.operation, reply.value);
       }
       this.finish(running, true);
@@ -355,12 +293,14 @@ export class SimClient implements WorkloadClient {
     if (error.code === 'WRITE_LOST') this.lost(running.operation, error.epoch ?? 0);
     if (error.code === 'SESSION_EXPIRED') running.sequences?.forget(sessionTime);
     if (error.outcome === 'applied') {
-      if (error.version !== undefined) this.session.applied(running.operation.partition, error.version);
+      const { sub, operation } = running;
+      if (sub !== null) this.session.applied(operation.partition, sub.index);
+      else if (error.version !== undefined) this.session.applied(operation.partition, error.version);
       this.fail(running, 'applied', error.code);
       return;
     }
     if (error.code === 'NOT_LEADER' && error.leader !== undefined && error.epoch !== undefined) {
-      this.routing.hint(running.operation.partition, error.leader, error.epoch);
+      this.routing.hint(askedOf(running), error.leader, error.epoch);
     }
     this.retry(running, error.code, error.retryAfterMs ?? 0);
   }
@@ -406,9 +346,71 @@ export class SimClient implements WorkloadClient {
     running.done(applied);
   }
 
+  /**
+   * Remembers for good where a key has had copies: whoever asks there later, as an outdated client would, must not be shown what was there
+   * then.
+   */
+  private learn({ operation, copyIn }: Running, { salts }: Value): void {
+    const { world } = this.around;
+    if (copyIn !== null) world.count('copy read');
+    if (salts == null) return;
+    const known = this.salted.get(operation.key) ?? new Set();
+    this.salted.set(operation.key, known);
+    for (const partition of salts.partitions) known.add(partition);
+  }
+
+  /** Remembers all sub-counters that a counter has ever had: an outdated client may use them. */
+  private learnSubs(key: string, { salts, index }: Receipt): void {
+    if (!salts?.set) return;
+    const known = this.subs.get(key) ?? [];
+    this.subs.set(key, known);
+    const { set, partitions, delta = 0 } = salts;
+    const subs = partitions.map((partition): Sub => ({ partition, set, delta: Number(delta), index }));
+    if (known.at(-1)?.[0]?.set === set) known.pop();
+    known.push(subs);
+  }
+
+  /** Where an increment goes that was never sent; null: home. Mostly by what was heard last. */
+  private subFor({ key, kind, unread, delta }: Wish): Sub | null {
+    const known = this.subs.get(key);
+    if (known === undefined || kind !== 'increment' || !unread) return null;
+    const { world } = this.around;
+    if (world.chance(0.3)) return null;
+    const subs = world.chance(0.15) ? world.pick(known) : known.at(-1)!;
+    const sub = world.pick(subs);
+    return sub.delta === 0 || sub.delta === delta ? sub : null;
+  }
+
+  /** The sub-counter has not taken it, and never will: it begins anew at home. */
+  private startOver(running: Running): void {
+    const { operation } = running;
+    running.sequences!.end(running.sequence);
+    running.sequences = this.sequencesOf(operation.partition);
+    running.sub = null;
+    running.sequence = running.sequences.acquire();
+    running.sessionTime = 0;
+    running.sessionGeneration = 0;
+    running.maybeApplied = false;
+    running.attempt = 0;
+    running.inFlight = 0;
+    operation.request = requestName(toLatin1(this.clientId), running.sequence);
+    operation.pins.push({ partition: operation.partition, request: operation.request });
+    this.attempt(running);
+  }
+
+  /** The partition whose copy is asked; null: the key itself. */
+  private copyFor({ operation, attempt }: Running): number | null {
+    const { world } = this.around;
+    const known = operation.level === 'linearizable' ? this.salted.get(operation.key) : undefined;
+    if (operation.kind !== 'get' || known === undefined || attempt > 1 || world.chance(0.2)) return null;
+    return world.pick([...known]);
+  }
+
   /** The node to ask: the leader if one is known, else any; of quorum reads any. */
-  private route({ partition, level }: Operation): SimNode | null {
+  private route(running: Running): SimNode | null {
     const { nodes, world } = this.around;
+    const { level } = running.operation;
+    const partition = askedOf(running);
     if (level !== 'linearizable') return world.pick(nodes);
     const route = this.routing.ready ? this.routing.leader(partition) : null;
     const known = nodes.find((node) => node.id === route?.node);

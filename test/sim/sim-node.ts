@@ -6,7 +6,7 @@
  */
 import { DiskError } from '../../src/common/disk.ts';
 import { RingkeepError } from '../../src/common/errors.ts';
-import { HEARTBEAT_MS, TICK_MS } from '../../src/common/limits.ts';
+import { HEARTBEAT_MS, PROTOCOL_MAX, TICK_MS } from '../../src/common/limits.ts';
 import { createRandom, type Random } from '../../src/common/random.ts';
 import type { Topology } from '../../src/common/topology.ts';
 import type { PeerMessage, Reply, Request } from '../../src/common/wire/messages.ts';
@@ -199,7 +199,10 @@ export class SimNode {
   }
 
   peerMessages(node: string, messages: readonly PeerMessage[]): void {
-    this.event((core) => core.peerMessages(node, messages));
+    this.event((core) => {
+      core.peerSpeaks(node, PROTOCOL_MAX);
+      core.peerMessages(node, messages);
+    });
   }
 
   controllerMessage(message: ToNode): void {

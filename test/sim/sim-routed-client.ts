@@ -16,9 +16,10 @@ import { VALUE_BYTES_CEILING } from '../../src/common/limits.ts';
 import type { ClientChecks, Operation, Wish } from './client-checks.ts';
 import { requestName } from './ghost.ts';
 import { inputsOf, wireItems } from './sim-batch.ts';
-import { ackOf, inputOf, nextOperation, type Workload, type WorkloadClient } from './sim-client.ts';
+import { ackOf } from './sim-client.ts';
 import { guarded, simClock } from './sim-clock.ts';
 import type { SimSessions } from './sim-sessions.ts';
+import { inputOf, nextOperation, type Workload, type WorkloadClient } from './workload.ts';
 import type { World } from './world.ts';
 
 /** What a routed client works with. */
@@ -105,10 +106,13 @@ export class SimRoutedClient implements WorkloadClient {
       ack: ackOf(wish, workload),
       condition,
       put: kind === 'put' ? { value: Buffer.from(input), codec: BYTES_CODEC, ttlMs } : null,
-      delta: kind === 'increment' ? 1 : 0,
+      delta: kind === 'increment' ? wish.delta : 0,
       ttlMs: kind === 'put' ? 0 : ttlMs,
       batch: kind === 'batch' ? wireItems(items, inputs) : null,
       idempotencyKey: Buffer.from(wish.once),
+      copies: 0,
+      counter: false,
+      unread: wish.unread,
       scan: null,
       level: LEVELS[wish.level],
       maxStalenessMs: wish.maxStalenessMs,
@@ -116,6 +120,12 @@ export class SimRoutedClient implements WorkloadClient {
       signal: null,
     });
     call.resolve = () => {};
+    // Under which id it went where it has not counted.
+    const startOver = call.startOver.bind(call);
+    call.startOver = () => {
+      this.name(call, operation);
+      startOver();
+    };
     call.reject = (error) => {
       this.name(call, operation);
       if (error.code === 'WRITE_LOST') checks.lossTold(operation, error.epoch ?? 0, call.get);
@@ -155,6 +165,7 @@ export class SimRoutedClient implements WorkloadClient {
     if (!call.isWrite) return;
     const own = call.sequences?.clientId ?? this.clientId;
     operation.request = requestName(toLatin1(own.length > 0 ? own : this.clientId), call.sequence);
+    if (call.partition >= 0) operation.pins.push({ partition: call.partition, request: operation.request });
   }
 
   private finish(call: Call, applied: boolean): void {

@@ -18,6 +18,19 @@ const SEEDS_ENOUGH = 200;
 
 /** What many seeds must have exercised between them. */
 export const PATHS: readonly string[] = [
+  'copy looked at',
+  'copy read',
+  'counter salted',
+  'counter unsalted',
+  'peer counterOrder',
+  'peer counterReply',
+  'sub-counter incremented',
+  'sub-counter was closed',
+  'reply COUNTER_SALTED',
+  'node key_salted',
+  'node key_unsalted',
+  'peer copyOrder',
+  'peer copyReply',
   'controller cluster_record_rebuilt',
   'controller failover_started',
   'controller learner_added',
@@ -57,6 +70,7 @@ export const PATHS: readonly string[] = [
   'router heard goaway',
   'router held',
   'router passed an answer on',
+  'router sent gets together',
   'router said CANCELLED not_applied',
   'router said DEADLINE_EXCEEDED not_applied',
   'router said DEADLINE_EXCEEDED unknown',

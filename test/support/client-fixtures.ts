@@ -2,6 +2,7 @@
  * What the client's tests share: a client that ends with its test, its error, and waiting for a condition.
  */
 import { afterEach } from 'vitest';
+import type { AdminTransport } from '../../src/client/admin.ts';
 import { createClient, type RingkeepClient } from '../../src/client/client.ts';
 import type { Transport } from '../../src/client/link.ts';
 import type { ConnectOptions } from '../../src/client/options.ts';
@@ -18,8 +19,9 @@ export function clientFor(
   transport: Transport,
   target: string | ConnectOptions,
   options?: Partial<ConnectOptions>,
+  admin?: AdminTransport,
 ): RingkeepClient {
-  const client = createClient(transport, target, options);
+  const client = createClient(transport, target, options, admin);
   clients.push(client);
   return client;
 }

@@ -8,6 +8,7 @@
 import { assert, RingkeepError } from '../../src/common/errors.ts';
 import { NO_DETAILS } from '../../src/common/failure.ts';
 import { partitionOf } from '../../src/common/hash.ts';
+import { PROTOCOL_MAX } from '../../src/common/limits.ts';
 import type { AckLevel, NodeRecord, PartitionRecord, Topology } from '../../src/common/topology.ts';
 import type { Connector, SessionHandlers, WatchHandlers } from '../../src/common/wire/contract.ts';
 import { answerHello } from '../../src/common/wire/handshake.ts';
@@ -46,6 +47,8 @@ export class ScriptedServer {
   readonly role: 'router' | 'node';
   readonly nodeId: string;
   clusterId = 'cluster-1';
+  /** What new sessions speak at most. */
+  protocolMax = PROTOCOL_MAX;
   partitions = 8;
   maxInFlight = 64;
   valueBytesMax = 1024 * 1024;
@@ -190,8 +193,8 @@ function welcome(
 }
 
 function identity(server: ScriptedServer) {
-  const { clusterId, role, nodeId, partitions, valueBytesMax } = server;
-  return { clusterId, role, nodeId, boot: 1, partitions, keyBytesMax: 4096, valueBytesMax };
+  const { clusterId, role, nodeId, partitions, valueBytesMax, protocolMax } = server;
+  return { clusterId, role, nodeId, boot: 1, partitions, keyBytesMax: 4096, valueBytesMax, protocolMax };
 }
 
 function watch(server: ScriptedServer | undefined, hello: Hello, handlers: WatchHandlers) {

@@ -5,7 +5,14 @@
 import { PROTOCOL_MAX } from '../../src/common/limits.ts';
 import { makeReplicaId } from '../../src/common/replica-id.ts';
 import type { NodeRecord, PartitionRecord, Replica as ReplicaName } from '../../src/common/topology.ts';
-import type { PeerMessage, Reply, Request, Scrub, SealReply } from '../../src/common/wire/messages.ts';
+import type {
+  CounterOrderKind,
+  PeerMessage,
+  Reply,
+  Request,
+  Scrub,
+  SealReply,
+} from '../../src/common/wire/messages.ts';
 import { spokenAt } from '../../src/common/wire/versions.ts';
 import type { CoreEvent, Effects, StoreEffect } from '../../src/node/core/effects.ts';
 import { NodeCore } from '../../src/node/core/node-core.ts';
@@ -51,26 +58,36 @@ export class BenchNode {
   incarnation = 'i';
   readonly replicaName: ReplicaName;
   readonly rows: Rows = new Map();
-  readonly wal: WalEntry[] = [];
+  readonly wal: (WalEntry & { readonly partition: number })[] = [];
   readonly events: CoreEvent[] = [];
   readonly replies: Reply[] = [];
   outbox: { node: string; message: PeerMessage }[] = [];
   readonly sealReplies: SealReply[] = [];
   /** Fsyncs and store writes do not return while false. */
   disk = true;
+  /** Reads of single values do not return while false. */
+  storeReads = true;
+  private waitingReads: StoreEffect[] = [];
   /** Fsyncs alone. */
   fsyncs = true;
   readonly scrubBytesPerSecond: number;
+  private readonly random: () => number;
   private lsn = 0;
-  private meta: ReplicaMeta | null = null;
+  private readonly metas = new Map<number, ReplicaMeta>();
   private waiting: StoreEffect[] = [];
 
-  constructor(id: string, scrubBytesPerSecond: number) {
+  constructor(id: string, scrubBytesPerSecond: number, random: () => number) {
     this.id = id;
+    this.random = random;
     this.scrubBytesPerSecond = scrubBytesPerSecond;
-    const run = { node: id, incarnation: 'i', boot: 1 };
-    this.replicaName = { id: makeReplicaId(run, 'r'), node: id };
+    this.replicaName = this.nameOf(0);
     this.core = this.makeCore();
+  }
+
+  /** Its replica of a partition. */
+  nameOf(partition: number): ReplicaName {
+    const run = { node: this.id, incarnation: 'i', boot: 1 };
+    return { id: makeReplicaId(run, partition === 0 ? 'r' : `r${partition}`), node: this.id };
   }
 
   private makeCore(): NodeCore {
@@ -80,7 +97,7 @@ export class BenchNode {
       boot: this.boot,
       run: this.run,
       valueBytesMax: 8 * MIB,
-      random: () => 0.5,
+      random: this.random,
       checkpointBytes: 1024 * MIB,
       walRetentionBytes: MIB,
       walHeldBytes: 64 * MIB,
@@ -94,6 +111,7 @@ export class BenchNode {
       snapshotBytesPerSecond: 100 * MIB,
       scrubIntervalMs: 1e9,
       scrubBytesPerSecond: this.scrubBytesPerSecond,
+      saltReadsPerSecond: 0,
       requestsMax: 100_000,
       requestBytesMax: 1024 * MIB,
     });
@@ -101,23 +119,29 @@ export class BenchNode {
 
   /** A power cut and a restart: the WAL is kept, the store loses everything, as nothing of it was synced. */
   restart(): void {
-    const { meta, wal, lsn: lastLsn } = this;
-    if (meta === null) throw new Error('there is no replica');
+    const { metas, lsn: lastLsn } = this;
+    if (metas.size === 0) throw new Error('there is no replica');
     this.boot++;
     this.rows.clear();
     this.waiting = [];
     this.outbox = [];
     this.core = this.makeCore();
-    const epochs = wal.map(({ index, epoch }) => ({ index, epoch }));
-    const changes = epochs.filter(({ epoch }, at) => epoch !== epochs[at - 1]?.epoch);
-    const log = { firstIndex: 1, lastIndex: wal.length, epochs: changes, damage: null };
     this.core.restore({
-      replicas: [{ partition: 0, meta, ...log }],
-      entries: (_partition, from) => wal.slice(from - 1),
+      replicas: [...metas].map(([partition, meta]) => {
+        const epochs = this.walOf(partition).map(({ index, epoch }) => ({ index, epoch }));
+        const changes = epochs.filter(({ epoch }, at) => epoch !== epochs[at - 1]?.epoch);
+        const log = { firstIndex: 1, lastIndex: epochs.length, epochs: changes, damage: null };
+        return { partition, meta, ...log };
+      }),
+      entries: (partition, from) => this.walOf(partition).slice(from - 1),
       store: { getSync: (key) => this.rows.get(Buffer.from(key).toString('latin1')) },
       lastLsn,
       topology: null,
     });
+  }
+
+  private walOf(partition: number): WalEntry[] {
+    return this.wal.filter((entry) => entry.partition === partition);
   }
 
   private get run(): string {
@@ -170,14 +194,18 @@ export class BenchNode {
     for (const record of effects.wal) {
       this.lsn++;
       if (record.type === 'entry') this.wal.push(record);
-      if (record.type === 'meta') this.meta = record.meta;
+      if (record.type === 'meta') this.metas.set(record.partition, record.meta);
       if (record.type === 'truncate') {
-        const keep = this.wal.filter(({ index }) => index <= record.index);
+        const keep = this.wal.filter(
+          ({ partition, index }) => partition !== record.partition || index <= record.index,
+        );
         this.wal.splice(0, this.wal.length, ...keep);
       }
     }
-    for (const { from, countMax, done } of effects.walReads) {
-      const entries = this.wal.filter(({ index }) => index >= from).slice(0, countMax);
+    for (const { partition, from, countMax, done } of effects.walReads) {
+      const entries = this.walOf(partition)
+        .filter(({ index }) => index >= from)
+        .slice(0, countMax);
       done(null, { gone: entries[0]?.index !== from, entries });
     }
     this.waiting.push(...effects.store);
@@ -188,6 +216,12 @@ export class BenchNode {
     return effects.wal.length + effects.walReads.length > 0;
   }
 
+  /** Lets the reads return that have waited, and all later ones. */
+  letReads(): void {
+    this.storeReads = true;
+    for (const effect of this.waitingReads.splice(0)) this.performStore(effect);
+  }
+
   private performStore(effect: StoreEffect): void {
     const name = (key: Uint8Array): string => Buffer.from(key).toString('latin1');
     if (effect.kind === 'write') {
@@ -196,7 +230,8 @@ export class BenchNode {
         else this.rows.set(name(key), value);
       }
       effect.done(null);
-    } else if (effect.kind === 'get') effect.done(null, this.rows.get(name(effect.key)));
+    } else if (effect.kind === 'get' && !this.storeReads) this.waitingReads.push(effect);
+    else if (effect.kind === 'get') effect.done(null, this.rows.get(name(effect.key)));
     else if (effect.kind === 'openView') effect.done(null, new RowsView(new Map(this.rows)));
     else if (effect.kind === 'readView')
       effect.view.read(effect.from, effect.to, effect.bytesMax, effect.done);
@@ -211,11 +246,20 @@ export class BenchNode {
   }
 }
 
-/** Some nodes with one partition. */
+const half = (): number => 0.5;
+
+/** Some nodes with one partition, or a few. */
 export class CoreBench {
   readonly nodes: BenchNode[];
   /** Nodes that nothing reaches and that reach nobody. */
   readonly cut = new Set<string>();
+  /** Pairs of nodes that do not hear each other, as `a b` in the order of their names. */
+  readonly cutLinks = new Set<string>();
+  /** How long messages between nodes are on their way, ms. */
+  latencyMs = 0;
+  private flying: { from: string; node: string; message: PeerMessage; dueAt: number }[] = [];
+  /** Whether what a voter passes on between others arrives. */
+  relays = true;
   /** Messages delivered so far, by body. */
   readonly delivered = new Map<string, number>();
   now = 0;
@@ -224,18 +268,33 @@ export class CoreBench {
   private revision = 0;
   private requestId = 0;
 
+  /** Orders of copies and of sub-counters that were delivered, in their order. */
+  readonly copyOrders: PeerMessage[] = [];
+  /** Reads of copies that their homes were told of. */
+  copyReads = 0;
+  readonly counterOrders: PeerMessage[] = [];
+  /** Kinds of these that do not arrive. */
+  readonly lostOrders = new Set<CounterOrderKind>();
   /** Scrubs that were delivered, in their order. */
   readonly scrubs: { readonly from: string; readonly scrub: Scrub }[] = [];
   private readonly protocols: Readonly<Record<string, number>>;
+  private readonly partitions: number;
 
   /** `protocols`: the highest version that a node speaks, where it is not the present one. */
   constructor(
     ids: readonly string[],
-    options: { scrubBytesPerSecond?: number; protocols?: Readonly<Record<string, number>> } = {},
+    options: {
+      scrubBytesPerSecond?: number;
+      protocols?: Readonly<Record<string, number>>;
+      partitions?: number;
+      /** What ids and jitter are made of. */
+      random?: () => number;
+    } = {},
   ) {
-    const { scrubBytesPerSecond = 100 * MIB, protocols = {} } = options;
+    const { scrubBytesPerSecond = 100 * MIB, protocols = {}, partitions = 1, random = half } = options;
     this.protocols = protocols;
-    this.nodes = ids.map((id) => new BenchNode(id, scrubBytesPerSecond));
+    this.partitions = partitions;
+    this.nodes = ids.map((id) => new BenchNode(id, scrubBytesPerSecond, random));
     for (const { id, core } of this.nodes)
       for (const other of ids) if (other !== id) core.peerSpeaks(other, this.protocolOf(id, other));
     this.advance(1);
@@ -260,15 +319,23 @@ export class CoreBench {
   /** Lets everybody work and hear each other until nothing happens any more. */
   pump(turnsMax = 1_000): number {
     for (let turn = 0; turn < turnsMax; turn++) {
-      const messages: { from: string; node: string; message: PeerMessage }[] = [];
       for (const node of this.nodes) {
         node.settle();
-        for (const sent of node.outbox.splice(0)) messages.push({ from: node.id, ...sent });
+        for (const sent of node.outbox.splice(0))
+          this.flying.push({ from: node.id, ...sent, dueAt: this.now + this.latencyMs });
       }
+      const messages = this.flying.filter(({ dueAt }) => dueAt <= this.now);
+      this.flying = this.flying.filter(({ dueAt }) => dueAt > this.now);
       if (messages.length === 0) return turn;
       for (const { from, node, message: given } of messages) {
         const message = spokenAt(this.protocolOf(from, node), given);
-        if (message === null || this.cut.has(from) || this.cut.has(node)) continue;
+        const isCut =
+          this.cut.has(from) || this.cut.has(node) || this.cutLinks.has([from, node].sort().join(' '));
+        if (message === null || isCut || (message.relayed === true && !this.relays)) continue;
+        if (message.counterOrder && this.lostOrders.has(message.counterOrder.kind)) continue;
+        if (message.copyReply) this.copyReads += message.copyReply.reads;
+        if (message.copyOrder) this.copyOrders.push(message);
+        if (message.counterOrder) this.counterOrders.push(message);
         if (message.scrub) this.scrubs.push({ from, scrub: message.scrub });
         this.delivered.set(message.body, (this.delivered.get(message.body) ?? 0) + 1);
         this.node(node).core.peerMessages(from, [message]);
@@ -294,9 +361,9 @@ export class CoreBench {
     }
   }
 
-  /** Pushes a record of partition 0 to nodes. */
+  /** Pushes a record, of partition 0 unless it says otherwise, to nodes. */
   push(fields: Partial<PartitionRecord>, to: readonly BenchNode[] = this.nodes): void {
-    const { voters, learners } = this.sets();
+    const { voters, learners } = this.sets(fields.partition);
     this.revision++;
     const record: PartitionRecord = {
       partition: 0,
@@ -316,8 +383,8 @@ export class CoreBench {
     this.pump();
   }
 
-  private sets(): { voters: ReplicaName[]; learners: ReplicaName[] } {
-    const names = this.nodes.map((node) => node.replicaName);
+  private sets(partition = 0): { voters: ReplicaName[]; learners: ReplicaName[] } {
+    const names = this.nodes.map((node) => node.nameOf(partition));
     const learns = ({ node }: ReplicaName): boolean => this.learning.has(node);
     return { voters: names.filter((name) => !learns(name)), learners: names.filter(learns) };
   }
@@ -325,25 +392,37 @@ export class CoreBench {
   private tell(records: readonly PartitionRecord[], to: readonly BenchNode[]): void {
     const nodes = this.nodes.map((node) => node.record());
     const { revision } = this;
-    const head = { clusterId: 'c', revision, partitions: 1, replicationFactor: nodes.length, full: false };
+    const head = {
+      clusterId: 'c',
+      revision,
+      partitions: this.partitions,
+      replicationFactor: nodes.length,
+      full: false,
+    };
     for (const node of to) node.core.topologyPushed({ ...head, nodes, records });
   }
 
-  /** Forms the partition if need be, seals `epoch` at `sealed` and names the leader to everybody. */
-  lead(id: string, epoch: number, sealed: readonly BenchNode[] = this.nodes): void {
-    if (epoch === 1) this.push({});
+  /** Forms the partition if need be, seals `epoch` at `sealed` and names the leader to them, or to others. */
+  lead(
+    id: string,
+    epoch: number,
+    sealed: readonly BenchNode[] = this.nodes,
+    partition = 0,
+    told: readonly BenchNode[] = sealed,
+  ): void {
+    if (epoch === 1) this.push({ partition });
     // Those that have restarted are admitted first.
     this.tell([], sealed);
-    const { voters } = this.sets();
+    const { voters } = this.sets(partition);
     const reservationId = `e${epoch}`;
     const sets = { configuration: 1, voters, previousVoters: [] };
     for (const node of sealed) {
-      node.core.seal({ partition: 0, replica: node.replicaName.id, epoch, reservationId, ...sets });
+      node.core.seal({ partition, replica: node.nameOf(partition).id, epoch, reservationId, ...sets });
     }
     this.pump();
-    const { replicaName, boot } = this.node(id);
-    const leader = { replica: replicaName.id, node: id, boot };
-    this.push({ epoch, reservationId, leader, led: true }, sealed);
+    const { boot } = this.node(id);
+    const leader = { replica: this.node(id).nameOf(partition).id, node: id, boot };
+    this.push({ partition, epoch, reservationId, leader, led: true, established: true }, told);
   }
 
   /** Sends a put to a node; its reply shows up in `replies`. */

@@ -16,6 +16,7 @@ import { userKey } from '../../src/node/core/layout.ts';
 import { ReplicaLog } from '../../src/node/core/log.ts';
 import { Machine } from '../../src/node/core/machine.ts';
 import type { WriteResult } from '../../src/node/core/result.ts';
+import { SaltSets } from '../../src/node/core/salt-sets.ts';
 import { Sessions } from '../../src/node/core/sessions.ts';
 
 /** A machine over a map, whose store effects are carried out when the test says so. */
@@ -40,6 +41,7 @@ export class MachineBench {
       mark: { index: 0, epoch: 0, logTime: 0 },
       sessions: new Sessions(limits),
       epochs: new EpochStarts(),
+      salts: new SaltSets(),
       checkpointIndex: 0,
     };
     this.machine = new Machine(1, 1, state, {

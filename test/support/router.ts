@@ -7,7 +7,8 @@ import type { NodeRecord, PartitionRecord, Topology } from '../../src/common/top
 import { grpcConnector } from '../../src/common/wire/connections.ts';
 import type { Failure, Reply, Request } from '../../src/common/wire/messages.ts';
 import type { StreamLimits, WireServer } from '../../src/common/wire/server.ts';
-import { type ProxyOptions, RequestProxy } from '../../src/router/proxy.ts';
+import { RequestProxy } from '../../src/router/proxy.ts';
+import type { ProxyOptions } from '../../src/router/proxy-options.ts';
 import {
   listen,
   openClient,
@@ -160,6 +161,11 @@ export class ProxyUnderTest {
     const nodes = this.#nodes.map((node) => nodeRecord(node.id, node.server.address));
     const records = leaders.map((leader, partition) => partitionRecord(partition, leader, epoch));
     this.proxy.applyTopology(topologyOf(nodes, records, epoch));
+  }
+
+  /** Ends a node and its connections. */
+  async stopNode(id: string): Promise<void> {
+    await this.#nodes.find((node) => node.id === id)!.server.stop(0);
   }
 
   client(): SeenClient {

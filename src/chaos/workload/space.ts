@@ -8,7 +8,7 @@ import { RingkeepError } from '../../common/errors.ts';
 /** What workloads call of a client. */
 export type SpaceClient = Pick<
   RingkeepClient,
-  'put' | 'get' | 'getEntry' | 'delete' | 'increment' | 'batch' | 'getMany' | 'session'
+  'put' | 'get' | 'getEntry' | 'delete' | 'increment' | 'add' | 'batch' | 'getMany' | 'session'
 >;
 
 const TIMEOUT_MS = 30_000;
@@ -30,6 +30,7 @@ export function inKeyspace(client: RingkeepClient, name: string): SpaceClient {
       space.getEntry(key, options) as Promise<Entry<T> | undefined>,
     delete: (key, options) => space.delete(key, options),
     increment: (key, delta, options) => space.increment(key, delta, options),
+    add: (key, delta, options) => space.add(key, delta, options),
     batch: (operations, options) => space.batch(operations, options),
     getMany: <T>(keys: Iterable<Key>, options?: ReadOptions) =>
       space.getMany(keys, options) as Promise<(T | undefined)[]>,

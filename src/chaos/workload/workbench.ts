@@ -81,7 +81,9 @@ export class Workbench {
   /** As histories name them: the clients that go to leaders directly. */
   readonly direct = new Set<string>();
   private readonly lanes: Promise<void>[] = [];
-  private readonly recorder = (event: HistoryEvent): void => void this.history.push(event);
+  private readonly recorder = (event: HistoryEvent): void => {
+    this.history.push(event);
+  };
   private running = true;
   private values = 0;
 
@@ -112,6 +114,17 @@ export class Workbench {
   /** Client of a lane. */
   client(lane: number): SpaceClient {
     return this.clients[lane % this.clients.length]!;
+  }
+
+  /** Where the keys are, as the options of an order say it. */
+  get space(): { readonly keyspace?: string } {
+    const { keyspace } = this.options;
+    return keyspace === '' ? {} : { keyspace };
+  }
+
+  /** What a lane may order of the cluster. */
+  admin(lane: number): RingkeepClient['admin'] {
+    return this.connected[lane % this.connected.length]!.admin;
   }
 
   /**

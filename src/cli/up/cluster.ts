@@ -23,6 +23,8 @@ export interface ClusterFlags {
   readonly startMs: number;
   /** Default acknowledgement of a new cluster; undefined: quorum. */
   readonly ack: Ack | undefined;
+  /** Further flags of `ringkeep node`. */
+  readonly nodeArgs?: readonly string[];
 }
 
 /** A process of a started cluster. */
@@ -193,6 +195,7 @@ export class Cluster {
     const args = (listen: string) => [
       ...['node', '--id', name, '--data', data, '--listen', listen, '--http-listen', ANY_ADDRESS],
       ...(joins ? ['--join', `ringkeep://${router}`] : ['--router', router]),
+      ...(this.#flags.nodeArgs ?? []),
       ...this.#logArgs(),
     ];
     return {

@@ -14,6 +14,57 @@ export interface StatusReply {
   replicas: ReplicaReport[];
   json: string;
 }
+export interface HotRequest {
+  hello: Hello | null;
+  limit: number;
+}
+export interface HotKey {
+  keyspace: string;
+  key: Uint8Array;
+  partition: number;
+  reads: number;
+  writes: number;
+  error: number;
+}
+export interface HotPartition {
+  partition: number;
+  reads: number;
+  writes: number;
+}
+export interface HotNode {
+  node: string;
+  reads: number;
+  writes: number;
+  problem: string;
+}
+/** A copy of a salted key. */
+export interface KeyCopy {
+  partition: number;
+  node: string;
+  held: boolean;
+}
+/** A salted key; `node` leads `partition`, its home. */
+export interface SaltedKey {
+  keyspace: string;
+  key: Uint8Array;
+  partition: number;
+  node: string;
+  copies: readonly KeyCopy[];
+  waitingWrites: number;
+  automatic: boolean;
+}
+/** Operations per second, of about the last `seconds`. */
+export interface HotReply {
+  seconds: number;
+  reads: number;
+  writes: number;
+  keys: readonly HotKey[];
+  partitions: readonly HotPartition[];
+  /** Of a router: what each node has told. */
+  nodes: readonly HotNode[];
+  /** Of the partitions that are led there. */
+  salts: readonly SaltedKey[];
+}
 export interface HashRequest {
   hello: Hello | null;
   partition: number;

@@ -337,6 +337,8 @@ export const grpcConnector: Connector = {
     once(address, (channel) => channel.unary(methods.setAck, { hello, ...change }, timeoutMs)),
   moves: (address, hello, order, timeoutMs) =>
     once(address, (channel) => channel.unary(methods.moves, { ...NO_ORDER, ...order, hello }, timeoutMs)),
+  hot: (address, hello, limit, timeoutMs) =>
+    once(address, (channel) => channel.unary(methods.hot, { hello, limit }, timeoutMs)),
   scrub: (address, hello, order, timeoutMs) =>
     once(address, (channel) => channel.unary(methods.scrub, { hello, ...order }, timeoutMs)),
 };

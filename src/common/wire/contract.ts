@@ -8,7 +8,14 @@
  */
 import type { RingkeepError } from '../errors.ts';
 import type { AckDefaults, Topology } from '../topology.ts';
-import type { HashReply, MovesReply, MovesRequest, ScrubReply, StatusReply } from './admin-messages.ts';
+import type {
+  HashReply,
+  HotReply,
+  MovesReply,
+  MovesRequest,
+  ScrubReply,
+  StatusReply,
+} from './admin-messages.ts';
 import type {
   AckName,
   ControllerMessage,
@@ -144,6 +151,8 @@ export interface Connector {
   setAck(address: string, hello: Hello, change: AckChange, timeoutMs: number): Promise<AckDefaults>;
   /** Asks a router for something of moves; see `AdminHandler.moves`. Rejects with RingkeepError. */
   moves(address: string, hello: Hello, order: MovesCall, timeoutMs: number): Promise<MovesReply>;
+  /** Asks a node or a router what is asked for most; see `AdminHandler.hot`. Rejects with RingkeepError. */
+  hot(address: string, hello: Hello, limit: number, timeoutMs: number): Promise<HotReply>;
   /** Begins a scrub, or asks how one stands; see `AdminHandler.scrub`. Rejects with RingkeepError. */
   scrub(address: string, hello: Hello, order: ScrubOrder, timeoutMs: number): Promise<ScrubReply>;
 }
@@ -266,6 +275,8 @@ export interface AdminHandler {
   setAck(peer: Peer, change: AckChange): Promise<AckDefaults>;
   /** Resolves with how moves stand, once a change is durable. The request is decoded, not validated. Rejects with RingkeepError. */
   moves(peer: Peer, request: MovesRequest): Promise<MovesReply>;
+  /** Resolves with what is asked for most: at most `limit` keys and partitions, 0: 10. Rejects with RingkeepError. */
+  hot(peer: Peer, limit: number): Promise<HotReply>;
   /**
    * Resolves at once with what is known so far. Rejects with RingkeepError, INVALID_ARGUMENT for a run that is not known. Callers that
    * speak an earlier version than SCRUB_PROTOCOL are refused with VERSION_MISMATCH before.

@@ -39,7 +39,7 @@ describe('the protocol version', () => {
 
   it('is none if the caller has left the versions behind that are spoken here', () => {
     const hello = makeHello({ role: 'client', protocolMin: 2, protocolMax: 3 });
-    expect(greet(hello).protocol).toBe(2);
+    expect(greet(hello).protocol).toBe(PROTOCOL_MAX);
     expect(() => greet(hello, 1)).toThrow(
       expect.objectContaining({
         code: 'VERSION_MISMATCH',

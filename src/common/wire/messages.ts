@@ -68,6 +68,8 @@ export interface TouchOperation {
 export interface IncrementOperation {
   delta: number | bigint;
   ttlMs: number;
+  /** The receipt need not tell the counter, and does not. */
+  unread?: boolean;
 }
 /** One command of a batch; `operation` names the field that is set. */
 export interface BatchItem {
@@ -78,6 +80,22 @@ export interface BatchItem {
   delete?: Record<string, never> | null;
   increment?: IncrementOperation | null;
   check?: Record<string, never> | null;
+}
+/** Of a hot key; 0 copies: it is a key like any other again. */
+export interface SaltOperation {
+  copies: number;
+  /** Sub-counters instead of copies; `delta`: what each increment adds, 0: anything. */
+  counter?: boolean;
+  delta?: number | bigint;
+}
+/** Partitions whose leaders have a copy of a hot key, or sub-counters of a counter. */
+export interface Salts {
+  partitions: number[];
+  /** Of sub-counters: their id; 0: these are copies. */
+  set?: number;
+  delta?: number | bigint;
+  /** Of sub-counters: their set is in effect once this entry of their home is decided. */
+  index?: number;
 }
 export interface BatchOperation {
   items: BatchItem[];
@@ -115,8 +133,16 @@ export interface Request {
   ack: AckName;
   traceParent: string;
   condition?: Condition | null;
-  operation: 'get' | 'put' | 'delete' | 'increment' | 'scan' | 'touch' | 'batch';
+  operation: 'get' | 'put' | 'delete' | 'increment' | 'scan' | 'touch' | 'batch' | 'salt';
   idempotencyKey?: Uint8Array;
+  /** Of a router: so many more gets of clients are answered by this one. */
+  sharedReads?: number;
+  /** 1 more than the partition whose copy of the key is read, or whose sub-counter is incremented; 0: the key itself. */
+  saltIn?: number;
+  /** Of increments with `saltIn`: the set of the sub-counter. */
+  saltSet?: number;
+  /** Of a client to a router: the id of the open get that this is the second attempt of; 0: of none. */
+  beside?: number;
   get?: GetOperation | null;
   put?: PutOperation | null;
   delete?: Record<string, never> | null;
@@ -124,6 +150,7 @@ export interface Request {
   scan?: ScanOperation | null;
   touch?: TouchOperation | null;
   batch?: BatchOperation | null;
+  salt?: SaltOperation | null;
 }
 
 export interface Value {
@@ -136,6 +163,8 @@ export interface Value {
   expiresAt: number;
   seenIndex: number;
   stalenessMs: number;
+  /** Of a key that is salted. */
+  salts?: Salts | null;
 }
 
 export interface Receipt {
@@ -151,6 +180,8 @@ export interface Receipt {
   index: number;
   items: ReceiptItem[];
   repeated: boolean;
+  /** Of a salt operation: what is in effect now. */
+  salts?: Salts | null;
 }
 
 export interface ReceiptItem {
@@ -376,11 +407,50 @@ export interface ProbeReply {
   commitIndex: number;
   commitEpoch: number;
 }
+export type CopyOrderKind = 'COPY_DROP' | 'COPY_INSTALL' | 'COPY_LOOK';
+export interface CopyOrder {
+  kind: CopyOrderKind;
+  home: number;
+  number: number;
+  key: Uint8Array;
+  confirm: boolean;
+  token: string;
+  value: Value | null;
+}
+export interface CopyReply {
+  number: number;
+  homeEpoch: number;
+  token: string;
+  held: boolean;
+  reads: number;
+}
+export type CounterOrderKind =
+  | 'COUNTER_LOOK'
+  | 'COUNTER_OPEN'
+  | 'COUNTER_CLOSE'
+  | 'COUNTER_FORGET'
+  | 'COUNTER_ASK';
+export interface CounterOrder {
+  kind: CounterOrderKind;
+  home: number;
+  number: number;
+  key: Uint8Array;
+  set: number;
+  delta: number | bigint;
+}
+export interface CounterReply {
+  number: number;
+  homeEpoch: number;
+  closed: boolean;
+  value: number | bigint;
+}
 export interface PeerMessage {
   partition: number;
   from: string;
   to: string;
   epoch: number;
+  /** By a voter, between the leaders of two partitions that do not reach each other. */
+  relayed?: boolean;
   body:
     | 'append'
     | 'appendReply'
@@ -391,7 +461,11 @@ export interface PeerMessage {
     | 'snapshotChunk'
     | 'scrub'
     | 'probe'
-    | 'probeReply';
+    | 'probeReply'
+    | 'copyOrder'
+    | 'copyReply'
+    | 'counterOrder'
+    | 'counterReply';
   append?: Append | null;
   appendReply?: AppendReply | null;
   confirm?: Confirm | null;
@@ -402,6 +476,10 @@ export interface PeerMessage {
   scrub?: Scrub | null;
   probe?: Probe | null;
   probeReply?: ProbeReply | null;
+  copyOrder?: CopyOrder | null;
+  copyReply?: CopyReply | null;
+  counterOrder?: CounterOrder | null;
+  counterReply?: CounterReply | null;
 }
 export interface PeerBatch {
   welcome: Welcome | null;

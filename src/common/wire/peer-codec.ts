@@ -5,6 +5,7 @@
  */
 import { PROBE_KEYS_MAX } from '../limits.ts';
 import type { Replica } from '../topology.ts';
+import { LAST_BODY, readSaltBody, writeSaltBodies } from './copy-codec.ts';
 import type {
   Append,
   AppendReply,
@@ -85,6 +86,15 @@ function writeSnapshotChunk(writer: ProtoWriter, chunk: SnapshotChunk): void {
   writer.bool(8, chunk.gone);
 }
 
+function writeScrub(writer: ProtoWriter, scrub: Scrub): void {
+  writer.uint(1, scrub.index);
+  writer.text(2, scrub.hash);
+  writer.bool(3, scrub.damaged);
+  writer.uint(4, scrub.underWay);
+  writer.uint(5, scrub.rows);
+  writer.uint(6, scrub.bytes);
+}
+
 function writeBody(writer: ProtoWriter, message: PeerMessage, bytesMax: number): void {
   if (message.append) {
     const mark = writer.begin(5, bytesMax);
@@ -119,14 +129,10 @@ function writeBody(writer: ProtoWriter, message: PeerMessage, bytesMax: number):
     writeProbeReply(writer, message.probeReply);
     writer.end(mark);
   }
+  writeSaltBodies(writer, message, bytesMax);
   if (message.scrub) {
     const mark = writer.begin(12, bytesMax);
-    writer.uint(1, message.scrub.index);
-    writer.text(2, message.scrub.hash);
-    writer.bool(3, message.scrub.damaged);
-    writer.uint(4, message.scrub.underWay);
-    writer.uint(5, message.scrub.rows);
-    writer.uint(6, message.scrub.bytes);
+    writeScrub(writer, message.scrub);
     writer.end(mark);
   }
   if (message.snapshotOffer) {
@@ -157,6 +163,7 @@ function writePeerMessage(writer: ProtoWriter, message: PeerMessage): void {
   writer.text(2, message.from);
   writer.text(3, message.to);
   writer.uint(4, message.epoch);
+  if (message.relayed === true) writer.bool(30, true);
   writeBody(writer, message, bytesMax);
   writer.end(mark);
 }
@@ -393,22 +400,30 @@ function readBody(reader: ProtoReader, field: number, message: PartialMessage): 
   } else if (field === 13) {
     message.probe = readProbe(reader);
     message.body = 'probe';
-  } else {
+  } else if (field === 14) {
     message.probeReply = readProbeReply(reader);
     message.body = 'probeReply';
-  }
+  } else readSaltBody(reader, field, message);
 }
 
 /** `before`: the message before, whose replica ids are most likely the same. */
 function readPeerMessage(reader: ProtoReader, before: PeerMessage | undefined): PeerMessage {
-  const message: PartialMessage = { partition: 0, from: '', to: '', epoch: 0, body: undefined };
+  const message: PartialMessage = {
+    partition: 0,
+    from: '',
+    to: '',
+    epoch: 0,
+    relayed: false,
+    body: undefined,
+  };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     if (field === 1) message.partition = reader.uint();
     else if (field === 2) message.from = reader.text(before?.from);
     else if (field === 3) message.to = reader.text(before?.to);
     else if (field === 4) message.epoch = reader.uint();
-    else if (field >= 5 && field <= 14) readBody(reader, field, message);
+    else if (field === 30) message.relayed = reader.bool();
+    else if (field >= 5 && field <= LAST_BODY) readBody(reader, field, message);
     else reader.skip();
   }
   reader.leave(outer);

@@ -3,13 +3,38 @@
  * left to the generic codec as nested bytes. Field numbers are those of proto/ringkeep.proto; a property test compares
  * both codecs in both directions.
  */
-import type { Receipt, ReceiptItem, Reply, Row, Rows, ServerMessage, Value } from './messages.ts';
+import { SALT_COPIES_MAX } from '../limits.ts';
+import type { Receipt, ReceiptItem, Reply, Row, Rows, Salts, ServerMessage, Value } from './messages.ts';
 import { EMPTY_BYTES, ProtoReader, ProtoWriter } from './protobuf.ts';
 import { asBuffer, type GenericCodec, type RareCodecs } from './request-codec.ts';
 import { sizeOfReply } from './sizes.ts';
 
-function writeValue(writer: ProtoWriter, value: Value): void {
-  const mark = writer.begin(3, value.value.length + 108);
+function writeSalts(writer: ProtoWriter, field: number, { partitions, set, delta, index }: Salts): void {
+  const salts = writer.begin(field, 44 + partitions.length * 10);
+  writer.packed(1, partitions);
+  if (set) writer.uint(2, set);
+  if (delta) writer.sint(3, delta);
+  if (index) writer.uint(4, index);
+  writer.end(salts);
+}
+
+function readSalts(reader: ProtoReader): Salts {
+  const salts: Salts = { partitions: [], set: 0, delta: 0, index: 0 };
+  const outer = reader.enter();
+  for (let field = reader.next(); field !== 0; field = reader.next()) {
+    if (field === 1) reader.uints(salts.partitions, SALT_COPIES_MAX);
+    else if (field === 2) salts.set = reader.uint();
+    else if (field === 3) salts.delta = reader.sint();
+    else if (field === 4) salts.index = reader.uint();
+    else reader.skip();
+  }
+  reader.leave(outer);
+  return salts;
+}
+
+/** Writes a value as the field `field` of the message that is open. */
+export function writeValue(writer: ProtoWriter, field: number, value: Value): void {
+  const mark = writer.begin(field, value.value.length + 200);
   writer.bool(1, value.found);
   writer.bytes(2, value.value);
   writer.uint(3, value.codec);
@@ -19,6 +44,7 @@ function writeValue(writer: ProtoWriter, value: Value): void {
   writer.uint(7, value.expiresAt);
   writer.uint(8, value.seenIndex);
   writer.uint(9, value.stalenessMs);
+  if (value.salts) writeSalts(writer, 10, value.salts);
   writer.end(mark);
 }
 
@@ -40,6 +66,7 @@ function writeReceipt(writer: ProtoWriter, receipt: Receipt): void {
     writer.end(item);
   }
   writer.bool(11, receipt.repeated);
+  if (receipt.salts) writeSalts(writer, 12, receipt.salts);
 }
 
 function writeRows(writer: ProtoWriter, rows: Rows, bytesMax: number): void {
@@ -62,7 +89,7 @@ function writeReply(writer: ProtoWriter, reply: Reply, rare: RareCodecs): void {
   const mark = writer.begin(2, bytesMax);
   writer.uint(1, reply.id);
   writer.bool(2, reply.end);
-  if (reply.value) writeValue(writer, reply.value);
+  if (reply.value) writeValue(writer, 3, reply.value);
   if (reply.receipt) {
     const receipt = writer.begin(4, bytesMax);
     writeReceipt(writer, reply.receipt);
@@ -73,7 +100,8 @@ function writeReply(writer: ProtoWriter, reply: Reply, rare: RareCodecs): void {
   writer.end(mark);
 }
 
-function readValue(reader: ProtoReader): Value {
+/** Reads the value that is the reader's present field. */
+export function readValue(reader: ProtoReader): Value {
   // One plain literal: spreads cost microseconds, which is a fifth of what a client does for a get.
   const value: Value = {
     found: false,
@@ -85,6 +113,7 @@ function readValue(reader: ProtoReader): Value {
     expiresAt: 0,
     seenIndex: 0,
     stalenessMs: 0,
+    salts: null,
   };
   const outer = reader.enter();
   for (let field = reader.next(); field !== 0; field = reader.next()) {
@@ -97,6 +126,7 @@ function readValue(reader: ProtoReader): Value {
     else if (field === 7) value.expiresAt = reader.uint();
     else if (field === 8) value.seenIndex = reader.uint();
     else if (field === 9) value.stalenessMs = reader.uint();
+    else if (field === 10) value.salts = readSalts(reader);
     else reader.skip();
   }
   reader.leave(outer);
@@ -131,6 +161,7 @@ function readReceipt(reader: ProtoReader): Receipt {
     index: 0,
     items: [],
     repeated: false,
+    salts: null,
   };
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     if (field === 1) receipt.partition = reader.uint();
@@ -144,6 +175,7 @@ function readReceipt(reader: ProtoReader): Receipt {
     else if (field === 9) receipt.index = reader.uint();
     else if (field === 10) receipt.items.push(readReceiptItem(reader));
     else if (field === 11) receipt.repeated = reader.bool();
+    else if (field === 12) receipt.salts = readSalts(reader);
     else reader.skip();
   }
   return receipt;

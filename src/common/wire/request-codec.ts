@@ -5,28 +5,36 @@
  * INVARIANT: a decoded message has at most MESSAGE_ITEMS_MAX requests, items of batches, cancels and credits together, so that 16 MiB of
  * empty ones do not become gigabytes of objects.
  */
-import { MESSAGE_ITEMS_MAX, SESSION_MARKS_MAX } from '../limits.ts';
+import { MESSAGE_ITEMS_MAX } from '../limits.ts';
 import type {
   AckName,
-  BatchItem,
-  BatchOperation,
   ClientMessage,
-  Condition,
-  ConditionKind,
   Credit,
   Failure,
-  GetOperation,
   Hello,
-  IncrementOperation,
-  PutOperation,
-  ReadLevelName,
   Request,
-  ScanOperation,
-  SessionMark,
-  TouchOperation,
   UnaryRequest,
   Welcome,
 } from './messages.ts';
+import {
+  readBatch,
+  readCondition,
+  readGet,
+  readIncrement,
+  readNothing,
+  readPut,
+  readSalt,
+  readScan,
+  readTouch,
+  writeBatch,
+  writeCondition,
+  writeGet,
+  writeIncrement,
+  writePut,
+  writeSalt,
+  writeScan,
+  writeTouch,
+} from './operation-codec.ts';
 import { broken, EMPTY_BYTES, ProtoReader, ProtoWriter, tooMany } from './protobuf.ts';
 import { sizeOfRequest } from './sizes.ts';
 
@@ -43,55 +51,10 @@ export interface RareCodecs {
 }
 
 const ACKS: readonly AckName[] = ['ACK_QUORUM', 'ACK_LEADER', 'ACK_ALL', 'ACK_DEFAULT'];
-const CONDITIONS: readonly ConditionKind[] = [
-  'CONDITION_NONE',
-  'CONDITION_ABSENT',
-  'CONDITION_EXISTS',
-  'CONDITION_VERSION',
-];
-
-const LEVELS: readonly ReadLevelName[] = ['READ_LINEARIZABLE', 'READ_QUORUM', 'READ_SESSION', 'READ_STALE'];
 
 /** Returns the same bytes as a Buffer, not a copy. */
 export function asBuffer(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
-
-function writeCondition(writer: ProtoWriter, field: number, { kind, version }: Condition): void {
-  const condition = writer.begin(field, 24);
-  writer.uint(1, CONDITIONS.indexOf(kind));
-  writer.uint(2, version);
-  writer.end(condition);
-}
-
-function writePut(writer: ProtoWriter, field: number, { value, codec, ttlMs }: PutOperation): void {
-  const put = writer.begin(field, value.length + 32);
-  writer.bytes(1, value);
-  writer.uint(2, codec);
-  writer.uint(3, ttlMs);
-  writer.end(put);
-}
-
-function writeIncrement(writer: ProtoWriter, field: number, { delta, ttlMs }: IncrementOperation): void {
-  const increment = writer.begin(field, 24);
-  writer.sint(1, delta);
-  writer.uint(2, ttlMs);
-  writer.end(increment);
-}
-
-function writeBatch(writer: ProtoWriter, { items }: BatchOperation, bytesMax: number): void {
-  const batch = writer.begin(19, bytesMax);
-  for (const item of items) {
-    const inner = writer.begin(1, item.key.length + (item.put?.value.length ?? 0) + 96);
-    writer.bytes(1, item.key);
-    if (item.condition) writeCondition(writer, 2, item.condition);
-    if (item.put) writePut(writer, 3, item.put);
-    if (item.delete) writer.element(4, EMPTY_BYTES);
-    if (item.increment) writeIncrement(writer, 5, item.increment);
-    if (item.check) writer.element(6, EMPTY_BYTES);
-    writer.end(inner);
-  }
-  writer.end(batch);
 }
 
 function writeRequest(writer: ProtoWriter, request: Request): void {
@@ -108,178 +71,20 @@ function writeRequest(writer: ProtoWriter, request: Request): void {
   writer.uint(10, ACKS.indexOf(request.ack));
   writer.text(11, request.traceParent);
   if (request.condition) writeCondition(writer, 17, request.condition);
-  if (request.get) {
-    const get = writer.begin(12, 48 + 32 * request.get.early.length);
-    writer.uint(1, LEVELS.indexOf(request.get.level));
-    writer.uint(2, request.get.sessionIndex);
-    for (const { index, epoch } of request.get.early) {
-      const early = writer.begin(3, 24);
-      writer.uint(1, index);
-      writer.uint(2, epoch);
-      writer.end(early);
-    }
-    writer.uint(4, request.get.maxStalenessMs);
-    writer.end(get);
-  }
+  if (request.get) writeGet(writer, request.get);
   if (request.put) writePut(writer, 13, request.put);
   if (request.delete) writer.element(14, EMPTY_BYTES);
   if (request.increment) writeIncrement(writer, 15, request.increment);
-  if (request.touch) {
-    const touch = writer.begin(18, 12);
-    writer.uint(1, request.touch.ttlMs);
-    writer.end(touch);
-  }
-  if (request.scan) {
-    const { partition, cursor, bytesMax, allKeyspaces } = request.scan;
-    const scan = writer.begin(16, cursor.length + 48);
-    writer.uint(1, partition);
-    writer.bytes(2, cursor);
-    writer.uint(3, bytesMax);
-    writer.bool(4, allKeyspaces);
-    writer.end(scan);
-  }
+  if (request.touch) writeTouch(writer, request.touch);
+  if (request.scan) writeScan(writer, request.scan);
   if (request.batch) writeBatch(writer, request.batch, sizeOfRequest(request));
   if (request.idempotencyKey !== undefined) writer.bytes(20, request.idempotencyKey);
+  if (request.sharedReads !== undefined) writer.uint(21, request.sharedReads);
+  if (request.saltIn !== undefined) writer.uint(22, request.saltIn);
+  if (request.saltSet !== undefined) writer.uint(25, request.saltSet);
+  if (request.beside !== undefined) writer.uint(23, request.beside);
+  if (request.salt) writeSalt(writer, request.salt);
   writer.end(mark);
-}
-
-function readPut(reader: ProtoReader): PutOperation {
-  const put: PutOperation = { value: EMPTY_BYTES, codec: 0, ttlMs: 0 };
-  const outer = reader.enter();
-  for (let field = reader.next(); field !== 0; field = reader.next()) {
-    if (field === 1) put.value = reader.bytes();
-    else if (field === 2) put.codec = reader.uint();
-    else if (field === 3) put.ttlMs = reader.uint();
-    else reader.skip();
-  }
-  reader.leave(outer);
-  return put;
-}
-
-function readScan(reader: ProtoReader): ScanOperation {
-  const scan: ScanOperation = { partition: 0, cursor: EMPTY_BYTES, bytesMax: 0, allKeyspaces: false };
-  const outer = reader.enter();
-  for (let field = reader.next(); field !== 0; field = reader.next()) {
-    if (field === 1) scan.partition = reader.uint();
-    else if (field === 2) scan.cursor = reader.bytes();
-    else if (field === 3) scan.bytesMax = reader.uint();
-    else if (field === 4) scan.allKeyspaces = reader.bool();
-    else reader.skip();
-  }
-  reader.leave(outer);
-  return scan;
-}
-
-function readIncrement(reader: ProtoReader): IncrementOperation {
-  const increment: IncrementOperation = { delta: 0, ttlMs: 0 };
-  const outer = reader.enter();
-  for (let field = reader.next(); field !== 0; field = reader.next()) {
-    if (field === 1) increment.delta = reader.sint();
-    else if (field === 2) increment.ttlMs = reader.uint();
-    else reader.skip();
-  }
-  reader.leave(outer);
-  return increment;
-}
-
-function readTouch(reader: ProtoReader): TouchOperation {
-  const touch: TouchOperation = { ttlMs: 0 };
-  const outer = reader.enter();
-  for (let field = reader.next(); field !== 0; field = reader.next()) {
-    if (field === 1) touch.ttlMs = reader.uint();
-    else reader.skip();
-  }
-  reader.leave(outer);
-  return touch;
-}
-
-function readMark(reader: ProtoReader): SessionMark {
-  const mark: SessionMark = { index: 0, epoch: 0 };
-  const outer = reader.enter();
-  for (let field = reader.next(); field !== 0; field = reader.next()) {
-    if (field === 1) mark.index = reader.uint();
-    else if (field === 2) mark.epoch = reader.uint();
-    else reader.skip();
-  }
-  reader.leave(outer);
-  return mark;
-}
-
-function readGet(reader: ProtoReader): GetOperation {
-  const get: GetOperation = {
-    level: 'READ_LINEARIZABLE',
-    sessionIndex: 0,
-    early: [],
-    maxStalenessMs: 0,
-  };
-  const outer = reader.enter();
-  for (let field = reader.next(); field !== 0; field = reader.next()) {
-    if (field === 1) {
-      const level = LEVELS[reader.uint()];
-      // A level of a newer version must not silently become another one.
-      if (level === undefined) throw broken('an unknown read level');
-      get.level = level;
-    } else if (field === 2) get.sessionIndex = reader.uint();
-    else if (field === 3) {
-      if (get.early.length === SESSION_MARKS_MAX) throw tooMany(SESSION_MARKS_MAX);
-      get.early.push(readMark(reader));
-    } else if (field === 4) get.maxStalenessMs = reader.uint();
-    else reader.skip();
-  }
-  reader.leave(outer);
-  return get;
-}
-
-/** A BatchItem while it is read: the operation may never come. */
-type PartialItem = Omit<BatchItem, 'operation'> & { operation: BatchItem['operation'] | undefined };
-
-function readItem(reader: ProtoReader): BatchItem {
-  const none = { put: null, delete: null, increment: null, check: null };
-  const item: PartialItem = { key: EMPTY_BYTES, condition: null, operation: undefined, ...none };
-  const outer = reader.enter();
-  for (let field = reader.next(); field !== 0; field = reader.next()) {
-    if (field >= 3 && field <= 6) Object.assign(item, none);
-    if (field === 1) item.key = reader.bytes();
-    else if (field === 2) item.condition = readCondition(reader);
-    else if (field === 3) {
-      item.put = readPut(reader);
-      item.operation = 'put';
-    } else if (field === 4) {
-      item.delete = readNothing(reader);
-      item.operation = 'delete';
-    } else if (field === 5) {
-      item.increment = readIncrement(reader);
-      item.operation = 'increment';
-    } else if (field === 6) {
-      item.check = readNothing(reader);
-      item.operation = 'check';
-    } else reader.skip();
-  }
-  reader.leave(outer);
-  // An absent operation is answered with INVALID_ARGUMENT by whoever validates requests.
-  return item as BatchItem;
-}
-
-function readBatch(reader: ProtoReader): BatchOperation {
-  const batch: BatchOperation = { items: [] };
-  const outer = reader.enter();
-  for (let field = reader.next(); field !== 0; field = reader.next()) {
-    if (field === 1) {
-      // Of all batches of the message, also of those that a later one replaces.
-      reader.items += 1;
-      if (reader.items > MESSAGE_ITEMS_MAX) throw tooMany(MESSAGE_ITEMS_MAX);
-      batch.items.push(readItem(reader));
-    } else reader.skip();
-  }
-  reader.leave(outer);
-  return batch;
-}
-
-function readNothing(reader: ProtoReader): Record<string, never> {
-  const outer = reader.enter();
-  while (reader.next() !== 0) reader.skip();
-  reader.leave(outer);
-  return {};
 }
 
 /** A Request while it is read: the operation may never come. */
@@ -294,6 +99,7 @@ function readOperation(reader: ProtoReader, field: number, request: PartialReque
   request.scan = null;
   request.touch = null;
   request.batch = null;
+  request.salt = null;
   if (field === 12) {
     request.get = readGet(reader);
     request.operation = 'get';
@@ -312,26 +118,13 @@ function readOperation(reader: ProtoReader, field: number, request: PartialReque
   } else if (field === 19) {
     request.batch = readBatch(reader);
     request.operation = 'batch';
+  } else if (field === 24) {
+    request.salt = readSalt(reader);
+    request.operation = 'salt';
   } else {
     request.scan = readScan(reader);
     request.operation = 'scan';
   }
-}
-
-function readCondition(reader: ProtoReader): Condition {
-  const condition: Condition = { kind: 'CONDITION_NONE', version: 0 };
-  const outer = reader.enter();
-  for (let field = reader.next(); field !== 0; field = reader.next()) {
-    if (field === 1) {
-      const kind = CONDITIONS[reader.uint()];
-      // A condition of a newer version must not silently become none.
-      if (kind === undefined) throw broken('an unknown condition');
-      condition.kind = kind;
-    } else if (field === 2) condition.version = reader.uint();
-    else reader.skip();
-  }
-  reader.leave(outer);
-  return condition;
 }
 
 function readAck(reader: ProtoReader): AckName {
@@ -363,7 +156,7 @@ function emptyRequest(): PartialRequest {
     scan: null,
     touch: null,
     batch: null,
-    idempotencyKey: EMPTY_BYTES,
+    ...{ salt: null, idempotencyKey: EMPTY_BYTES, sharedReads: 0, saltIn: 0, saltSet: 0, beside: 0 },
   };
 }
 
@@ -412,8 +205,20 @@ function readRequest(reader: ProtoReader, keyspace: string): Request {
       case 20:
         request.idempotencyKey = reader.bytes();
         break;
+      case 21:
+        request.sharedReads = reader.uint();
+        break;
+      case 22:
+        request.saltIn = reader.uint();
+        break;
+      case 25:
+        request.saltSet = reader.uint();
+        break;
+      case 23:
+        request.beside = reader.uint();
+        break;
       default:
-        if ((field >= 12 && field <= 16) || field === 18 || field === 19)
+        if ((field >= 12 && field <= 16) || field === 18 || field === 19 || field === 24)
           readOperation(reader, field, request);
         else reader.skip();
     }

@@ -15,6 +15,8 @@ import type { AckDefaults } from '../topology.ts';
 import type {
   HashReply,
   HashRequest,
+  HotReply,
+  HotRequest,
   MovesReply,
   MovesRequest,
   ScrubReply,
@@ -217,5 +219,6 @@ export const methods = {
   hashPartition: method<HashRequest, HashReply>(services.admin, 'HashPartition'),
   setAck: method<SetAckRequest, AckDefaults>(services.admin, 'SetAck'),
   moves: method<MovesRequest, MovesReply>(services.admin, 'Moves'),
+  hot: method<HotRequest, HotReply>(services.admin, 'Hot'),
   scrub: method<ScrubRequest, ScrubReply>(services.admin, 'Scrub'),
 } as const;

@@ -56,6 +56,11 @@ function failed(request: Request, error: RingkeepError): Reply {
   return { id: request.id, end: true, result: 'failure', failure: toFailure(error) };
 }
 
+const HOT = { partition: 3, reads: 10.5, writes: 0 };
+const SALTED = {
+  ...{ keyspace: 'k', key: Buffer.of(255), partition: 3, node: 'n1', waitingWrites: 2, automatic: true },
+  copies: [{ partition: 4, node: 'n2', held: true }],
+};
 const MOVE = { from: 'n1', to: '', state: 'active', reason: 'why', bytes: 5e12, copied: 1, sender: 'n1' };
 
 describe('unary calls', () => {
@@ -96,7 +101,11 @@ describe('unary calls', () => {
     const request = { ...rest, sequence: 0, increment: { delta: -(2n ** 62n), ttlMs: 0 } } as Request;
     const answer = await call(methods.increment, { hello: null, request });
     expect(answer).toMatchObject({ response: { counter: 2n ** 63n - 1n } });
-    expect(handler.sessions[0]!.requests[0]!.increment).toEqual({ delta: -(2n ** 62n), ttlMs: 0 });
+    expect(handler.sessions[0]!.requests[0]!.increment).toEqual({
+      delta: -(2n ** 62n),
+      ttlMs: 0,
+      unread: false,
+    });
     const bare = await call(methods.increment, { hello: null, request: rest as Request });
     expect('error' in bare && failureOf(bare.error)).toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
@@ -228,6 +237,13 @@ describe('administration', () => {
           cluster: 'ACK_QUORUM',
           keyspaces: ack === 'ACK_ALL' ? [{ keyspace, ack }] : [],
         }),
+        hot: async (_peer, limit) => ({
+          ...{ seconds: 12.5, reads: 1e6, writes: 0.25 },
+          keys: [{ ...HOT, keyspace: 'k', key: Buffer.of(0, 255), error: limit }],
+          partitions: [HOT],
+          nodes: [{ node: 'n1', reads: 1, writes: 2, problem: 'away' }],
+          salts: [SALTED],
+        }),
         hashPartition: async (_peer, partition) => {
           if (partition === 9) throw new RingkeepError('NOT_READY', 'not here');
           return { replica: 'r', appliedIndex: 5, hash: 'ab', rows: partition };
@@ -275,6 +291,13 @@ describe('administration', () => {
       run: 5,
       partitions: [{ ...found, partition: 2 }],
     });
+    expect(await grpcConnector.hot(server.address, hello, 7, 2000)).toEqual({
+      ...{ seconds: 12.5, reads: 1e6, writes: 0.25 },
+      keys: [{ ...HOT, keyspace: 'k', key: Buffer.of(0, 255), error: 7 }],
+      partitions: [HOT],
+      nodes: [{ node: 'n1', reads: 1, writes: 2, problem: 'away' }],
+      salts: [SALTED],
+    });
     await expect(grpcConnector.hashPartition(server.address, hello, 9, 2000)).rejects.toMatchObject({
       code: 'NOT_READY',
     });
@@ -300,6 +323,7 @@ describe('a scrub on demand', () => {
       moves: async () => {
         throw new RingkeepError('NOT_READY', 'not here');
       },
+      hot: async () => ({ seconds: 0, reads: 0, writes: 0, keys: [], partitions: [], nodes: [], salts: [] }),
       scrub: async () => ({ run: 1, partitions: [] }),
     };
     const server = await listen({ admin }, { identity: { protocolMax } });

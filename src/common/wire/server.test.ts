@@ -34,6 +34,7 @@ const EVERYTHING: Services = {
     hashPartition: async () => ({ replica: '', appliedIndex: 0, hash: '', rows: 0 }),
     setAck: async () => ({ cluster: 'ACK_QUORUM', keyspaces: [] }),
     moves: async () => NO_MOVES,
+    hot: async () => ({ seconds: 0, reads: 0, writes: 0, keys: [], partitions: [], nodes: [], salts: [] }),
     scrub: async () => ({ run: 1, partitions: [] }),
   },
 };

@@ -26,6 +26,8 @@ import { type Address, formatAddress, parseAddress } from './address.ts';
 import type {
   HashReply,
   HashRequest,
+  HotReply,
+  HotRequest,
   MovesReply,
   MovesRequest,
   ScrubReply,
@@ -318,6 +320,10 @@ class GrpcServer implements WireServer, StreamHost {
       Moves: (call: ServerUnaryCall<MovesRequest, MovesReply>, callback: sendUnaryData<MovesReply>) =>
         this.#admitUnary(callback, (done) =>
           serveAdmin(call, this, (peer) => handler.moves(peer, call.request), done),
+        ),
+      Hot: (call: ServerUnaryCall<HotRequest, HotReply>, callback: sendUnaryData<HotReply>) =>
+        this.#admitUnary(callback, (done) =>
+          serveAdmin(call, this, (peer) => handler.hot(peer, call.request.limit), done),
         ),
       Scrub: (call: ServerUnaryCall<ScrubRequest, ScrubReply>, callback: sendUnaryData<ScrubReply>) =>
         this.#admitUnary(callback, (done) =>

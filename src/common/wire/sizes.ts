@@ -4,7 +4,7 @@
  */
 import { NO_BYTES } from '../bytes.ts';
 import type { Replica } from '../topology.ts';
-import type { Credit, PeerMessage, Reply, Request, Rows } from './messages.ts';
+import type { Credit, PeerMessage, Reply, Request, Rows, Salts, Value } from './messages.ts';
 
 /** A varint of at most ten bytes and its tag. */
 const NUMBER = 12;
@@ -49,11 +49,20 @@ function sizeOfRows(rows: Rows): number {
   return size;
 }
 
+function sizeOfSalts({ partitions }: Salts): number {
+  return 2 * NESTED + (3 + partitions.length) * NUMBER;
+}
+
+function sizeOfValue({ value, salts }: Value): number {
+  return bytes(value) + 9 * NUMBER + (salts ? sizeOfSalts(salts) : 0);
+}
+
 /** Returns at least the encoded bytes of a reply within its message. */
 export function sizeOfReply(reply: Reply): number {
   let size = 2 * NESTED + 2 * NUMBER;
-  if (reply.value) size += bytes(reply.value.value) + 8 * NUMBER;
+  if (reply.value) size += sizeOfValue(reply.value);
   if (reply.receipt) size += 11 * NUMBER + 12 + reply.receipt.items.length * (NESTED + 3 * NUMBER);
+  if (reply.receipt?.salts) size += sizeOfSalts(reply.receipt.salts);
   if (reply.failure) {
     const failure = reply.failure;
     size +=
@@ -96,6 +105,13 @@ export function sizeOfPeerMessage(message: PeerMessage): number {
     size += text(message.snapshotPull.snapshot) + bytes(message.snapshotPull.cursor);
   } else if (message.scrub) {
     size += text(message.scrub.hash) + 5 * NUMBER;
+  } else if (message.copyOrder) {
+    const { key, token, value } = message.copyOrder;
+    size += bytes(key) + text(token) + 5 * NUMBER + (value ? NESTED + sizeOfValue(value) : 0);
+  } else if (message.counterOrder) {
+    size += bytes(message.counterOrder.key) + 6 * NUMBER;
+  } else if (message.copyReply) {
+    size += text(message.copyReply.token) + 5 * NUMBER;
   } else if (message.snapshotOffer) {
     size += text(message.snapshotOffer.snapshot) + 3 * NUMBER;
   } else {

@@ -37,6 +37,8 @@ export interface NodeCoreOptions {
   readonly scrubIntervalMs: number;
   /** What all scrubs of the node read together. */
   readonly scrubBytesPerSecond: number;
+  /** A key that is read more often than that, and is a fifth of what the node is asked for, gets copies; 0: none does by itself. */
+  readonly saltReadsPerSecond: number;
   readonly requestsMax: number;
   readonly requestBytesMax: number;
 }

@@ -15,6 +15,7 @@ const condition = fc.oneof(
   fc.constantFrom({ kind: 'none' } as const, { kind: 'absent' } as const, { kind: 'exists' } as const),
   safe.map((version) => ({ kind: 'version', version }) as const),
 );
+const int64 = fc.bigInt(-(2n ** 63n), 2n ** 63n - 1n);
 const keyCommand = fc.oneof(
   fc.record({
     kind: fc.constant('put' as const),
@@ -28,7 +29,7 @@ const keyCommand = fc.oneof(
   fc.record({
     kind: fc.constant('increment' as const),
     key: bytes,
-    delta: fc.bigInt(-(2n ** 63n), 2n ** 63n - 1n),
+    delta: int64,
     expiresAt: safe,
   }),
   fc.record({ kind: fc.constant('touch' as const), key: bytes, expiresAt: safe, condition }),
@@ -46,6 +47,22 @@ const command = fc.oneof(
     keptUntil: safe,
     write,
   }),
+  fc.record({
+    kind: fc.constant('salt' as const),
+    salted: bytes,
+    set: fc.record({
+      partitions: fc.array(fc.nat(), { maxLength: 8 }),
+      automatic: fc.boolean(),
+      counter: fc.option(fc.record({ id: safe, delta: int64 })),
+    }),
+  }),
+  fc.record({
+    kind: fc.constant('sub' as const),
+    action: fc.constantFrom('open' as const, 'close' as const, 'forget' as const),
+    salted: bytes,
+    counter: fc.record({ id: safe, delta: int64 }),
+  }),
+  fc.record({ kind: fc.constant('fold' as const), salted: bytes, id: safe, sum: int64 }),
   fc.record({ kind: fc.constant('expireSessions' as const), before: safe }),
   fc.record({
     kind: fc.constant('expireKeys' as const),

@@ -6,7 +6,7 @@
  *   offset  bytes
  *   0       1      format (1)
  *   1       1      command: 1 establish, 2 tick, 3 put, 4 delete, 5 increment, 6 expire sessions, 7 scrub, 8 expire keys,
- *                  9 touch, 10 batch, 11 once; 12 check, in a batch only
+ *                  9 touch, 10 batch, 11 once, since protocol 3: 13 salt, 14 sub, 15 fold; 12 check, in a batch only
  *   2       1      acknowledgement level: 0 leader, 1 quorum, 2 all
  *   3       1      flags: bit 0 a request id follows, bits 1-2 condition (0 none, 1 absent, 2 exists, 3 version)
  *   4       8      epoch
@@ -21,6 +21,9 @@
  *                        expire sessions  u64 those last used before this log time are dropped
  *                        expire keys      per key: u64 expires at, u32 key length, key
  *                        check      u32 key length, key
+ *                        salt       u32 key length, key, the set (salt-sets.ts)
+ *                        sub        u32 key length, key, u8 action (1 open, 2 close, 3 forget), u64 id of the set
+ *                        fold       u32 key length, key, u64 id of the set, i64 sum
  *                        batch      per command: as a nested one
  *                        once       u32 record key length, record key, fingerprint (8), u64 kept until, the nested command
  *                        nested     u32 length of what follows, u8 command, u8 condition, u64 its version, body
@@ -28,6 +31,8 @@
  */
 import { asBuffer, readU64, writeU64 } from '../../common/bytes.ts';
 import { assert } from '../../common/errors.ts';
+import { type CounterSet, decodeSet, encodeSet, type SaltSet, setBytes } from './salt-sets.ts';
+import { isSaltCommand, saltKeys } from './sub-rows.ts';
 
 const FORMAT = 1;
 const HEADER_BYTES = 28;
@@ -49,7 +54,11 @@ const COMMANDS = [
   'batch',
   'once',
   'check',
+  'salt',
+  'sub',
+  'fold',
 ] as const;
+const ACTIONS = ['', 'open', 'close', 'forget'] as const;
 const ACKS = ['leader', 'quorum', 'all'] as const;
 const CONDITIONS = ['none', 'absent', 'exists', 'version'] as const;
 
@@ -124,6 +133,29 @@ export type Command =
       readonly keptUntil: number;
       readonly write: WriteCommand;
     }
+  | {
+      /** Where a key has copies, or sub-counters, from now on. */
+      readonly kind: 'salt';
+      /** User key. */
+      readonly salted: Uint8Array;
+      readonly set: SaltSet;
+    }
+  | {
+      /** A sub-counter of a counter whose home is another partition (sub-rows.ts). */
+      readonly kind: 'sub';
+      readonly action: 'open' | 'close' | 'forget';
+      /** User key of the counter. */
+      readonly salted: Uint8Array;
+      /** The set of sub-counters. */
+      readonly counter: CounterSet;
+    }
+  | {
+      /** Adds what all sub-counters of a set have come to, if the counter still has that set; then it has none. */
+      readonly kind: 'fold';
+      readonly salted: Uint8Array;
+      readonly id: number;
+      readonly sum: bigint;
+    }
   | { readonly kind: 'expireSessions'; readonly before: number }
   | { readonly kind: 'expireKeys'; readonly due: readonly DueKey[] };
 
@@ -154,6 +186,7 @@ export function keyCommands(command: Command): readonly KeyCommand[] {
 export function touchedKeys(command: Command): readonly Uint8Array[] {
   if ('key' in command) return [command.key];
   if (command.kind === 'expireKeys') return command.due.map(({ key }) => key);
+  if (isSaltCommand(command)) return saltKeys(command);
   return keyCommands(command)
     .filter(({ kind }) => kind !== 'check')
     .map(({ key }) => key);
@@ -182,6 +215,12 @@ function bodyBytes(command: Command): number {
       return command.due.reduce((sum, { key }) => sum + 12 + key.byteLength, 0);
     case 'check':
       return 4 + command.key.byteLength;
+    case 'salt':
+      return 4 + command.salted.byteLength + setBytes(command.set);
+    case 'sub':
+      return 4 + command.salted.byteLength + 17;
+    case 'fold':
+      return 4 + command.salted.byteLength + 16;
     case 'batch':
       return command.items.reduce((sum, item) => sum + nestedBytes(item), 0);
     case 'once':
@@ -250,6 +289,18 @@ function encodeBody(buffer: Buffer, start: number, command: Command): void {
     }
   } else if (command.kind === 'batch') {
     for (const item of command.items) offset = putNested(buffer, offset, item);
+  } else if (command.kind === 'salt') {
+    offset = putKey(buffer, offset, command.salted);
+    buffer.set(encodeSet(command.set), offset);
+  } else if (command.kind === 'sub') {
+    offset = putKey(buffer, offset, command.salted);
+    buffer[offset] = ACTIONS.indexOf(command.action);
+    writeU64(buffer, offset + 1, command.counter.id);
+    buffer.writeBigInt64LE(command.counter.delta, offset + 9);
+  } else if (command.kind === 'fold') {
+    offset = putKey(buffer, offset, command.salted);
+    writeU64(buffer, offset, command.id);
+    buffer.writeBigInt64LE(command.sum, offset + 8);
   } else if (command.kind === 'once') {
     offset = putKey(buffer, offset, command.record);
     buffer.set(command.fingerprint, offset);
@@ -310,6 +361,26 @@ function readOnce(bytes: Buffer): Command {
   const [write, ...more] = readNested(bytes.subarray(offset + FINGERPRINT_BYTES + 8));
   if (write === undefined || more.length > 0) throw new UnknownEntryError('entry with not one write');
   return { kind: 'once', record, fingerprint, keptUntil, write };
+}
+
+function readSalt(bytes: Buffer): Command {
+  const salted = readKey(bytes, 0);
+  return { kind: 'salt', salted, set: decodeSet(bytes.subarray(4 + salted.byteLength)) };
+}
+
+function readSub(bytes: Buffer): Command {
+  const salted = readKey(bytes, 0);
+  const offset = 4 + salted.byteLength;
+  const action = ACTIONS[bytes.readUInt8(offset)];
+  if (action === undefined || action === '') throw new UnknownEntryError('entry with an unknown action');
+  const counter = { id: readU64(bytes, offset + 1), delta: bytes.readBigInt64LE(offset + 9) };
+  return { kind: 'sub', action, salted, counter };
+}
+
+function readFold(bytes: Buffer): Command {
+  const salted = readKey(bytes, 0);
+  const offset = 4 + salted.byteLength;
+  return { kind: 'fold', salted, id: readU64(bytes, offset), sum: bytes.readBigInt64LE(offset + 8) };
 }
 
 /** Writes a key and its length; returns the offset behind it. */
@@ -404,6 +475,9 @@ function decodeBody(
   if (kind === 'expireKeys') return { kind, due: readDue(buffer, offset) };
   if (kind === 'batch') return readBatch(buffer.subarray(offset));
   if (kind === 'once') return readOnce(buffer.subarray(offset));
+  if (kind === 'salt') return readSalt(buffer.subarray(offset));
+  if (kind === 'sub') return readSub(buffer.subarray(offset));
+  if (kind === 'fold') return readFold(buffer.subarray(offset));
   const key = readKey(buffer, offset);
   const keyEnd = offset + 4 + key.byteLength;
   if (kind === 'delete' || kind === 'check') return { kind, key, condition };

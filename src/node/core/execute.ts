@@ -7,6 +7,7 @@ import { CODEC_COUNTER, isInt64, parseCounter } from '../../common/text.ts';
 import { type Command, type KeyCommand, keyCommands } from './entry.ts';
 import type { StoredValue } from './layout.ts';
 import type { ItemResult, WriteResult } from './result.ts';
+import { isSaltCommand, saltKeys } from './sub-rows.ts';
 
 /** What a command comes to. */
 export type Outcome =
@@ -35,7 +36,7 @@ export function execute(
   switch (command.kind) {
     case 'put': {
       const { codec, expiresAt, value } = command;
-      if (codec === CODEC_COUNTER) return write({ ...counterOf(value), ...written, expiresAt });
+      if (codec === CODEC_COUNTER) return write({ ...counterOfDigits(value), ...written, expiresAt });
       // The usual write, by one plain literal.
       return write({ kind: 'value', codec, value, version: index, epoch, expiresAt });
     }
@@ -49,10 +50,10 @@ export function execute(
     }
     case 'increment': {
       if (current !== null && current.kind !== 'counter') return { kind: 'refused', code: 'NOT_A_COUNTER' };
-      const sum = (current === null ? 0n : Buffer.from(current.value).readBigInt64LE(0)) + command.delta;
+      const sum = countOf(current) + command.delta;
       if (!isInt64(sum)) return { kind: 'refused', code: 'COUNTER_OVERFLOW' };
       const expiresAt = current === null ? command.expiresAt : current.expiresAt;
-      return { kind: 'write', stored: { ...counter(sum), ...written, expiresAt }, counter: sum };
+      return { kind: 'write', stored: { ...counterOf(sum), ...written, expiresAt }, counter: sum };
     }
   }
 }
@@ -77,19 +78,25 @@ function holds(command: Extract<KeyCommand, { condition: unknown }>, current: St
   }
 }
 
+/** What a counter has come to; null: it is not there. */
+export function countOf(stored: StoredValue | null): bigint {
+  return stored === null ? 0n : Buffer.from(stored.value).readBigInt64LE(0);
+}
+
 type Content = Pick<StoredValue, 'kind' | 'codec' | 'value'>;
 
-function counter(sum: bigint): Content {
+/** What a counter stores. `sum`: of 64 bits. */
+export function counterOf(sum: bigint): Content {
   const value = Buffer.alloc(8);
   value.writeBigInt64LE(sum);
   return { kind: 'counter', codec: 0, value };
 }
 
 /** What a put of a counter stores; its digits were checked before they came into the log. */
-function counterOf(digits: Uint8Array): Content {
+function counterOfDigits(digits: Uint8Array): Content {
   const sum = parseCounter(digits);
   assert(sum !== null, 'a counter that is put has digits');
-  return counter(sum);
+  return counterOf(sum);
 }
 
 /** The result of a write of one key. */
@@ -144,6 +151,7 @@ export function depends(command: KeyCommand): boolean {
 /** The current values that a command's decision depends on; none for a blind write. */
 export function needsOf(command: Command): readonly Need[] {
   if (command.kind === 'expireKeys') return command.due.map(({ key }) => ({ key, whole: false }));
+  if (isSaltCommand(command)) return saltKeys(command).map((key) => ({ key, whole: false }));
   if (command.kind === 'once') return [{ key: command.record, whole: true }, ...needsOf(command.write)];
   if (command.kind === 'batch') return command.items.flatMap(needsOf);
   if (!('key' in command) || !depends(command)) return NO_NEEDS;

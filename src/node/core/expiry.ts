@@ -90,10 +90,11 @@ export class Expiry {
     rows: readonly { readonly key: Uint8Array; readonly value: Uint8Array }[],
     more: boolean,
   ): void {
-    const { replica, host, writes, pauseTarget } = this.leadership;
+    const { replica, host, writes, pauseTarget, salts } = this.leadership;
     const due: DueKey[] = [];
     const { clock } = writes;
     let bytes = 0;
+    let blockedAt = Number.POSITIVE_INFINITY;
     this.dueAt = more ? clock : Number.POSITIVE_INFINITY;
     this.readAt = host.now + EXPIRY_INTERVAL_MS;
     try {
@@ -101,6 +102,11 @@ export class Expiry {
         const row = relativeKey(key).subarray(1);
         openRow(row, value);
         const item = splitExpiryRow(row);
+        if (item.expiresAt <= clock && !salts.mayExpire(item.key)) {
+          // Its copies are being dropped for that: it is looked for again.
+          blockedAt = Math.min(blockedAt, item.expiresAt);
+          continue;
+        }
         const full =
           due.length === EXPIRY_KEYS_MAX || (due.length > 0 && bytes + row.byteLength > EXPIRY_BYTES_MAX);
         if (item.expiresAt > clock || full) {
@@ -116,6 +122,7 @@ export class Expiry {
     }
     // Behind a full page there is more: no pause.
     if (this.dueAt <= clock) this.readAt = host.now;
+    this.dueAt = Math.min(this.dueAt, blockedAt);
     // A planned change has begun meanwhile: the next leader will find them.
     const [first] = due;
     if (first === undefined || pauseTarget !== '') return;

@@ -10,6 +10,8 @@ import type { NodeCoreOptions } from './api.ts';
 import type { CopyBudget } from './copy-budget.ts';
 import type { CopyRoom } from './copy-room.ts';
 import type { CoreEvent, StoreEffect, WalReadEffect } from './effects.ts';
+import type { HotKeys } from './hot-keys.ts';
+import type { PeerProtocols } from './peer-protocols.ts';
 import type { ScrubBook } from './scrub-book.ts';
 import type { StoreRead } from './store-reads.ts';
 import type { WalHolds } from './wal-holds.ts';
@@ -44,8 +46,7 @@ export interface Host {
   readonly applyBehind: boolean;
   /** Bytes of applied entries that one replica may keep in memory for followers. */
   readonly logCacheBytes: number;
-  /** The protocol version that a node speaks with this one; PROTOCOL_MAX while that is not known. */
-  protocolOf(node: string): number;
+  readonly protocols: PeerProtocols;
   /** What the scrubs of this node share. */
   readonly scrubs: ScrubBook;
   appendWal(record: WalAppend): number;
@@ -54,6 +55,8 @@ export interface Host {
   /** Reads a value in its turn, if it is still `wanted` then; without `wanted`, before those (store-reads.ts). */
   read(read: StoreRead, wanted?: () => boolean): void;
   send(partition: number, epoch: number, from: string, to: ReplicaName, body: PeerBody): void;
+  /** Passes a message of another replica on to a node. */
+  relay(node: string, message: PeerMessage): void;
   sealReply(reply: SealReply): void;
   /** Counts the bytes of a client's write that took effect here. */
   wrote(bytes: number): void;
@@ -66,12 +69,20 @@ export interface Host {
   uniqueId(): string;
   /** What may be sent and taken of copies of replicas. */
   readonly copies: CopyBudget;
+  /** Bytes of the copies of hot keys that all leaderships here hold. */
+  readonly keyCopies: { bytes: number };
+  /** What is asked for most. */
+  readonly hot: HotKeys;
   /** Whether there is room for them. */
   readonly room: CopyRoom;
   /** What of the WAL is kept for those who are sent a snapshot from here. */
   readonly holds: WalHolds;
   /** A replica does not need what was held for it any more. */
   endHold(replica: string): void;
+  /** The records of all partitions that this node has heard of. */
+  records(): Iterable<PartitionRecord>;
+  /** Partitions of the cluster. */
+  readonly partitionCount: number;
   /** A partition's record as this node has heard it; undefined: it has not. */
   recordOf(partition: number): PartitionRecord | undefined;
 

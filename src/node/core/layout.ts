@@ -4,9 +4,9 @@
  *
  *   key     u32 BE partition | u32 BE generation | u8 table | row key
  *   tables  1 values    row key = user key: u8 keyspace length, keyspace, key; behind all of these, from 0xff on, records of
- *                       idempotency keys (once.ts)
+ *                       idempotency keys (once.ts) and sub-counters (sub-rows.ts)
  *           2 results   row key = client id (16), u64 BE sequence: outcome of a write that was not blind
- *           3 meta      row key empty: applied index, its epoch, log time
+ *           3 meta      row key empty: applied index, its epoch, log time; where keys are salted, these (salt-sets.ts)
  *           4 sessions  row key empty: the deduplication table as of an index
  *           5 expiries  row key = u64 BE expires at, user key; no bytes. One for every value that expires, and for some that
  *                       were overwritten since: they go when their time has come
@@ -17,7 +17,7 @@
  *           | u64 version | u64 epoch | u64 expires at | bytes (a counter: i64)
  *   The CRC covers everything else and the row key, so that a value under a wrong key is found too.
  */
-import { asBuffer, readU64, writeU64 } from '../../common/bytes.ts';
+import { asBuffer, NO_BYTES, readU64, writeU64 } from '../../common/bytes.ts';
 import { crc32c } from '../../common/crc32c.ts';
 import type { DueKey } from './entry.ts';
 
@@ -207,6 +207,8 @@ export function verifyRow(relative: Uint8Array, bytes: Uint8Array): void {
   else openRow(row, bytes);
 }
 
+const MARK_BYTES = 24;
+
 /** What the store has applied of a partition. */
 export interface AppliedMark {
   readonly index: number;
@@ -215,18 +217,24 @@ export interface AppliedMark {
   readonly logTime: number;
 }
 
-/** Encodes an applied mark as three u64. */
-export function encodeApplied(mark: AppliedMark): Buffer {
-  const buffer = Buffer.allocUnsafe(24);
+/** Encodes an applied mark as three u64, and what stands behind it: the salted keys, if there are any (salt-sets.ts). */
+export function encodeApplied(mark: AppliedMark, salts: Uint8Array = NO_BYTES): Buffer {
+  const buffer = Buffer.allocUnsafe(MARK_BYTES + salts.byteLength);
+  buffer.set(salts, MARK_BYTES);
   writeU64(buffer, 0, mark.index);
   writeU64(buffer, 8, mark.epoch);
   writeU64(buffer, 16, mark.logTime);
   return buffer;
 }
 
+/** What stands behind an applied mark. */
+export function behindApplied(bytes: Uint8Array): Uint8Array {
+  return bytes.subarray(MARK_BYTES);
+}
+
 /** Decodes an applied mark. */
 export function decodeApplied(bytes: Uint8Array): AppliedMark {
   const buffer = asBuffer(bytes);
-  if (buffer.byteLength !== 24) throw new DamagedRowError('an applied mark of a wrong size');
+  if (buffer.byteLength < MARK_BYTES) throw new DamagedRowError('an applied mark of a wrong size');
   return { index: readU64(buffer, 0), epoch: readU64(buffer, 8), logTime: readU64(buffer, 16) };
 }

@@ -10,18 +10,27 @@ import { QUORUM_LOST_MS } from '../../common/limits.ts';
 import { type PartitionRecord, quorumSize, type Replica as ReplicaName } from '../../common/topology.ts';
 import type { AppendReply, ConfirmReply, Prepare, SnapshotPull } from '../../common/wire/messages.ts';
 import { CopyCare } from './copy-care.ts';
+import type { Entry } from './entry.ts';
 import { Expiry } from './expiry.ts';
+import { HeldCopies } from './held-copies.ts';
+import { HomeCounters } from './home-counters.ts';
+import { HomeSalts } from './home-salts.ts';
 import type { Host, PeerBody } from './host.ts';
 import { Pace } from './pace.ts';
 import { LEVEL_HEARD_MS, Progress } from './progress.ts';
 import { ReadPath } from './read-path.ts';
 import type { Replica } from './replica.ts';
 import { Replication } from './replication.ts';
+import type { WriteResult } from './result.ts';
 import { ScrubRound } from './scrub-round.ts';
+import { SubCounters } from './sub-counters.ts';
+import { SubSweep } from './sub-sweep.ts';
 import { WritePath } from './write-path.ts';
 
 /** A learner this close to the commit index, and heard of within LEVEL_HEARD_MS, is level. */
 const LEVEL_ENTRIES = 512;
+/** A replica that was not heard of for so long, ms, may have another build by now. */
+const KNOWN_MS = 3_000;
 /** The controller is told the indexes this often when nothing else happens. */
 const REPORT_MS = 1_000;
 
@@ -39,6 +48,13 @@ export class Leadership {
   readonly reads: ReadPath;
   readonly scrubs: ScrubRound;
   readonly expiry: Expiry;
+  /** The salted keys of this partition, and the copies that it holds of keys of others. */
+  readonly salts: HomeSalts;
+  readonly copies: HeldCopies;
+  /** The salted counters of this partition, and the sub-counters in it of those of others. */
+  readonly counters: HomeCounters;
+  readonly subs: SubCounters;
+  private readonly sweep: SubSweep;
   readonly pace = new Pace();
   private readonly care: CopyCare;
   /** Index of the first entry of this epoch. */
@@ -69,6 +85,11 @@ export class Leadership {
     this.reads = new ReadPath(this);
     this.scrubs = new ScrubRound(this);
     this.expiry = new Expiry(this);
+    this.salts = new HomeSalts(this);
+    this.copies = new HeldCopies(this);
+    this.counters = new HomeCounters(this);
+    this.subs = new SubCounters(this);
+    this.sweep = new SubSweep(this);
     this.establishIndex = this.writes.append('quorum', null, { kind: 'establish' });
   }
 
@@ -166,6 +187,15 @@ export class Leadership {
       });
     }
     this.host.touch(this.replica.partition);
+  }
+
+  /** An entry was decided. */
+  decided(entry: Entry, result: WriteResult | null): void {
+    this.writes.decided(entry, result);
+    this.salts.decided(entry);
+    this.counters.decided(entry);
+    this.subs.decided(entry);
+    this.sweep.decided(entry);
   }
 
   /** The own log is durable further. */
@@ -273,6 +303,17 @@ export class Leadership {
     this.host.touch(this.replica.partition);
   }
 
+  /** Says which of the other replicas may not understand `protocol`, or whether; empty: all of them do. */
+  strangers(protocol: number): string {
+    for (const { replica, lastHeardAt } of this.progress.values()) {
+      if (this.host.now - lastHeardAt > KNOWN_MS)
+        return `node ${replica.node} has not been heard of for a while`;
+      if (!this.host.protocols.speaks(replica.node, protocol))
+        return `node ${replica.node} speaks an earlier protocol`;
+    }
+    return '';
+  }
+
   /** Sends what is new. */
   flush(): void {
     for (const progress of this.progress.values()) this.replication.replicate(progress);
@@ -289,6 +330,9 @@ export class Leadership {
     this.expireSessions();
     this.scrubs.tick();
     this.expiry.tick();
+    this.salts.tick();
+    this.counters.tick();
+    this.sweep.tick();
     if (now < this.nextReportAt) return;
     this.nextReportAt = now + REPORT_MS;
     this.host.touch(this.replica.partition);
@@ -311,6 +355,9 @@ export class Leadership {
     this.writes.end();
     this.reads.end();
     this.expiry.end();
+    this.salts.end();
+    this.copies.end();
+    this.counters.end();
     this.scrubs.end();
     for (const progress of this.progress.values()) this.replication.closeSender(progress);
     this.care.end();

@@ -6,7 +6,6 @@
  */
 import { type ErrorCode, RingkeepError } from '../../common/errors.ts';
 import type { GetOperation, SessionMark } from '../../common/wire/messages.ts';
-import { answerGet } from './answers.ts';
 import type { Freshness } from './freshness.ts';
 import type { Host, RequestHandle } from './host.ts';
 import type { Replica } from './replica.ts';
@@ -50,7 +49,7 @@ export class LocalReads {
     // At the leader a fresh confirmation is as fast as waiting for one, and says that nothing is missing.
     const { leadership } = this.replica;
     if (leadership?.serving === true && get.level === 'READ_STALE') {
-      return leadership.reads.read(handle, () => answerGet(this.replica, handle, key));
+      return leadership.reads.read(handle, () => this.replica.gets.add(handle, key, 0, true));
     }
     // Beyond the end of its log: a deposed leader has not heard of it, but one that is confirmed has all that was ever committed.
     if (leadership?.serving === true && get.sessionIndex > this.replica.log.lastIndex) {
@@ -118,7 +117,7 @@ export class LocalReads {
     }
     read.early = waits;
     if (waits.length > 0 || sessionIndex > machine.decidedIndex) return false;
-    answerGet(this.replica, read.handle, read.key);
+    this.replica.gets.add(read.handle, read.key, 0, true);
     return true;
   }
 
@@ -136,7 +135,7 @@ export class LocalReads {
     const age = this.age();
     if (age === Number.POSITIVE_INFINITY || (maxStalenessMs > 0 && age > maxStalenessMs)) return false;
     // Told as of now: what is read later is as fresh at least, but not known to be fresher.
-    answerGet(this.replica, read.handle, read.key, age);
+    this.replica.gets.add(read.handle, read.key, age, true);
     return true;
   }
 

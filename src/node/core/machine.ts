@@ -35,8 +35,11 @@ import {
 import { entryOf, type ReplicaLog } from './log.ts';
 import { encodeRecord, repeat } from './once.ts';
 import { encodeResult, openResult, type WriteResult } from './result.ts';
+import { saltEffect } from './salt-effects.ts';
+import type { SaltSets } from './salt-sets.ts';
 import type { Sessions } from './sessions.ts';
 import type { StoreRead } from './store-reads.ts';
+import { isSaltCommand, type SaltCommand } from './sub-rows.ts';
 
 /** What the machine asks of its replica. */
 export interface MachineHooks {
@@ -60,6 +63,7 @@ export interface MachineState {
   readonly mark: AppliedMark;
   readonly sessions: Sessions;
   readonly epochs: EpochStarts;
+  readonly salts: SaltSets;
   /** The deduplication table in the store is as of this index. */
   readonly checkpointIndex: number;
 }
@@ -74,6 +78,7 @@ export class Machine {
   readonly generation: number;
   readonly sessions: Sessions;
   readonly epochs: EpochStarts;
+  readonly salts: SaltSets;
   private readonly hooks: MachineHooks;
   private readonly values: KnownValues;
   /** Results by row (latin1) that the store has not finished; null: released. */
@@ -103,6 +108,7 @@ export class Machine {
     this.generation = generation;
     this.sessions = state.sessions;
     this.epochs = state.epochs;
+    this.salts = state.salts;
     this.mark = state.mark;
     this.appliedIndex = state.mark.index;
     this.handedIndex = state.mark.index;
@@ -201,6 +207,10 @@ export class Machine {
       this.expireKeys(entry, command.due);
       return null;
     }
+    if (isSaltCommand(command)) {
+      this.carryOutSalt(entry, command);
+      return null;
+    }
     if (command.kind === 'expireSessions') {
       for (const { client, sequence } of this.sessions.expire(command.before)) {
         this.writeResult(resultRow(client, sequence), null, entry.index);
@@ -220,6 +230,13 @@ export class Machine {
       case 'new':
         return this.execute(entry, requestId);
     }
+  }
+
+  private carryOutSalt(entry: Entry, command: SaltCommand): void {
+    const current = (key: Uint8Array): StoredValue | null => this.values.current(key);
+    const { writes, set } = saltEffect(command, entry, current, this.salts.subSetOf(command.salted));
+    for (const { key, stored } of writes) this.writeValue(key, entry.index, stored);
+    if (set !== null) this.salts.set(command.salted, set);
   }
 
   private execute(entry: Entry, requestId: RequestId): WriteResult {
@@ -365,7 +382,7 @@ export class Machine {
         value: sealRow(NO_BYTES, bytes),
       });
     };
-    put(TABLE_META, encodeApplied(mark));
+    put(TABLE_META, encodeApplied(mark, this.salts.size === 0 ? NO_BYTES : this.salts.encode()));
     if (withSessions) put(TABLE_SESSIONS, this.sessions.encode(mark.index));
     this.handedIndex = mark.index;
     this.batchesInFlight++;

@@ -9,12 +9,11 @@ import { toFailure } from '../../common/failure.ts';
 import {
   CLIENT_ID_BYTES,
   OVERLOADED_RETRY_AFTER_MS,
-  PROTOCOL_MAX,
   REQUEST_TIMEOUT_MS,
   REQUEST_TIMEOUT_MS_MAX,
-  SESSION_BYTES_MAX,
   STORE_READS_MAX,
 } from '../../common/limits.ts';
+import { hexId } from '../../common/random.ts';
 import type { AckLevel, PartitionRecord, Replica as ReplicaName, Topology } from '../../common/topology.ts';
 import type {
   PeerMessage,
@@ -34,28 +33,25 @@ import { CopyRoom } from './copy-room.ts';
 import { type CoreFigures, figuresOf } from './core-figures.ts';
 import { type CoreEvent, type Effects, noEffects, type StoreEffect, type WalReadEffect } from './effects.ts';
 import type { Host, PeerBody, RequestHandle } from './host.ts';
+import { HotKeys } from './hot-keys.ts';
 import { userKey } from './layout.ts';
+import type { Leadership } from './leadership.ts';
 import { OpenRequests } from './open-requests.ts';
+import { PeerProtocols } from './peer-protocols.ts';
+import { nodeOfAnswer } from './relay.ts';
 import { ReplicaSet } from './replica-set.ts';
 import { saysTheSame } from './report.ts';
 import { checkRequest, execute, notLeader, partitionFor, requestBytes } from './requests.ts';
+import { SaltPolicy } from './salt-policy.ts';
 import { ScrubBook } from './scrub-book.ts';
 import { type StoreRead, StoreReads } from './store-reads.ts';
-import { TopologyCache } from './topology-cache.ts';
+import { joined, TopologyCache } from './topology-cache.ts';
 import { WalHolds } from './wal-holds.ts';
+import { weigh } from './weights.ts';
 
 /** Generations of one process run: boot * this + a counter, as a u32: 262,144 boots. Every snapshot attempt takes one. */
 const GENERATIONS_PER_BOOT = 16_384;
 const REPORT_MS = 1_000;
-/** Entries of led partitions that are not applied yet, bytes: what a quorum of slow followers can make a node hold. */
-const LED_UNAPPLIED_BYTES_MAX = 32 * 1024 * 1024;
-/**
- * Committed entries that are not applied yet, bytes. Uncommitted ones do not count: only taking more lets them commit,
- * so a bound on them could stop a cluster for good (each node full of what the others wait for). Their leaders bound
- * them.
- */
-const COMMITTED_UNAPPLIED_BYTES_MAX = 96 * 1024 * 1024;
-
 /** All that a node decides; see `NodeCoreEvents` for its events. */
 export class NodeCore implements NodeCoreEvents, Host {
   readonly options: NodeCoreOptions;
@@ -74,28 +70,35 @@ export class NodeCore implements NodeCoreEvents, Host {
   private lastLsn = 0;
   private nextGenerationOffset = 1;
   readonly copies: CopyBudget;
+  readonly hot: HotKeys;
+  readonly protocols: PeerProtocols;
+  readonly keyCopies = { bytes: 0 };
+  private readonly salting: SaltPolicy;
   readonly room: CopyRoom;
   readonly holds: WalHolds;
   private draining = false;
   private admitted = false;
+  /** Of replicas here to other ones here. */
+  private ownMessages: PeerMessage[] = [];
   private readonly dirty = new Set<number>();
   private readonly awaiting = new Set<number>();
   private readonly requests: OpenRequests;
   private readonly reads = new StoreReads(STORE_READS_MAX, (read) => this.store(read));
   private readonly cache = new TopologyCache();
-  /** What other nodes speak with this one. */
-  private readonly protocols = new Map<string, number>();
   private readonly reported = new Map<number, { report: ReplicaReport; at: number }>();
   private readonly checkpoints: Checkpoints;
 
   constructor(options: NodeCoreOptions) {
     assert(options.boot >= 1, 'boots count from 1');
     this.options = options;
+    this.protocols = new PeerProtocols(options.nodeId);
     this.requests = new OpenRequests(options.requestsMax, options.requestBytesMax);
     this.replicas = new ReplicaSet(this, options.boot * GENERATIONS_PER_BOOT);
     this.scrubs = new ScrubBook(options, this.replicas.byPartition);
     this.checkpoints = new Checkpoints(this);
     this.copies = new CopyBudget(options.snapshotBytesPerSecond, options.snapshotChunkBytes);
+    this.hot = new HotKeys(options.boot);
+    this.salting = new SaltPolicy(this);
     this.room = new CopyRoom(options.copyReserveBytes);
     this.holds = new WalHolds(options.walHeldBytes);
   }
@@ -119,25 +122,15 @@ export class NodeCore implements NodeCoreEvents, Host {
   /** The clock's tick, so many ms later than it was to come. */
   tick(lateMs = 0): void {
     this.copies.refill(this.now, this.cache.moves.bytesPerSecond, lateMs);
+    this.hot.tick(this.now);
+    this.salting.tick(this.now);
     this.scrubs.tick(this.now);
     for (const replica of this.replicas.byPartition.values()) replica.tick();
-    this.weigh();
+    const weights = weigh(this.replicas.byPartition.values());
+    this.overloaded = weights.overloaded;
+    this.sessionsFull = weights.sessionsFull;
+    this.applyBehind = weights.applyBehind;
     this.checkpoints.tick();
-  }
-
-  private weigh(): void {
-    let led = 0;
-    let committed = 0;
-    let remembered = 0;
-    for (const { log, machine, leadership, usable } of this.replicas.byPartition.values()) {
-      remembered += machine.sessions.weight;
-      if (!usable || machine.appliedIndex >= log.lastIndex) continue;
-      committed += log.weightBetween(machine.appliedIndex, log.commitIndex);
-      if (leadership !== null) led += log.weightBetween(machine.appliedIndex, log.lastIndex);
-    }
-    this.overloaded = led > LED_UNAPPLIED_BYTES_MAX;
-    this.sessionsFull = remembered > SESSION_BYTES_MAX;
-    this.applyBehind = committed > COMMITTED_UNAPPLIED_BYTES_MAX;
   }
 
   peerConnected(node: string): void {
@@ -145,18 +138,22 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   peerSpeaks(node: string, protocol: number): void {
-    this.protocols.set(node, protocol);
-  }
-
-  protocolOf(node: string): number {
-    return this.protocols.get(node) ?? PROTOCOL_MAX;
+    this.protocols.note(node, protocol);
   }
 
   peerMessages(node: string, messages: readonly PeerMessage[]): void {
     if (!this.admitted) return;
     for (const message of messages) {
-      this.replicas.byPartition.get(message.partition)?.onMessage(node, message);
+      const replica = this.replicas.byPartition.get(message.partition);
+      const elsewhere =
+        replica?.meta.replica === message.to ? null : nodeOfAnswer(message, this.recordOf(message.partition));
+      if (elsewhere === null) replica?.onMessage(node, message);
+      else this.relay(elsewhere, { ...message, relayed: true });
     }
+  }
+
+  relay(node: string, message: PeerMessage): void {
+    this.effects.peers.push({ node, message });
   }
 
   topologyPushed(topology: Topology): void {
@@ -186,17 +183,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   private noteChange(change: Topology): void {
-    const before = this.effects.topologyChanged;
-    this.effects.topologyChanged =
-      before === null
-        ? change
-        : {
-            ...change,
-            acks: change.acks ?? before.acks ?? null,
-            moves: change.moves ?? before.moves ?? null,
-            nodes: [...before.nodes, ...change.nodes],
-            records: [...before.records, ...change.records],
-          };
+    this.effects.topologyChanged = joined(this.effects.topologyChanged, change);
   }
 
   seal(seal: Seal): void {
@@ -224,9 +211,10 @@ export class NodeCore implements NodeCoreEvents, Host {
     const problem = checkRequest(request, this.options.valueBytesMax);
     if (problem !== null) return this.fail(handle, problem);
     const client = request.clientId.byteLength > 0 ? request.clientId : clientId;
-    // It names the deduplication session, which reads have none of.
-    const isRead = request.operation === 'get' || request.operation === 'scan';
-    if (!isRead && client.byteLength !== CLIENT_ID_BYTES) {
+    // It names the deduplication session, which neither reads have nor what can be repeated.
+    const { operation } = request;
+    const isDeduplicated = operation !== 'get' && operation !== 'scan' && operation !== 'salt';
+    if (isDeduplicated && client.byteLength !== CLIENT_ID_BYTES) {
       return this.fail(
         handle,
         new RingkeepError('INVALID_ARGUMENT', `a write needs a client id of ${CLIENT_ID_BYTES} bytes`),
@@ -250,13 +238,16 @@ export class NodeCore implements NodeCoreEvents, Host {
         new RingkeepError('NOT_READY', 'the node knows no topology yet', 'not_applied', details),
       );
     }
-    const partition = partitionFor(request, topology.partitionCount);
-    if (partition >= topology.partitionCount) {
-      return this.fail(handle, new RingkeepError('INVALID_ARGUMENT', `there is no partition ${partition}`));
+    const home = partitionFor(request, topology.partitionCount);
+    const partition = request.saltIn ? request.saltIn - 1 : home;
+    if (partition >= topology.partitionCount || (request.saltSet && partition === home)) {
+      const message = `partition ${partition} has nothing of that`;
+      return this.fail(handle, new RingkeepError('INVALID_ARGUMENT', message));
     }
     const replica = this.replicas.byPartition.get(partition);
     const { get } = request;
-    if (replica?.usable === true && get && get.level !== 'READ_LINEARIZABLE') {
+    if (replica?.usable === true && get && get.level !== 'READ_LINEARIZABLE' && partition === home) {
+      this.hot.note(partition, request);
       const key = userKey(request.keyspace, request.key);
       if (get.level === 'READ_QUORUM') return replica.quorumReads.read(handle, key);
       return replica.localReads.read(handle, key, get);
@@ -264,7 +255,9 @@ export class NodeCore implements NodeCoreEvents, Host {
     if (replica === undefined || replica.leadership === null) {
       return this.fail(handle, notLeader(partition, topology.record(partition), this.draining));
     }
-    execute(replica.leadership, handle, request, client);
+    this.hot.note(partition, request);
+    if (partition === home || !get) execute(replica.leadership, handle, request, client);
+    else replica.leadership.copies.read(handle, request, home);
   }
 
   cancel(connection: number, id: number): void {
@@ -313,11 +306,13 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   /** Carries out what is due and hands over all effects since the last call. */
   take(): Effects {
+    this.deliverOwn();
     for (let round = 0; this.dirty.size > 0; round++) {
       assert(round < 1_000, 'flushing ends');
       const partitions = [...this.dirty];
       this.dirty.clear();
       for (const partition of partitions) this.flushReplica(partition);
+      this.deliverOwn();
     }
     const effects = this.effects;
     this.effects = noEffects();
@@ -355,9 +350,7 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   leaderCount(): number {
-    let count = 0;
-    for (const replica of this.replicas.byPartition.values()) if (replica.leadership !== null) count++;
-    return count;
+    return [...this.leaderships()].length;
   }
 
   /** What metrics tell of this core. */
@@ -367,24 +360,18 @@ export class NodeCore implements NodeCoreEvents, Host {
 
   /** Leaderships that another voter could take over. */
   handOverCount(): number {
-    let count = 0;
-    for (const { leadership } of this.replicas.byPartition.values()) {
-      if (leadership !== null && leadership.progress.size > 0) count++;
-    }
-    return count;
+    return [...this.leaderships()].filter(({ progress }) => progress.size > 0).length;
   }
 
   /** Stops taking writes where this node still leads; before the end of the process. */
   pauseLeaderships(): void {
-    for (const { leadership } of this.replicas.byPartition.values()) leadership?.pause();
+    for (const leadership of this.leaderships()) leadership.pause();
   }
 
   /** Whether nobody waits for an answer and everything that is led here is committed. */
   get settled(): boolean {
-    for (const { leadership, log } of this.replicas.byPartition.values()) {
-      if (leadership !== null && log.commitIndex < log.lastIndex) return false;
-    }
-    return this.requests.size === 0;
+    const isOpen = [...this.leaderships()].some(({ replica: { log } }) => log.commitIndex < log.lastIndex);
+    return !isOpen && this.requests.size === 0;
   }
 
   /** lsn of the last record that was given out: the WAL must count the same way. */
@@ -434,7 +421,16 @@ export class NodeCore implements NodeCoreEvents, Host {
   }
 
   send(partition: number, epoch: number, from: string, to: ReplicaName, body: PeerBody): void {
-    this.effects.peers.push({ node: to.node, message: { partition, epoch, from, to: to.id, ...body } });
+    const message = { partition, epoch, from, to: to.id, ...body };
+    if (to.node === this.options.nodeId) this.ownMessages.push(message);
+    else this.effects.peers.push({ node: to.node, message });
+  }
+
+  /** Delivers what replicas of this node tell each other: leaders about copies of hot keys. */
+  private deliverOwn(): void {
+    const messages = this.ownMessages;
+    this.ownMessages = [];
+    if (messages.length > 0) this.peerMessages(this.options.nodeId, messages);
   }
 
   sealReply(reply: SealReply): void {
@@ -458,17 +454,31 @@ export class NodeCore implements NodeCoreEvents, Host {
     this.clientBytes += bytes;
   }
 
+  records(): Iterable<PartitionRecord> {
+    return this.cache.allRecords();
+  }
+
+  get partitionCount(): number {
+    return this.cache.partitionCount;
+  }
+
+  /** What this node leads. */
+  *leaderships(): Iterable<Leadership> {
+    for (const { leadership } of this.replicas.byPartition.values())
+      if (leadership !== null) yield leadership;
+  }
+
+  leadershipOf(partition: number): Leadership | null {
+    return this.replicas.byPartition.get(partition)?.leadership ?? null;
+  }
+
   /** A partition's record as this node has heard it. */
   recordOf(partition: number): PartitionRecord | undefined {
     return this.cache.record(partition);
   }
 
   uniqueId(): string {
-    const word = (): string =>
-      Math.floor(this.options.random() * 0x1_0000_0000)
-        .toString(16)
-        .padStart(8, '0');
-    return word() + word();
+    return hexId(this.options.random);
   }
 
   reply(handle: RequestHandle, result: Omit<Reply, 'id' | 'end'>): void {

@@ -34,6 +34,8 @@ export function fingerprintOf({ operation, keyspace, batch, ...request }: Reques
     add(name, one.key, one.condition?.kind, one.condition?.version);
     add(one.put?.value, one.put?.codec, one.put?.ttlMs);
     add(one.increment?.delta, one.increment?.ttlMs, one.touch?.ttlMs);
+    // Whoever wants the counter must not be told the result of one that did not.
+    if (one.increment?.unread) add('unread');
   };
   // A batch of one operation is told another kind of result than the operation alone.
   add(operation, keyspace);

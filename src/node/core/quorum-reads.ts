@@ -14,7 +14,6 @@ import { RingkeepError } from '../../common/errors.ts';
 import { PROBE_BYTES_MAX, PROBE_KEYS_MAX } from '../../common/limits.ts';
 import { quorumSize } from '../../common/topology.ts';
 import type { Probe, ProbeReply } from '../../common/wire/messages.ts';
-import { answerGet } from './answers.ts';
 import type { Host, RequestHandle } from './host.ts';
 import type { PendingKeys } from './pending-keys.ts';
 import type { Replica } from './replica.ts';
@@ -230,7 +229,7 @@ export class QuorumReads {
     this.rinsed = before.filter(({ read }) => read.newest > decidedIndex);
     if (this.rinsed.length === before.length) return;
     for (const { read } of before) {
-      if (read.newest <= decidedIndex) answerGet(this.replica, read.handle, read.key);
+      if (read.newest <= decidedIndex) this.replica.gets.add(read.handle, read.key);
     }
   }
 

@@ -12,11 +12,16 @@ import type { Leadership } from './leadership.ts';
 const ROUNDS_MAX = 4;
 /** Idle questions whose answers are still looked for. */
 const PROBES_MAX = 64;
+/** A confirmation that no client waits for is given up after this, ms. */
+const CONFIRM_MS = 2_000;
 /** A round whose answers are missing is asked again after this, ms. */
 const ROUND_RETRY_MS = 200;
 
 interface Read {
-  readonly handle: RequestHandle;
+  /** Of the client who asks; null: nobody does. */
+  readonly handle: RequestHandle | null;
+  /** On the core's clock, ms. */
+  readonly deadline: number;
   /** Reads and replies, once the read point is decided. */
   readonly answer: () => void;
 }
@@ -56,7 +61,17 @@ export class ReadPath {
         new RingkeepError('NO_QUORUM', message, 'not_applied', details),
       );
     }
-    this.waiting.push({ handle, answer });
+    this.take({ handle, deadline: handle.deadline, answer });
+  }
+
+  /** Runs `done` once a quorum has confirmed this leader by answers to messages sent from now on, if one does so in time. */
+  confirm(done: () => void): void {
+    const deadline = this.leadership.host.now + CONFIRM_MS;
+    this.take({ handle: null, deadline, answer: done });
+  }
+
+  private take(read: Read): void {
+    this.waiting.push(read);
     this.leadership.host.touch(this.leadership.replica.partition);
   }
 
@@ -153,11 +168,11 @@ export class ReadPath {
   }
 
   private expire(reads: Read[], now: number): Read[] {
-    if (!reads.some((read) => read.handle.deadline <= now)) return reads;
+    if (!reads.some(({ deadline }) => deadline <= now)) return reads;
     const code = this.leadership.hasQuorumContact() ? 'DEADLINE_EXCEEDED' : 'NO_QUORUM';
     const rest: Read[] = [];
     for (const read of reads) {
-      if (read.handle.deadline > now) rest.push(read);
+      if (read.deadline > now) rest.push(read);
       else this.fail(read, code, 'the leadership could not be confirmed in time');
     }
     return rest;
@@ -165,7 +180,8 @@ export class ReadPath {
 
   private fail(read: Read, code: 'DEADLINE_EXCEEDED' | 'NO_QUORUM' | 'NOT_LEADER', message: string): void {
     const details = { partition: this.leadership.replica.partition };
-    this.leadership.host.fail(read.handle, new RingkeepError(code, message, 'not_applied', details));
+    if (read.handle !== null)
+      this.leadership.host.fail(read.handle, new RingkeepError(code, message, 'not_applied', details));
   }
 
   /** The leadership ends: nothing that waits may be answered. */

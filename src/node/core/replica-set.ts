@@ -17,6 +17,7 @@ import { isBlind } from './execute.ts';
 import type { Host } from './host.ts';
 import {
   type AppliedMark,
+  behindApplied,
   DamagedRowError,
   decodeApplied,
   openRow,
@@ -29,7 +30,8 @@ import {
 import { ReplicaLog } from './log.ts';
 import { Machine, type MachineHooks, type MachineState } from './machine.ts';
 import { Replica } from './replica.ts';
-import { type SessionLimits, Sessions } from './sessions.ts';
+import { SaltSets } from './salt-sets.ts';
+import { type SessionLimits, Sessions, sessionLimits } from './sessions.ts';
 
 const BLANK: AppliedMark = { index: 0, epoch: 0, logTime: 0 };
 
@@ -96,13 +98,13 @@ export class ReplicaSet {
   }
 
   private limits(): SessionLimits {
-    return Replica.sessionLimits(this.host);
+    return sessionLimits(this.host.options);
   }
 
   /** The state before the first entry. */
   private blank(): MachineState {
     const sessions = new Sessions(this.limits());
-    return { mark: BLANK, sessions, epochs: new EpochStarts(), checkpointIndex: 0 };
+    return { mark: BLANK, sessions, epochs: new EpochStarts(), salts: new SaltSets(), checkpointIndex: 0 };
   }
 
   /** What the store has applied of a copy. Throws `DamagedRowError`. */
@@ -117,6 +119,7 @@ export class ReplicaSet {
     const decoded = table === null ? null : Sessions.decode(table, this.limits());
     const state = {
       mark: mark === null ? BLANK : decodeApplied(mark),
+      salts: mark === null ? new SaltSets() : SaltSets.decode(behindApplied(mark)),
       epochs: epochs === null ? new EpochStarts() : EpochStarts.decode(epochs),
     };
     if (state.epochs.lastEpoch !== state.mark.epoch) {

@@ -7,7 +7,6 @@
  */
 import type { DiskError } from '../../common/disk.ts';
 import { assert } from '../../common/errors.ts';
-import { SESSION_SEQUENCES_MAX, SESSIONS_MAX } from '../../common/limits.ts';
 import type { PartitionRecord, Replica as ReplicaName } from '../../common/topology.ts';
 import type { PeerMessage, ReplicaReport, Seal, SealReply } from '../../common/wire/messages.ts';
 import type { ReplicaMeta } from '../wal/types.ts';
@@ -22,9 +21,11 @@ import type { ReplicaLog } from './log.ts';
 import { Machine, type MachineHooks } from './machine.ts';
 import { PendingKeys } from './pending-keys.ts';
 import { QuorumReads } from './quorum-reads.ts';
+import { passedOrder } from './relay.ts';
 import { buildReport } from './report.ts';
 import { ReplicaScrubs } from './scrub.ts';
-import type { SessionLimits } from './sessions.ts';
+import { type SessionLimits, sessionLimits } from './sessions.ts';
+import { SharedGets } from './shared-gets.ts';
 import { type InstalledSnapshot, SnapshotReceiver } from './snapshot-receiver.ts';
 
 /** One replica of one partition on this node. */
@@ -39,6 +40,7 @@ export class Replica {
   /** The newest record seen of this partition. */
   record: PartitionRecord | null = null;
   readonly quorumReads: QuorumReads;
+  readonly gets: SharedGets;
   readonly localReads: LocalReads;
   readonly freshness = new Freshness();
   private readonly follower: Follower;
@@ -92,21 +94,13 @@ export class Replica {
     this.partition = partition;
     this.meta = meta;
     this.log = log;
-    this.sessionLimits = Replica.sessionLimits(host);
+    this.sessionLimits = sessionLimits(host.options);
     this.machine = makeMachine(this.hooks());
     this.follower = new Follower(this);
     this.scrubs = new ReplicaScrubs(this);
     this.quorumReads = new QuorumReads(this, new PendingKeys(log));
+    this.gets = new SharedGets(this);
     this.localReads = new LocalReads(this, this.freshness);
-  }
-
-  /** The bounds of deduplication, shared by all replicas of a cluster. */
-  static sessionLimits(host: Host): SessionLimits {
-    return {
-      windowMs: host.options.sessionWindowMs,
-      sequencesMax: SESSION_SEQUENCES_MAX,
-      sessionsMax: SESSIONS_MAX,
-    };
   }
 
   private hooks(): MachineHooks {
@@ -115,7 +109,7 @@ export class Replica {
       store: (effect) => host.store(effect),
       read: (read, wanted) => host.read(read, wanted),
       decided: (entry, result) => {
-        this.leadership?.writes.decided(entry, result);
+        this.leadership?.decided(entry, result);
         if (entry.command.kind === 'scrub') this.scrubs.start(entry.index);
       },
       applied: (index) => {
@@ -307,12 +301,28 @@ export class Replica {
         return this.quorumReads.onProbe({ id: from, node }, message.probe!);
       case 'probeReply':
         return this.quorumReads.onReply(from, epoch, message.probeReply!);
+      case 'copyOrder':
+        if (leadership === null) return this.passOn(message);
+        return leadership?.copies.onOrder({ replica: { id: from, node }, epoch }, message.copyOrder!);
+      case 'copyReply':
+        return leadership?.salts.onReply({ id: from, node }, epoch, message.copyReply!);
+      case 'counterOrder':
+        if (leadership === null) return this.passOn(message);
+        return leadership?.subs.onOrder({ replica: { id: from, node }, epoch }, message.counterOrder!);
+      case 'counterReply':
+        return leadership?.counters.onReply(message.counterReply!);
       default:
     }
     if (leadership === null || leadership.epoch !== epoch) return;
     if (message.body === 'appendReply') leadership.onAppendReply(from, message.appendReply!);
     else if (message.body === 'confirmReply') leadership.onConfirmReply(from, message.confirmReply!);
     else if (message.body === 'snapshotPull') leadership.onSnapshotPull(from, message.snapshotPull!);
+  }
+
+  private passOn(message: PeerMessage): void {
+    const leader = this.currentLeader;
+    const order = passedOrder(message, leader);
+    if (order !== null) this.host.relay(leader!.node, order);
   }
 
   // ---------------------------------------------------------------- snapshots
@@ -407,6 +417,7 @@ export class Replica {
   private endReads(): void {
     this.quorumReads.end();
     this.localReads.close();
+    this.gets.end();
   }
 
   /** Ends for good: the node drops this replica. */
@@ -462,6 +473,7 @@ export class Replica {
     this.quorumReads.flush();
     this.leadership?.flush();
     this.follower.flush();
+    this.gets.flush();
   }
 
   private decide(): void {

@@ -17,13 +17,12 @@ import {
   KEY_BYTES_MAX,
   KEY_BYTES_MIN,
   KEYSPACE_BYTES_MAX,
-  SCAN_BYTES_MAX,
+  SALT_COPIES_MAX,
   TTL_MS_MAX,
 } from '../../common/limits.ts';
 import { CODEC_COUNTER, isInt64, parseCounter } from '../../common/text.ts';
 import type { AckLevel, PartitionRecord } from '../../common/topology.ts';
-import type { AckName, BatchItem, Condition, Request, Row, SessionMark } from '../../common/wire/messages.ts';
-import { answerGet, damagedRead, failedRead, shown } from './answers.ts';
+import type { AckName, BatchItem, Condition, Request, SessionMark } from '../../common/wire/messages.ts';
 import {
   type Ack,
   type Command,
@@ -35,19 +34,11 @@ import {
 } from './entry.ts';
 import { isBlind } from './execute.ts';
 import type { Host, RequestHandle } from './host.ts';
-import {
-  absoluteKey,
-  DamagedRowError,
-  decodeValue,
-  relativeKey,
-  type StoredValue,
-  splitUserKey,
-  TABLE_VALUES,
-  userKey,
-  valueRange,
-} from './layout.ts';
+import { userKey } from './layout.ts';
 import type { Leadership } from './leadership.ts';
 import { fingerprintOf, recordKey } from './once.ts';
+import { pageBytes, scan } from './scan-page.ts';
+import { subIncrement } from './sub-rows.ts';
 
 const ACKS: Record<AckLevel, Ack> = { ACK_LEADER: 'leader', ACK_QUORUM: 'quorum', ACK_ALL: 'all' };
 const ACK_NAMES: ReadonlySet<AckName> = new Set(['ACK_LEADER', 'ACK_QUORUM', 'ACK_ALL', 'ACK_DEFAULT']);
@@ -69,18 +60,40 @@ export function checkRequest(request: Request, valueBytesMax: number): RingkeepE
     return invalid('INVALID_ARGUMENT', `a keyspace name has at most ${KEYSPACE_BYTES_MAX} bytes`);
   }
   if (operation === 'get') return checkGet(request);
+  if (request.saltIn && !isOfSub(request))
+    return invalid(
+      'INVALID_ARGUMENT',
+      'only a get can be asked of a copy, and only an increment without a result of a sub-counter',
+    );
+  if (operation === 'salt') return checkSalt(request);
   return checkWrite(request, valueBytesMax);
 }
+
+const NO_DELTA = 'the delta is not an integer of 64 bits';
 
 function isCount(number: number): boolean {
   return Number.isSafeInteger(number) && number >= 0;
 }
 
-function checkGet({ get }: Request): RingkeepError | null {
+function checkGet({ get, saltIn }: Request): RingkeepError | null {
   if (!get) return invalid('INVALID_ARGUMENT', 'a get without its operation');
+  if (saltIn && get.level !== 'READ_LINEARIZABLE')
+    return invalid('INVALID_ARGUMENT', 'copies are read at READ_LINEARIZABLE');
   const isMark = ({ index, epoch }: SessionMark): boolean => isCount(index) && isCount(epoch);
   if (isCount(get.sessionIndex) && isCount(get.maxStalenessMs) && get.early.every(isMark)) return null;
   return invalid('INVALID_ARGUMENT', 'bad numbers in a get');
+}
+
+function checkSalt({ salt }: Request): RingkeepError | null {
+  if (!salt || salt.copies > SALT_COPIES_MAX)
+    return invalid('INVALID_ARGUMENT', `a key has at most ${SALT_COPIES_MAX} copies, or sub-counters`);
+  return isDelta(salt.delta ?? 0) ? null : invalid('INVALID_ARGUMENT', NO_DELTA);
+}
+
+/** Whether it is an increment that a sub-counter can take. */
+function isOfSub({ operation, increment, saltSet = 0, idempotencyKey }: Request): boolean {
+  const isPlain = operation === 'increment' && increment?.unread === true && increment.ttlMs === 0;
+  return isPlain && Number.isSafeInteger(saltSet) && saltSet > 0 && (idempotencyKey?.byteLength ?? 0) === 0;
 }
 
 function checkScan(request: Request): RingkeepError | null {
@@ -136,7 +149,7 @@ function checkKeyCommand(
   }
   if (operation === 'increment') {
     if (!increment || !isDelta(increment.delta)) {
-      return invalid('INVALID_ARGUMENT', 'the delta is not an integer of 64 bits');
+      return invalid('INVALID_ARGUMENT', NO_DELTA);
     }
   }
   if (operation === 'touch' && !touch) return invalid('INVALID_ARGUMENT', 'a touch without its operation');
@@ -227,11 +240,6 @@ export function requestBytes(request: Request, valueBytesMax: number): number {
   return 64 + heldBytes(request) + read;
 }
 
-/** Bytes of a scan's page. */
-function pageBytes(asked: number): number {
-  return Math.min(Math.max(asked, 1), SCAN_BYTES_MAX);
-}
-
 /** The partition that a request belongs to. */
 export function partitionFor(request: Request, partitions: number): number {
   return request.operation === 'scan' ? request.scan!.partition : partitionOf(request.key, partitions);
@@ -290,7 +298,8 @@ function keyCommand(asked: Asked, keyspace: string, clock: number): KeyCommand {
 }
 
 function writeOf(request: Request, clock: number): WriteCommand {
-  const { keyspace, operation, batch } = request;
+  const { keyspace, operation, batch, key, increment } = request;
+  if (request.saltIn) return subIncrement(request.saltSet!, userKey(keyspace, key), BigInt(increment!.delta));
   if (operation !== 'batch') return keyCommand(request, keyspace, clock);
   return {
     kind: 'batch',
@@ -325,10 +334,17 @@ export function execute(
   leadership.requests += 1;
   if (request.operation === 'get') {
     const key = userKey(request.keyspace, request.key);
-    return leadership.reads.read(handle, () => answerGet(replica, handle, key));
+    return leadership.reads.read(handle, () => replica.gets.add(handle, key));
   }
   if (request.operation === 'scan')
     return leadership.reads.read(handle, () => scan(leadership, handle, request));
+  if (request.operation === 'salt') {
+    const key = userKey(request.keyspace, request.key);
+    const { salts, counters } = leadership;
+    const isCounter = request.salt!.counter === true || counters.has(key);
+    if (isCounter) return counters.request(handle, key, request.salt!);
+    return salts.request(handle, key, request.salt!.copies);
+  }
   if (leadership.pauseTarget !== '') {
     const details = { partition: replica.partition, retryAfterMs: 5 };
     const message = 'the leadership is being handed over';
@@ -338,63 +354,6 @@ export function execute(
   const id: RequestId = { client, sequence, lowWater, sessionTime };
   const { writes } = leadership;
   const command = commandOf(request, writes.clock, host.options.idempotencyMs);
-  writes.propose(handle, id, ackOf(request, command, host), command);
-}
-
-/** One page in key order. The view is opened behind every decided write, so the page is as linearizable as a get. */
-function scan(leadership: Leadership, handle: RequestHandle, request: Request): void {
-  const { replica, host } = leadership;
-  const { partition, machine } = replica;
-  const { cursor, bytesMax, allKeyspaces } = request.scan!;
-  const range = valueRange(partition, machine.generation);
-  const prefix = Buffer.from([TABLE_VALUES]);
-  const from =
-    cursor.byteLength === 0
-      ? range.from
-      : absoluteKey(partition, machine.generation, Buffer.concat([prefix, cursor]));
-  machine.openView(false, (error, _mark, view) => {
-    if (error !== null || view === undefined) return host.fail(handle, failedRead(partition, error));
-    host.store({
-      kind: 'readView',
-      view,
-      from,
-      to: range.to,
-      bytesMax: pageBytes(bytesMax),
-      done: (failure, result) => {
-        host.store({ kind: 'closeView', view });
-        if (failure !== null || result === undefined)
-          return host.fail(handle, failedRead(partition, failure));
-        const last = result.rows[result.rows.length - 1];
-        const next =
-          result.more && last !== undefined
-            ? Buffer.concat([relativeKey(last.key).subarray(1), Buffer.of(0)])
-            : new Uint8Array(0);
-        const rows = pageRows(result.rows, allKeyspaces ? null : request.keyspace);
-        if (rows !== null) return host.reply(handle, { result: 'rows', rows: { rows, cursor: next } });
-        replica.markDamaged('a value failed its checksum in a scan');
-        host.fail(handle, damagedRead(partition));
-      },
-    });
-  });
-}
-
-function pageRows(
-  rows: readonly { key: Uint8Array; value: Uint8Array }[],
-  keyspace: string | null,
-): Row[] | null {
-  const page: Row[] = [];
-  for (const { key, value } of rows) {
-    const row = relativeKey(key).subarray(1);
-    const name = splitUserKey(row);
-    let stored: StoredValue;
-    try {
-      stored = decodeValue(row, value);
-    } catch (error) {
-      if (!(error instanceof DamagedRowError)) throw error;
-      return null;
-    }
-    if (keyspace !== null && keyspace !== name.keyspace) continue;
-    page.push({ ...name, ...shown(stored), version: stored.version });
-  }
-  return page;
+  const unread = request.increment?.unread === true ? userKey(request.keyspace, request.key) : null;
+  writes.propose({ handle, id, ack: ackOf(request, command, host), command, unread });
 }

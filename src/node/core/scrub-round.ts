@@ -158,7 +158,7 @@ export class ScrubRound {
   /** So long a voter that has begun may say nothing. */
   private silentMs({ node }: ReplicaName): number {
     const { host } = this.leadership;
-    const quietMs = host.protocolOf(node) < SCRUB_PROTOCOL ? QUIET_FACTOR * this.firstMs : 0;
+    const quietMs = host.protocols.of(node) < SCRUB_PROTOCOL ? QUIET_FACTOR * this.firstMs : 0;
     return Math.min(SCRUB_SILENT_MS + quietMs, host.options.scrubIntervalMs);
   }
 

@@ -10,6 +10,7 @@
  * of the client has opened a new one meanwhile, and nothing takes effect twice (G4).
  */
 import { Packr } from 'msgpackr';
+import { SESSION_SEQUENCES_MAX, SESSIONS_MAX } from '../../common/limits.ts';
 import type { Entry, RequestId } from './entry.ts';
 
 const packr = new Packr({ useRecords: false, copyBuffers: true, moreTypes: false });
@@ -40,6 +41,11 @@ export interface SessionLimits {
   readonly windowMs: number;
   readonly sequencesMax: number;
   readonly sessionsMax: number;
+}
+
+/** The bounds of all replicas of a node. */
+export function sessionLimits({ sessionWindowMs }: { readonly sessionWindowMs: number }): SessionLimits {
+  return { windowMs: sessionWindowMs, sequencesMax: SESSION_SEQUENCES_MAX, sessionsMax: SESSIONS_MAX };
 }
 
 /** What a session and a remembered request weigh in memory, bytes. */

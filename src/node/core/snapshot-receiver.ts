@@ -13,6 +13,7 @@ import type { Host } from './host.ts';
 import {
   type AppliedMark,
   absoluteKey,
+  behindApplied,
   DamagedRowError,
   decodeApplied,
   openRow,
@@ -23,6 +24,7 @@ import {
 } from './layout.ts';
 import type { MachineState } from './machine.ts';
 import type { Replica } from './replica.ts';
+import { SaltSets } from './salt-sets.ts';
 import { Sessions } from './sessions.ts';
 import { chunkChecksum, rowBytes } from './snapshot-sender.ts';
 
@@ -57,6 +59,7 @@ export class SnapshotReceiver {
   private mark: AppliedMark | null = null;
   private sessions: Sessions | null = null;
   private epochs = new EpochStarts();
+  private salts = new SaltSets();
 
   constructor(
     replica: Replica,
@@ -167,7 +170,11 @@ export class SnapshotReceiver {
   private look(relative: Uint8Array, value: Uint8Array): void {
     const table = relative[0];
     const row = relative.subarray(1);
-    if (table === TABLE_META) this.mark = decodeApplied(openRow(row, value));
+    if (table === TABLE_META) {
+      const bytes = openRow(row, value);
+      this.mark = decodeApplied(bytes);
+      this.salts = SaltSets.decode(behindApplied(bytes));
+    }
     if (table === TABLE_EPOCHS) this.epochs = EpochStarts.decode(openRow(row, value));
     if (table !== TABLE_SESSIONS) return;
     const { sessions, index } = Sessions.decode(openRow(row, value), this.replica.sessionLimits);
@@ -176,7 +183,7 @@ export class SnapshotReceiver {
   }
 
   private finish(): void {
-    const { mark, sessions, epochs, offer } = this;
+    const { mark, sessions, epochs, salts, offer } = this;
     const isOffered = mark?.index === offer.index && mark.epoch === offer.indexEpoch;
     if (mark === null || sessions === null || !isOffered || epochs.lastEpoch !== mark.epoch) {
       return this.replica.endInstall('the snapshot is incomplete');
@@ -188,7 +195,7 @@ export class SnapshotReceiver {
         if (this.closed) return;
         this.closed = true;
         if (error !== null) return this.replica.endInstall(`store: ${error.message}`);
-        const state = { mark, sessions, epochs, checkpointIndex: mark.index };
+        const state = { mark, sessions, epochs, salts, checkpointIndex: mark.index };
         this.replica.switchTo({ generation: this.generation, state });
       },
     });

@@ -20,6 +20,18 @@ export function isNewer(candidate: PartitionRecord, known: PartitionRecord | und
   return candidate.revision > known.revision;
 }
 
+/** One change that says what two say, the later one last. */
+export function joined(before: Topology | null, change: Topology): Topology {
+  if (before === null) return change;
+  return {
+    ...change,
+    acks: change.acks ?? before.acks ?? null,
+    moves: change.moves ?? before.moves ?? null,
+    nodes: [...before.nodes, ...change.nodes],
+    records: [...before.records, ...change.records],
+  };
+}
+
 /** Merges pushed topologies by record. */
 export class TopologyCache {
   private clusterId = '';

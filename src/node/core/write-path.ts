@@ -28,12 +28,12 @@ interface Waiter {
   readonly id: RequestId;
   /** May be answered as soon as it is durable here. */
   readonly early: boolean;
+  /** As of its proposal. */
+  readonly unread: Uint8Array | null;
 }
 
 /** A decided write that waits for every voter. */
-interface AllWaiter {
-  readonly handle: RequestHandle;
-  readonly id: RequestId;
+interface AllWaiter extends Waiter {
   readonly index: number;
   readonly result: Extract<WriteResult, { kind: 'applied' }>;
   readonly duplicate: boolean;
@@ -50,11 +50,13 @@ function receiptItem({ failed, version, counter }: ItemResult): ReceiptItem {
 }
 
 /** A write as it came. */
-interface Proposal {
+export interface Proposal {
   readonly handle: RequestHandle;
   readonly id: RequestId;
   readonly ack: Ack;
   readonly command: Command;
+  /** Of an increment whose receipt need not tell the counter, its user key; else null. */
+  readonly unread: Uint8Array | null;
 }
 
 /** Takes, tracks and answers the writes of one leadership. */
@@ -90,10 +92,10 @@ export class WritePath {
   }
 
   /** Takes a write: appends it, holds it back for a while, or answers at once. */
-  propose(handle: RequestHandle, id: RequestId, ack: Ack, command: Command): void {
+  propose(proposal: Proposal): void {
     const { pace, host } = this.leadership;
-    if (this.held.length === 0 && pace.take(host.now)) this.take({ handle, id, ack, command });
-    else this.held.push({ handle, id, ack, command });
+    if (this.held.length === 0 && pace.take(host.now)) this.take(proposal);
+    else this.held.push(proposal);
   }
 
   /** Takes writes that were held back, as the pace allows. */
@@ -115,7 +117,9 @@ export class WritePath {
     });
   }
 
-  private take({ handle, id, ack, command }: Proposal): void {
+  /** Appends a write, unless it has been before or cannot be. */
+  take(proposal: Proposal): void {
+    const { handle, id, ack, command, unread } = proposal;
     const { replica, host } = this.leadership;
     if (ack === 'leader' && !isBlind(command)) {
       return this.refuse(handle, 'CONDITION_UNSUPPORTED', 'a conditional result is known at commit only');
@@ -123,11 +127,11 @@ export class WritePath {
     const timestamp = this.clock;
     const pendingIndex = this.pending.get(idKey(id));
     if (pendingIndex !== undefined) {
-      return this.wait(pendingIndex, { handle, ack, id, early: false });
+      return this.wait(pendingIndex, { handle, ack, id, unread, early: false });
     }
     const found = replica.machine.sessions.lookup(id, timestamp);
     if (found.kind === 'seen') {
-      return this.answerDuplicate(handle, id, ack, found.index, found.stored);
+      return this.answerDuplicate({ handle, ack, id, unread, early: false }, found.index, found.stored);
     }
     if (found.kind === 'unknown') return this.tellTime(handle);
     if (found.kind === 'expired') {
@@ -151,11 +155,12 @@ export class WritePath {
     if (!this.leadership.hasQuorumContact()) {
       return this.refuse(handle, 'NO_QUORUM', 'no quorum of voters answers', 250);
     }
+    if (this.leadership.counters.holds(proposal) || this.leadership.salts.holds(proposal)) return;
     const early =
       ack === 'leader' && timestamp - id.sessionTime <= host.options.sessionWindowMs && id.sessionTime > 0;
     const index = this.append(ack, id, command, timestamp);
     this.pending.set(idKey(id), index);
-    this.wait(index, { handle, ack, id, early });
+    this.wait(index, { handle, ack, id, unread, early });
     if (early) this.early.push(index);
   }
 
@@ -181,6 +186,8 @@ export class WritePath {
       command,
     };
     replica.appendOwn(entry);
+    this.leadership.salts.appended(command, entry.index);
+    this.leadership.counters.appended(command);
     replica.machine.prefetch(command);
     host.touch(replica.partition);
     return entry.index;
@@ -251,37 +258,26 @@ export class WritePath {
 
   private answer(waiter: Waiter, result: WriteResult): void {
     if (result.kind === 'duplicate') {
-      return this.answerDuplicate(waiter.handle, waiter.id, waiter.ack, result.index, result.stored);
+      return this.answerDuplicate(waiter, result.index, result.stored);
     }
-    this.finish(waiter.handle, waiter.id, waiter.ack, result, false);
+    this.finish(waiter, result, false);
   }
 
-  private answerDuplicate(
-    handle: RequestHandle,
-    id: RequestId,
-    ack: Ack,
-    index: number,
-    stored: boolean,
-  ): void {
+  private answerDuplicate(waiter: Waiter, index: number, stored: boolean): void {
     const { replica } = this.leadership;
     if (!stored) {
       const epoch = replica.log.epochAt(index) ?? 0;
-      return this.finish(handle, id, ack, { kind: 'applied', index, epoch, counter: null }, true);
+      return this.finish(waiter, { kind: 'applied', index, epoch, counter: null }, true);
     }
-    replica.machine.readResult(id, (result) => {
+    replica.machine.readResult(waiter.id, (result) => {
       if (result === null) {
-        this.fail(handle, 'SESSION_EXPIRED', 'unknown', 'the stored result of this request is gone');
-      } else this.finish(handle, id, ack, result, true);
+        this.fail(waiter.handle, 'SESSION_EXPIRED', 'unknown', 'the stored result of this request is gone');
+      } else this.finish(waiter, result, true);
     });
   }
 
-  private finish(
-    handle: RequestHandle,
-    id: RequestId,
-    ack: Ack,
-    result: WriteResult,
-    duplicate: boolean,
-  ): void {
+  private finish(waiter: Waiter, result: WriteResult, duplicate: boolean): void {
+    const { handle, ack } = waiter;
     if (result.kind === 'refused') {
       return this.refuse(handle, result.code, 'the write was decided to have no effect');
     }
@@ -291,19 +287,20 @@ export class WritePath {
     if (ack === 'all' && !onAll && result.kind === 'applied') {
       // A stored result may come back after the end.
       if (this.ended) return this.deposed(handle, result);
-      this.all.push({ handle, id, index: result.index, result, duplicate });
+      this.all.push({ ...waiter, index: result.index, result, duplicate });
       return;
     }
-    this.succeed(handle, result, onAll ? 'all' : 'quorum', duplicate);
+    this.succeed(waiter, result, onAll ? 'all' : 'quorum', duplicate);
   }
 
   private succeed(
-    handle: RequestHandle,
+    { handle, unread }: Waiter,
     result: Extract<WriteResult, { kind: 'applied' | 'condition' }>,
     durability: 'quorum' | 'all',
     duplicate: boolean,
   ): void {
-    const { replica, host } = this.leadership;
+    const { replica, host, counters } = this.leadership;
+    const isCounted = unread === null && result.kind === 'applied' && result.counter !== null;
     host.succeed(handle, {
       partition: replica.partition,
       epoch: result.kind === 'applied' ? result.epoch : this.leadership.epoch,
@@ -311,11 +308,13 @@ export class WritePath {
       durability,
       logTime: replica.machine.mark.logTime,
       duplicate,
-      counter: result.kind === 'applied' && result.counter !== null ? narrow(result.counter) : 0,
+      counter: isCounted ? narrow(result.counter!) : 0,
       conditionFailed: result.kind === 'condition',
       index: result.index,
-      items: (result.items ?? []).map(receiptItem),
+      // Those of a sub-counter are its leader's affair.
+      items: unread === null ? (result.items ?? []).map(receiptItem) : [],
       repeated: result.repeated === true,
+      salts: unread === null ? null : counters.of(unread),
     });
   }
 
@@ -360,7 +359,7 @@ export class WritePath {
     const match = this.leadership.matchOfAll();
     const rest: AllWaiter[] = [];
     for (const waiter of this.all) {
-      if (waiter.index <= match) this.succeed(waiter.handle, waiter.result, 'all', waiter.duplicate);
+      if (waiter.index <= match) this.succeed(waiter, waiter.result, 'all', waiter.duplicate);
       else rest.push(waiter);
     }
     this.all = rest;

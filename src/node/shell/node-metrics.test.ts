@@ -4,7 +4,15 @@ import { type NodeFigures, NodeMetrics } from './node-metrics.ts';
 
 const FIGURES: NodeFigures = {
   ...{ replicas: 4, leaders: 2, openRequests: 0, walBytes: 9, durableLsn: 7, sessions: 1, peers: 2 },
-  ...{ roomForCopies: true, moveLimit: 2_000_000, slowedPartitions: 2 },
+  ...{
+    roomForCopies: true,
+    sharedReads: 41,
+    hottestKeyShare: 0.25,
+    hottestPartitionShare: 0.5,
+    moveLimit: 2_000_000,
+    slowedPartitions: 2,
+    ...{ saltedKeys: 5, keyCopies: 3, writesWaiting: 11 },
+  },
   ...{ diskFull: false, controllerAttached: true, expiryLatenessMs: 1_500, scrubbedBytes: 123 },
   ...{ sentBytes: 70, receivedBytes: 5, sentLogBytes: 8, receivedLogBytes: 9 },
 };
@@ -31,6 +39,12 @@ describe('the metrics of a node', () => {
     const before = await registry.metrics();
     expect(metricIn(before, 'replicas')).toBe('4');
     expect(before).toMatch(/^ringkeep_node_slowed_partitions\{.*\} 2$/m);
+    expect(metricIn(before, 'shared_reads_total')).toBe('41');
+    expect(metricIn(before, 'hottest_key_share')).toBe('0.25');
+    expect(metricIn(before, 'hottest_partition_share')).toBe('0.5');
+    expect(metricIn(before, 'salted_keys')).toBe('5');
+    expect(metricIn(before, 'key_copies')).toBe('3');
+    expect(metricIn(before, 'salted_writes_waiting')).toBe('11');
     expect(metricIn(before, 'move_limit_bytes_per_second')).toBe('2000000');
     expect(before).toMatch(/^ringkeep_node_room_for_copies\{.*\} 1$/m);
     expect(before).toMatch(/^ringkeep_node_copied_bytes_total\{direction="sent",by="snapshot",.*\} 70$/m);

@@ -55,6 +55,15 @@ export class NodeMetrics {
       registers,
     });
     new Counter({
+      name: 'ringkeep_node_shared_reads_total',
+      help: 'Gets that were answered by what was read for another get of the same key.',
+      registers,
+      collect() {
+        this.reset();
+        this.inc(figures().sharedReads);
+      },
+    });
+    new Counter({
       name: 'ringkeep_node_scrub_bytes_total',
       help: 'Bytes of rows that scrubs have read here.',
       registers,
@@ -105,6 +114,23 @@ export class NodeMetrics {
       'move_limit_bytes_per_second',
       'What moves may use now, in each direction: less than their rate while timers run late.',
       (now) => now.moveLimit,
+    );
+    gauge(
+      'hottest_key_share',
+      'Of the operations here, the part that the hottest key has.',
+      (now) => now.hottestKeyShare,
+    );
+    gauge(
+      'hottest_partition_share',
+      'Of the operations here, the part that the hottest partition has.',
+      (now) => now.hottestPartitionShare,
+    );
+    gauge('salted_keys', 'Salted keys of the partitions led here.', (now) => now.saltedKeys);
+    gauge('key_copies', 'Copies of salted keys of others that answer reads here.', (now) => now.keyCopies);
+    gauge(
+      'salted_writes_waiting',
+      'Writes of salted keys that wait until no copy can answer.',
+      (now) => now.writesWaiting,
     );
     gauge('room_for_copies', '0 while no copies of replicas are taken for lack of space.', (now) =>
       now.roomForCopies ? 1 : 0,

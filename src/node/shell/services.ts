@@ -4,9 +4,11 @@
  */
 import { NO_BYTES } from '../../common/bytes.ts';
 import { RingkeepError } from '../../common/errors.ts';
+import { partitionOf } from '../../common/hash.ts';
+import { hotLimit } from '../../common/hot.ts';
 import { withRepair } from '../../common/scrub.ts';
 import type { Topology } from '../../common/topology.ts';
-import type { NodeStatus, ScrubReply } from '../../common/wire/admin-messages.ts';
+import type { HotReply, NodeStatus, SaltedKey, ScrubReply } from '../../common/wire/admin-messages.ts';
 import type {
   AdminHandler,
   KeyValueHandler,
@@ -113,6 +115,28 @@ async function scrub(engine: Engine, { run, partitions }: ScrubOrder): Promise<S
   return { run: wanted, partitions: found.map((each) => withRepair(each, topology)) };
 }
 
+/** What this node is asked for most. */
+export function hotOf({ core }: Engine, limit: number): HotReply {
+  const report = core.hot.report(hotLimit(limit));
+  const partitions = core.topology()?.partitions ?? 1;
+  const keys = report.keys.map((key) => ({ ...key, partition: partitionOf(key.key, partitions) }));
+  return { ...report, keys, nodes: [], salts: saltsOf(core) };
+}
+
+/** The salted keys of the partitions that are led here, with the nodes that lead those of their copies. */
+function saltsOf(core: Engine['core']): SaltedKey[] {
+  const reports = [...core.replicas.byPartition.values()].flatMap(({ leadership }) =>
+    leadership === null ? [] : [...leadership.salts.report(), ...leadership.counters.report()],
+  );
+  if (reports.length === 0) return [];
+  const leaders = new Map(core.topology()?.records.map(({ partition, leader }) => [partition, leader?.node]));
+  const nodeOf = (partition: number): string => leaders.get(partition) ?? '';
+  return reports.map((report) => ({
+    ...{ ...report, node: core.options.nodeId },
+    copies: report.copies.map((copy) => ({ ...copy, node: nodeOf(copy.partition) })),
+  }));
+}
+
 /** Status, hashes and scrubs. */
 export function adminService(
   engine: Engine,
@@ -146,6 +170,7 @@ export function adminService(
     moves: async () => {
       throw new RingkeepError('INVALID_ARGUMENT', 'a node moves no replicas: ask a router');
     },
+    hot: async (_peer, limit) => hotOf(engine, limit),
     scrub: (_peer, order) => scrub(engine, order),
   };
 }
