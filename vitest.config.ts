@@ -37,6 +37,7 @@ export default defineConfig({
         test: {
           name: 'mutants',
           include: ['test/mutants/**/*.test.ts'],
+          fileParallelism: false,
           sequence: { groupOrder: 1 },
         },
       },

@@ -59,9 +59,9 @@ function ackOf(name: AckName): Pick<HistoryEvent, 'ack'> {
 }
 
 /** What is recorded of an operation on one key. */
-interface OneKey extends Pick<OperationSpec, 'key' | 'condition' | 'put' | 'delta' | 'ttlMs'> {
-  /** False in batches. */
-  readonly unread?: boolean;
+interface OneKey
+  extends Pick<OperationSpec, 'key' | 'condition' | 'put' | 'delta' | 'ttlMs'>,
+    Partial<Pick<OperationSpec, 'unread'>> {
   readonly kind: HistoryEvent['op'];
 }
 

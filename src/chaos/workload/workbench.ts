@@ -81,9 +81,7 @@ export class Workbench {
   /** As histories name them: the clients that go to leaders directly. */
   readonly direct = new Set<string>();
   private readonly lanes: Promise<void>[] = [];
-  private readonly recorder = (event: HistoryEvent): void => {
-    this.history.push(event);
-  };
+  private readonly recorder = (event: HistoryEvent): void => void this.history.push(event);
   private running = true;
   private values = 0;
 

@@ -1,7 +1,7 @@
 /**
  * What a node is asked for most, always on: rates of all its partitions, and of the keys with the most operations, which are sampled where there
  * are many. Old operations count less and less: half after `HALF_LIFE_MS`.
- * INVARIANT: memory is bounded: `HOT_KEYS_MAX` keys, and two numbers for each partition that is asked for.
+ * INVARIANT: memory is bounded: `HOT_KEYS_MAX` keys, `LOOKS_TOGETHER` looks, and two numbers for each partition that is asked for.
  * Cheap on purpose, since every operation passes here (docs/HOT-KEYS.md): what is looked at is put down, and counted with many others at a time, when
  * the processor has at hand what that takes.
  */
